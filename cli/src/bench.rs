@@ -1,0 +1,96 @@
+//! `ply bench`: prompt processing and generation in tokens per second, as llama-bench names them.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+use plywood::bench::{Measurement, Test};
+use plywood::{Model, Options};
+
+use crate::options::{Context, DeviceArguments};
+use crate::output::{Failure, Outcome, interrupted, print, print_json};
+
+/// What the command takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// A .gguf file (the first of a split set), a Hugging Face directory, or `demo`
+    #[arg(required_unless_present = "synthetic", conflicts_with = "synthetic")]
+    model: Option<PathBuf>,
+    /// A model of random weights by SHAPE:FORMAT, such as llama-8b:q4_0
+    #[arg(long, value_name = "SHAPE:FORMAT")]
+    synthetic: Option<String>,
+    /// Tokens of the prompts to process
+    #[arg(short = 'p', long, value_delimiter = ',', default_value = "512", value_name = "LIST")]
+    n_prompt: Vec<usize>,
+    /// Tokens to generate
+    #[arg(short = 'n', long, value_delimiter = ',', default_value = "128", value_name = "LIST")]
+    n_gen: Vec<usize>,
+    /// Tokens in the cache before each test
+    #[arg(short = 'd', long, value_delimiter = ',', default_value = "0", value_name = "LIST")]
+    n_depth: Vec<usize>,
+    /// How often each test runs, after one run that is not counted
+    #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..1000))]
+    repetitions: u32,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Outcome {
+    let mut tests = Vec::new();
+    for depth in &arguments.n_depth {
+        tests.extend(arguments.n_prompt.iter().filter(|n| **n > 0).map(|n| Test {
+            prompt: *n,
+            generate: 0,
+            depth: *depth,
+        }));
+        tests.extend(arguments.n_gen.iter().filter(|n| **n > 0).map(|n| Test {
+            prompt: 0,
+            generate: *n,
+            depth: *depth,
+        }));
+    }
+    let longest = tests.iter().map(Test::tokens).max();
+    let longest = longest.ok_or_else(|| Failure::Usage("-p and -n: there is nothing to measure".into()))?;
+    let mut options = arguments.device.options();
+    if !matches!(arguments.device.context, Some(Context::Tokens(_))) {
+        options = Options { context: Some(longest), max_context: false, ..options };
+    }
+    let model = match (&arguments.model, &arguments.synthetic) {
+        (Some(path), _) => Model::open(path, options)?,
+        (None, Some(name)) => Model::synthetic(name, options)?,
+        (None, None) => return Err(Failure::Usage("give a MODEL or --synthetic".into())),
+    };
+    let model = arguments.device.announce(model)?;
+    let pressed = interrupted();
+    let mut measurements: Vec<Measurement> = Vec::new();
+    if !arguments.device.json {
+        print(
+            "| test | adapter | tokens/s | min | max | bandwidth | dispatches | encode |\n|---|---|---:|---:|---:|---:|---:|---:|\n",
+        )?;
+    }
+    for test in tests {
+        let on = || !pressed.load(Ordering::Relaxed);
+        let measured = plywood::bench::measure(&model, test, arguments.repetitions, on)?;
+        if !arguments.device.json {
+            print(&line(&measured))?;
+        }
+        measurements.push(measured);
+    }
+    if arguments.device.json { print_json(&measurements) } else { Ok(()) }
+}
+
+fn line(measured: &Measurement) -> String {
+    let rate = measured.tokens_per_s;
+    let share = measured.bandwidth_share.map_or("-".into(), |share| format!("{:.0}%", share * 100.0));
+    format!(
+        "| {} | {} | {:.2} | {:.2} | {:.2} | {share} | {} | {:.2} ms |\n",
+        measured.test,
+        measured.adapter,
+        rate.median,
+        rate.min,
+        rate.max,
+        measured.dispatches,
+        measured.encode_s * 1e3
+    )
+}

@@ -1,0 +1,210 @@
+//! `ply generate`: text behind a prompt, to standard output as it comes.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clap::Args;
+use plywood::generation::Timings;
+use plywood::memory::Bytes;
+use plywood::{Model, Request, Sampling, StopReason};
+use serde::Serialize;
+
+use crate::options::{DeviceArguments, PromptArguments, describe};
+use crate::output::{Failure, Outcome, interrupted, note, print, print_json};
+
+/// What the command takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// A .gguf file (the first of a split set), a Hugging Face directory, or `demo`
+    model: PathBuf,
+    #[command(flatten)]
+    prompt: PromptArguments,
+    /// The most tokens to generate
+    #[arg(short = 'n', long, visible_aliases = ["n-predict", "predict"], default_value_t = 256, value_name = "TOKENS")]
+    max_tokens: usize,
+    /// Print the prompt too
+    #[arg(long)]
+    echo: bool,
+    #[command(flatten)]
+    sampling: SamplingArguments,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+/// How tokens are chosen; what is not given is what the model's makers say, else the default.
+#[derive(Args)]
+struct SamplingArguments {
+    /// What logits are divided by; 0 is greedy [default: the model's, else 0.8]
+    #[arg(long, visible_alias = "temperature")]
+    temp: Option<f32>,
+    /// How many candidates are kept; 0 is all [default: the model's, else 40]
+    #[arg(long)]
+    top_k: Option<u32>,
+    /// The probability that is kept; 1 is all [default: the model's, else 0.95]
+    #[arg(long)]
+    top_p: Option<f32>,
+    /// The share of the largest probability below which candidates are dropped [default: the model's, else 0.05]
+    #[arg(long)]
+    min_p: Option<f32>,
+    /// What the logits of the last 64 tokens are weakened by; 1 is nothing [default: the model's, else 1]
+    #[arg(long)]
+    repeat_penalty: Option<f32>,
+    /// Equal seeds give equal tokens on one device [default: random]
+    #[arg(long, short)]
+    seed: Option<u64>,
+    /// End before this text (may be given several times)
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Go on behind end tokens
+    #[arg(long)]
+    ignore_eos: bool,
+}
+
+impl SamplingArguments {
+    fn sampling(&self, model: Sampling) -> Sampling {
+        Sampling {
+            temperature: self.temp.unwrap_or(model.temperature),
+            top_k: self.top_k.unwrap_or(model.top_k),
+            top_p: self.top_p.unwrap_or(model.top_p),
+            min_p: self.min_p.unwrap_or(model.min_p),
+            repeat_penalty: self.repeat_penalty.unwrap_or(model.repeat_penalty),
+            seed: self.seed,
+        }
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    prompt_tokens: Vec<u32>,
+    generated_tokens: Vec<u32>,
+    text: String,
+    stop_reason: Option<StopReason>,
+    seed: u64,
+    timings: TimingsReport,
+    placement: Vec<StageReport>,
+}
+
+#[derive(Serialize)]
+struct TimingsReport {
+    load_s: f64,
+    first_token_s: f64,
+    prefill_s: f64,
+    prefill_tokens_per_s: f64,
+    decode_s: f64,
+    decode_tokens_per_s: f64,
+}
+
+#[derive(Serialize)]
+struct StageReport {
+    adapter: String,
+    layers: Option<(usize, usize)>,
+    bytes: Bytes,
+    busy_s: f64,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Outcome {
+    // Values that mean nothing are told before a model is loaded.
+    arguments.sampling.sampling(Sampling::default()).check()?;
+    let prompt = arguments.prompt.read()?;
+    let pressed = interrupted();
+    let model = arguments.device.open(&arguments.model)?;
+    let mut session = model.session()?;
+    let prompt_tokens = session.encode(&prompt)?;
+    let request = Request {
+        sampling: arguments.sampling.sampling(model.sampling()),
+        max_tokens: arguments.max_tokens,
+        stop: arguments.sampling.stop.clone(),
+        ignore_eos: arguments.sampling.ignore_eos,
+    };
+    let cancel = session.canceller();
+    let streaming = !arguments.device.json;
+    if streaming && arguments.echo {
+        print(&prompt)?;
+    }
+    let mut text = if arguments.echo { prompt } else { String::new() };
+    let mut generation = session.generate_tokens(&prompt_tokens, request)?;
+    let mut failure = None;
+    loop {
+        if pressed.load(Ordering::Relaxed) {
+            cancel.cancel();
+        }
+        match generation.next() {
+            None => break,
+            Some(Ok(piece)) => {
+                if streaming {
+                    print(&piece.text)?;
+                }
+                text.push_str(&piece.text);
+            }
+            Some(Err(error)) => {
+                failure = Some(error);
+                break;
+            }
+        }
+    }
+    if streaming && !text.is_empty() && !text.ends_with('\n') {
+        print("\n")?;
+    }
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    let (timings, seed, stop_reason) = (generation.timings(), generation.seed(), generation.stop_reason());
+    let report = Report {
+        prompt_tokens,
+        generated_tokens: generation.tokens().to_vec(),
+        text,
+        stop_reason,
+        seed,
+        timings: timings_report(&model, timings),
+        placement: placement(&model),
+    };
+    if arguments.device.json {
+        print_json(&report)?;
+    } else if !arguments.device.quiet {
+        figures(&model, &report, timings);
+    }
+    if stop_reason == Some(StopReason::Cancelled) { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+fn timings_report(model: &Model, timings: Timings) -> TimingsReport {
+    let seconds = |duration: Duration| duration.as_secs_f64();
+    TimingsReport {
+        load_s: seconds(model.load_time()),
+        first_token_s: seconds(timings.first_token),
+        prefill_s: seconds(timings.prefill),
+        prefill_tokens_per_s: timings.prefill_rate(),
+        decode_s: seconds(timings.decode),
+        decode_tokens_per_s: timings.decode_rate(),
+    }
+}
+
+fn placement(model: &Model) -> Vec<StageReport> {
+    let report = |(stage, times): (&plywood::memory::LedgerStage, plywood::stage::StageTimes)| StageReport {
+        adapter: stage.adapter.clone(),
+        layers: stage.layers,
+        bytes: stage.bytes,
+        busy_s: times.busy.as_secs_f64(),
+    };
+    model.ledger().stages.iter().zip(model.times()).map(report).collect()
+}
+
+/// The figures at the end, for a person.
+fn figures(model: &Model, report: &Report, timings: Timings) {
+    let times = &report.timings;
+    note(&format!(
+        "\nprompt {} tokens, {:.1} tokens/s · generated {} tokens, {:.1} tokens/s · first token after {:.2} s · loaded in {:.2} s",
+        timings.prompt_tokens,
+        times.prefill_tokens_per_s,
+        timings.generated_tokens,
+        times.decode_tokens_per_s,
+        times.first_token_s,
+        times.load_s,
+    ));
+    for stage in &model.ledger().stages {
+        note(&format!("{}: {}", stage.adapter, describe(stage)));
+    }
+    note(&format!("seed {}", report.seed));
+}

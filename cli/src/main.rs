@@ -1,0 +1,52 @@
+//! The `ply` command: one file per subcommand, no logic that an app could not reach through `plywood`.
+
+mod adapters;
+mod bench;
+mod generate;
+mod inspect;
+mod logits;
+mod options;
+mod output;
+mod selftest;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::output::Failure;
+
+/// Runs language models on any GPU that Vulkan, Metal or DX12 reaches, without CUDA.
+#[derive(Parser)]
+#[command(name = "ply", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Generate text behind a prompt
+    Generate(generate::Arguments),
+    /// List the devices that there are
+    Adapters(adapters::Arguments),
+    /// Show what a model file holds
+    Inspect(inspect::Arguments),
+    /// Write the logits of a prompt to a safetensors file
+    Logits(logits::Arguments),
+    /// Measure prompt processing and generation, in tokens per second
+    Bench(bench::Arguments),
+    /// Run every kernel on every device against the reference
+    Selftest(selftest::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Generate(arguments) => generate::run(arguments),
+        Command::Adapters(arguments) => adapters::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Logits(arguments) => logits::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
+        Command::Selftest(arguments) => selftest::run(&arguments),
+    };
+    outcome.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}

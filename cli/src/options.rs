@@ -1,0 +1,163 @@
+//! Flags that several commands share.
+
+use std::io::{self, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use plywood::kernels::kv_cache::KvType;
+use plywood::{Model, Options};
+
+use crate::output::{Failure, Outcome, loading_bar, note};
+
+/// Where and how a model runs.
+#[derive(Args)]
+pub struct DeviceArguments {
+    /// Tokens that a sequence may have; `max` is the model's own [default: the smaller of the model's and 8192]
+    #[arg(short, long, visible_alias = "ctx-size", value_name = "TOKENS")]
+    pub context: Option<Context>,
+    /// Adapters by number, name, backend:name or `host`; one named twice is opened twice
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub adapters: Vec<String>,
+    /// Shares of the layers for these adapters, in their order
+    #[arg(long, visible_alias = "tensor-split", value_delimiter = ',', value_name = "SHARES")]
+    pub split: Vec<u32>,
+    /// How the KV cache is stored
+    #[arg(long, default_value = "f16", value_name = "TYPE")]
+    pub kv_type: KvTypeArgument,
+    /// Only float kernels and an f32 cache, for comparing
+    #[arg(long)]
+    pub exact: bool,
+    /// One JSON value on standard output, and nothing else there
+    #[arg(long)]
+    pub json: bool,
+    /// No progress and no figures
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Say what is placed where
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// A number of tokens, or `max`.
+#[derive(Clone, Copy)]
+pub enum Context {
+    /// So many.
+    Tokens(usize),
+    /// The model's own.
+    Max,
+}
+
+impl std::str::FromStr for Context {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Context, String> {
+        match text {
+            "max" => Ok(Context::Max),
+            _ => text.parse().map(Context::Tokens).map_err(|_| "it is neither a number of tokens nor `max`".into()),
+        }
+    }
+}
+
+/// A type of the KV cache on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum KvTypeArgument {
+    F32,
+    F16,
+}
+
+impl From<KvTypeArgument> for KvType {
+    fn from(argument: KvTypeArgument) -> KvType {
+        match argument {
+            KvTypeArgument::F32 => KvType::F32,
+            KvTypeArgument::F16 => KvType::F16,
+        }
+    }
+}
+
+impl DeviceArguments {
+    /// The engine's options.
+    pub fn options(&self) -> Options {
+        Options {
+            context: match self.context {
+                Some(Context::Tokens(tokens)) => Some(tokens),
+                _ => None,
+            },
+            max_context: matches!(self.context, Some(Context::Max)),
+            adapters: self.adapters.clone(),
+            split: self.split.clone(),
+            kv_type: self.kv_type.into(),
+            exact: self.exact,
+            progress: Some(loading_bar(self.quiet)),
+            ..Options::default()
+        }
+    }
+
+    /// Opens a model, with a warning where it runs without any adapter.
+    pub fn open(&self, model: &Path) -> Outcome<Model> {
+        self.announce(Model::open(model, self.options())?)
+    }
+
+    /// Says where a model was placed, as far as the flags ask for it.
+    pub fn announce(&self, model: Model) -> Outcome<Model> {
+        let stages = &model.ledger().stages;
+        if self.adapters.is_empty() && stages.iter().all(|stage| stage.adapter == "host") && !self.quiet {
+            note(
+                "ply: warning: no adapter was found, so the model runs on the host, slowly; `ply adapters` lists what there is",
+            );
+        }
+        if self.verbose {
+            for stage in stages {
+                let layers = stage.layers.map_or("no layers".into(), |(first, last)| format!("layers {first}-{last}"));
+                note(&format!("{}: {layers}, {}", stage.adapter, describe(stage)));
+            }
+        }
+        Ok(model)
+    }
+}
+
+/// A stage's bytes for a person.
+pub fn describe(stage: &plywood::memory::LedgerStage) -> String {
+    let human = plywood::memory::HumanBytes;
+    let bytes = &stage.bytes;
+    format!(
+        "{} (weights {}, KV cache {}, activations {}, staging {})",
+        human(bytes.total()),
+        human(bytes.weights),
+        human(bytes.kv_cache),
+        human(bytes.activations),
+        human(bytes.staging)
+    )
+}
+
+/// Where a prompt comes from: an argument, a file, or standard input.
+#[derive(Args)]
+pub struct PromptArguments {
+    /// The prompt; without any, standard input where that is no terminal, else the model begins a text
+    #[arg(value_name = "PROMPT")]
+    pub text: Option<String>,
+    /// The prompt
+    #[arg(short, long, value_name = "PROMPT", conflicts_with = "text")]
+    pub prompt: Option<String>,
+    /// A file that holds the prompt
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["text", "prompt"])]
+    pub file: Option<PathBuf>,
+}
+
+impl PromptArguments {
+    /// The prompt.
+    pub fn read(&self) -> Outcome<String> {
+        if let Some(text) = self.text.as_ref().or(self.prompt.as_ref()) {
+            return Ok(text.clone());
+        }
+        if let Some(path) = &self.file {
+            let failed = |error| Failure::Work(format!("{}: {error}", path.display()));
+            return std::fs::read_to_string(path).map_err(failed);
+        }
+        let mut text = String::new();
+        if !io::stdin().is_terminal() {
+            let failed = |error| Failure::Work(format!("standard input: {error}"));
+            io::stdin().lock().read_to_string(&mut text).map_err(failed)?;
+        }
+        Ok(text)
+    }
+}

@@ -1,0 +1,135 @@
+//! Devices: what there is to run on, and the choice among them.
+
+use plywood_kernels::op::Features;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::gpu;
+use crate::host;
+use crate::plan::Limits;
+
+/// What kind of device an adapter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A GPU with memory of its own.
+    Discrete,
+    /// A GPU that shares the system's memory.
+    Integrated,
+    /// A GPU lent by a hypervisor, or of a kind that the driver does not tell.
+    Virtual,
+    /// A driver that computes on the CPU.
+    Software,
+    /// No driver: Plywood's own CPU code.
+    Host,
+}
+
+/// A device as `ply adapters` shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Adapter {
+    /// Its number in the list.
+    pub index: usize,
+    /// The name that the driver gives.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`, `gl` or `host`.
+    pub backend: &'static str,
+    /// What kind it is.
+    pub kind: Kind,
+    /// The driver and its version.
+    pub driver: String,
+    /// Bytes of memory, where the platform tells.
+    pub memory_total: Option<u64>,
+    /// Bytes of it that are free, where the platform tells.
+    pub memory_free: Option<u64>,
+    /// What its shaders can do.
+    pub features: Features,
+    /// Whether it has matrix units that shaders reach.
+    pub matrix: bool,
+    /// The largest storage binding, in bytes.
+    pub max_binding: u64,
+    /// The largest buffer, in bytes.
+    pub max_buffer: u64,
+    /// Workgroups along one dimension of a dispatch.
+    pub max_workgroups: u32,
+    /// Bytes at a multiple of which a uniform binding may begin.
+    pub uniform_alignment: u32,
+}
+
+impl Adapter {
+    /// What a plan must know.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            device: self.label(),
+            features: self.features,
+            max_binding: self.max_binding.min(self.max_buffer),
+            max_shard: self.max_binding.min(self.max_buffer),
+            uniform_alignment: self.uniform_alignment,
+        }
+    }
+
+    /// Its name with the backend: `llvmpipe (vulkan)`.
+    pub fn label(&self) -> String {
+        if self.kind == Kind::Host { self.name.clone() } else { format!("{} ({})", self.name, self.backend) }
+    }
+
+    /// Whether an entry of `--adapters` means it: its number, `backend:name`, or a part of its name.
+    fn answers_to(&self, entry: &str) -> bool {
+        if let Ok(index) = entry.parse::<usize>() {
+            return index == self.index;
+        }
+        let entry = entry.to_lowercase();
+        let name = self.name.to_lowercase();
+        match entry.split_once(':') {
+            Some((backend, rest)) => backend == self.backend && name.contains(rest),
+            None => entry == self.backend || name.contains(&entry),
+        }
+    }
+}
+
+/// The instance that adapters come from, and what it found. The host is the last of the list.
+pub struct Adapters {
+    pub(crate) gpus: Vec<gpu::FoundAdapter>,
+    list: Vec<Adapter>,
+}
+
+impl Adapters {
+    /// Asks every backend for its adapters.
+    pub fn find() -> Adapters {
+        let gpus = gpu::find();
+        let mut list: Vec<Adapter> = gpus.iter().map(|found| found.facts.clone()).collect();
+        list.push(host::adapter());
+        list.iter_mut().enumerate().for_each(|(index, adapter)| adapter.index = index);
+        Adapters { gpus, list }
+    }
+
+    /// All of them, by their numbers.
+    pub fn list(&self) -> &[Adapter] {
+        &self.list
+    }
+
+    /// The adapters that entries of `--adapters` name, in their order; an adapter may be named twice.
+    pub fn choose(&self, entries: &[String]) -> Result<Vec<&Adapter>> {
+        let find = |entry: &String| {
+            let found = self.list.iter().find(|adapter| adapter.answers_to(entry.trim()));
+            found.ok_or_else(|| Error::NoAdapter { wanted: entry.clone(), available: self.names() })
+        };
+        entries.iter().map(find).collect()
+    }
+
+    /// The adapter to use where none is named: the first of the best kind.
+    pub fn best(&self) -> &Adapter {
+        let rank = |adapter: &&Adapter| match adapter.kind {
+            Kind::Discrete => 0,
+            Kind::Integrated => 1,
+            Kind::Virtual => 2,
+            Kind::Software => 3,
+            Kind::Host => 4,
+        };
+        self.list.iter().min_by_key(rank).expect("the host is always listed")
+    }
+
+    fn names(&self) -> String {
+        let name = |adapter: &Adapter| format!("{} {}", adapter.index, adapter.label());
+        format!("there are {}", self.list.iter().map(name).collect::<Vec<_>>().join(", "))
+    }
+}

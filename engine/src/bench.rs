@@ -1,0 +1,157 @@
+//! Measuring a model: prompt processing and generation, as llama-bench names them.
+
+use std::time::Instant;
+
+use plywood_kernels::graph::Want;
+use plywood_kernels::op::Op;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::plan::StagePlan;
+use crate::session::Rows;
+
+/// One test: a prompt or tokens one by one, behind so many in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Test {
+    /// Tokens of a prompt.
+    pub prompt: usize,
+    /// Tokens generated one by one.
+    pub generate: usize,
+    /// Tokens in the cache before.
+    pub depth: usize,
+}
+
+impl Test {
+    /// Tokens that the context must hold.
+    pub fn tokens(&self) -> usize {
+        self.prompt + self.generate + self.depth
+    }
+
+    /// The name that llama-bench gives: `pp512`, `tg128 @ d4096`.
+    pub fn name(&self) -> String {
+        let name = if self.prompt > 0 { format!("pp{}", self.prompt) } else { format!("tg{}", self.generate) };
+        if self.depth > 0 { format!("{name} @ d{}", self.depth) } else { name }
+    }
+}
+
+/// The median and the extremes of several runs.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Spread {
+    /// The median.
+    pub median: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of at least one number.
+    pub fn of(mut numbers: Vec<f64>) -> Spread {
+        numbers.sort_by(f64::total_cmp);
+        Spread { median: numbers[numbers.len() / 2], min: numbers[0], max: numbers[numbers.len() - 1] }
+    }
+}
+
+/// What a test measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measurement {
+    /// The test's name.
+    pub test: String,
+    /// The devices.
+    pub adapter: String,
+    /// Tokens per second.
+    pub tokens_per_s: Spread,
+    /// Bytes read per second as a share of the device's own measured copy bandwidth; only for generation on one GPU.
+    pub bandwidth_share: Option<f64>,
+    /// Dispatches of a step, on average.
+    pub dispatches: u64,
+    /// The CPU's encoding of a step's commands, in seconds, on average.
+    pub encode_s: f64,
+    /// Bytes of weights and cache that a generation step reads.
+    pub bytes_per_step: u64,
+}
+
+/// Runs a test; ends with [`Error::Cancelled`] once `on` says false.
+pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn() -> bool) -> Result<Measurement> {
+    let mut rates = Vec::new();
+    let before = model.times();
+    for repetition in 0..=repetitions {
+        let rate = run_once(model, test, &on)?;
+        // The first run compiles kernels.
+        if repetition > 0 {
+            rates.push(rate);
+        }
+    }
+    let after = model.times();
+    let sum = |get: fn(&crate::stage::StageTimes) -> f64| -> f64 {
+        after.iter().map(get).sum::<f64>() - before.iter().map(get).sum::<f64>()
+    };
+    let steps = (sum(|times| times.steps as f64) / after.len() as f64).max(1.0);
+    let tokens_per_s = Spread::of(rates);
+    let bytes_per_step = bytes_per_step(model, test.depth + test.generate / 2);
+    let bandwidth = if test.generate > 0 && after.len() == 1 { copy_bandwidth(model)? } else { None };
+    let adapters: Vec<&str> = model.ledger().stages.iter().map(|stage| stage.adapter.as_str()).collect();
+    Ok(Measurement {
+        test: test.name(),
+        adapter: adapters.join(" + "),
+        tokens_per_s,
+        bandwidth_share: bandwidth.map(|bandwidth| bytes_per_step as f64 * tokens_per_s.median / bandwidth),
+        dispatches: (sum(|times| times.dispatches as f64) / steps).round() as u64,
+        encode_s: sum(|times| times.encode.as_secs_f64()) / steps,
+        bytes_per_step,
+    })
+}
+
+/// Tokens per second of one run in a fresh session.
+fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
+    let mut session = model.session()?;
+    let vocabulary = model.config().vocabulary as u32;
+    let token = |index: usize| (index as u32 * 7919 + 13) % vocabulary;
+    let step = model.limits().tokens;
+    let mut evaluate = |tokens: &[u32], rows| -> Result<()> {
+        for piece in tokens.chunks(step) {
+            if !on() {
+                return Err(Error::Cancelled);
+            }
+            session.evaluate(piece, rows, &[Want::Argmax])?;
+        }
+        Ok(())
+    };
+    evaluate(&(0..test.depth).map(token).collect::<Vec<_>>(), Rows::None)?;
+    let begin = Instant::now();
+    // The logits of a prompt's last token are part of processing it, and of every token generated.
+    let prompt: Vec<u32> = (0..test.prompt).map(token).collect();
+    let (most, last) = prompt.split_at(prompt.len().saturating_sub(step));
+    evaluate(most, Rows::None)?;
+    evaluate(last, Rows::Last)?;
+    for index in 0..test.generate {
+        evaluate(&[token(index)], Rows::Last)?;
+    }
+    Ok((test.prompt + test.generate) as f64 / begin.elapsed().as_secs_f64())
+}
+
+/// Bytes of weights and cache that a step of one token reads behind so many.
+fn bytes_per_step(model: &Model, depth: usize) -> u64 {
+    model.shared().scheduler.with(|runner| {
+        let graph = &runner.graph;
+        let of_stage = |plan: &StagePlan| -> u64 {
+            let nodes = graph.nodes[plan.nodes.clone()].iter();
+            let read = nodes.filter(|node| matches!(node.op, Op::MatMul(_)));
+            let weights = read.flat_map(|node| &node.weights).flat_map(|weight| &plan.weights[weight].device.shards);
+            let weights: u64 = weights.map(|shard| u64::from(shard.rows) * u64::from(shard.row_stride) * 16).sum();
+            let caches = plan.caches.values().map(|cache| {
+                let numbers = 2 * depth * cache.device.slot.kv_heads * cache.device.slot.head_width;
+                cache.device.kv_type.bytes(numbers as u64)
+            });
+            weights + caches.sum::<u64>()
+        };
+        runner.stages.iter().map(|stage| of_stage(stage.plan())).sum()
+    })
+}
+
+/// The first device's measured copy bandwidth in bytes read and written per second, if it is a GPU.
+pub fn copy_bandwidth(model: &Model) -> Result<Option<f64>> {
+    model.shared().scheduler.with(|runner| runner.stages[0].copy_bandwidth())
+}

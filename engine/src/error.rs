@@ -1,0 +1,123 @@
+//! The engine's error type: what failed, on which device, and what to do.
+
+use std::fmt;
+
+/// What went wrong; the message names the thing and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or what it says of the model.
+    #[error(transparent)]
+    Model(#[from] plywood_models::Error),
+    /// A device that was asked for and is not there.
+    #[error("there is no adapter `{wanted}`: {available}; `ply adapters` lists them")]
+    NoAdapter {
+        /// What was asked for.
+        wanted: String,
+        /// Which there are.
+        available: String,
+    },
+    /// An option whose value can't be used.
+    #[error("{option}: {reason}")]
+    Option {
+        /// The option as the command line spells it.
+        option: &'static str,
+        /// Why, and what would be right.
+        reason: String,
+    },
+    /// A device that could not be opened or refused a call.
+    #[error("{device}: {reason}")]
+    Device {
+        /// The device.
+        device: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A device that stopped working; the model must be opened anew.
+    #[error("{device} was lost ({reason}); open the model again, on another adapter if it happens twice")]
+    DeviceLost {
+        /// The device.
+        device: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// A device that did not finish in time.
+    #[error("{device} did not finish within {seconds} s; the driver may hang: try another adapter or backend")]
+    Timeout {
+        /// The device.
+        device: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// Memory that a device did not give.
+    #[error("{device} has no room for {what} ({bytes} bytes); use a smaller --context or more --adapters")]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// What was to be allocated.
+        what: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Something that a device's limits do not allow.
+    #[error("{device}: {what} needs a binding of {bytes} bytes and the device binds at most {limit}; {advice}")]
+    Binding {
+        /// The device.
+        device: String,
+        /// What would be bound.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// The device's limit.
+        limit: u64,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A prompt, or a prompt and what was generated, longer than the context.
+    #[error("{tokens} tokens do not fit the context of {context}; shorten the prompt or raise --context")]
+    ContextFull {
+        /// Tokens that there would be.
+        tokens: usize,
+        /// Tokens that there is room for.
+        context: usize,
+    },
+    /// A token that the model does not have.
+    #[error("token {token} is not in the vocabulary of {vocabulary}")]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// The size of the vocabulary.
+        vocabulary: usize,
+    },
+    /// Nothing to begin with.
+    #[error("the prompt has no tokens and the model has no BOS token to begin with; give a prompt")]
+    EmptyPrompt,
+    /// More sessions than were planned for.
+    #[error("the model was opened for {sessions} sessions and all are in use; raise Options::sessions")]
+    NoSession {
+        /// How many there are.
+        sessions: usize,
+    },
+    /// Logits that are not numbers.
+    #[error("the model's logits are not numbers: the weights are damaged or a kernel is wrong; run `ply selftest`")]
+    NotANumber,
+    /// The session was cancelled from another thread.
+    #[error("cancelled")]
+    Cancelled,
+    /// A step that several sessions shared failed; the message is that of the session that ran it.
+    #[error("{reason}")]
+    Step {
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// The result of what an engine does.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A device's refusal.
+    pub(crate) fn device(device: &str, reason: impl fmt::Display) -> Error {
+        Error::Device { device: device.to_string(), reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,236 @@
+//! Generation: an iterator of pieces of text, with the reason why it ended and its times.
+
+use std::time::{Duration, Instant};
+
+use plywood_models::tokenizer::Decoder;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::sampler::{Sampler, Sampling};
+use crate::session::{Rows, Session};
+
+/// What is asked of a generation.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// The most tokens to generate.
+    pub max_tokens: usize,
+    /// Texts at which generation ends, before them.
+    pub stop: Vec<String>,
+    /// Whether end tokens are generated like any other.
+    pub ignore_eos: bool,
+}
+
+impl Default for Request {
+    fn default() -> Request {
+        Request { sampling: Sampling::default(), max_tokens: 256, stop: Vec::new(), ignore_eos: false }
+    }
+}
+
+impl From<Sampling> for Request {
+    fn from(sampling: Sampling) -> Request {
+        Request { sampling, ..Request::default() }
+    }
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StopReason {
+    /// The model ended its text.
+    Eos,
+    /// As many tokens as were asked for.
+    Length,
+    /// A stop text.
+    Stop,
+    /// The context is full.
+    Context,
+    /// Somebody cancelled.
+    Cancelled,
+}
+
+/// A piece of generated text: whole characters, which may be none while a character is not complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The token, but for text that was held back to the end.
+    pub token: Option<u32>,
+    /// Its text.
+    pub text: String,
+}
+
+/// How long the parts of a generation took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timings {
+    /// From the beginning to the first token.
+    pub first_token: Duration,
+    /// The prompt.
+    pub prefill: Duration,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// The tokens behind the first.
+    pub decode: Duration,
+    /// Tokens generated.
+    pub generated_tokens: usize,
+}
+
+impl Timings {
+    /// Tokens of the prompt per second.
+    pub fn prefill_rate(&self) -> f64 {
+        self.prompt_tokens as f64 / self.prefill.as_secs_f64().max(1e-9)
+    }
+
+    /// Tokens per second behind the first, which came with the prompt; 0 where there are none.
+    pub fn decode_rate(&self) -> f64 {
+        self.generated_tokens.saturating_sub(1) as f64 / self.decode.as_secs_f64().max(1e-9)
+    }
+}
+
+/// A generation under way.
+pub struct Generation<'a> {
+    session: &'a mut Session,
+    request: Request,
+    sampler: Sampler,
+    decoder: Option<Decoder>,
+    /// Tokens that the next step runs: first the prompt, then what was generated last.
+    pending: Vec<u32>,
+    generated: Vec<u32>,
+    /// Text that may be the beginning of a stop text.
+    held: String,
+    stop_reason: Option<StopReason>,
+    finished: bool,
+    timings: Timings,
+}
+
+impl<'a> Generation<'a> {
+    pub(crate) fn new(session: &'a mut Session, prompt: &[u32], request: Request) -> Result<Generation<'a>> {
+        let decoder = session.shared().tokenizer.as_ref().map(|tokenizer| {
+            let mut decoder = tokenizer.decoder();
+            // So that what is generated goes on where the prompt ended.
+            prompt.iter().for_each(|token| _ = decoder.push(*token));
+            decoder
+        });
+        Ok(Generation {
+            sampler: Sampler::new(request.sampling.clone())?,
+            decoder,
+            pending: prompt.to_vec(),
+            generated: Vec::new(),
+            held: String::new(),
+            stop_reason: None,
+            finished: false,
+            timings: Timings { prompt_tokens: prompt.len(), ..Timings::default() },
+            session,
+            request,
+        })
+    }
+
+    /// The tokens generated so far, an end token among them.
+    pub fn tokens(&self) -> &[u32] {
+        &self.generated
+    }
+
+    /// Why it ended; `None` while it goes on.
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.stop_reason
+    }
+
+    /// How long it took.
+    pub fn timings(&self) -> Timings {
+        self.timings
+    }
+
+    /// The seed, given or drawn.
+    pub fn seed(&self) -> u64 {
+        self.sampler.seed()
+    }
+
+    /// Why there is no next token, if so.
+    fn ended(&self) -> Option<StopReason> {
+        let room = self.session.shared().limits.context - self.session.tokens().len();
+        if self.generated.len() >= self.request.max_tokens {
+            Some(StopReason::Length)
+        } else if room < self.pending.len() {
+            Some(StopReason::Context)
+        } else if self.session.take_cancelled() {
+            Some(StopReason::Cancelled)
+        } else {
+            None
+        }
+    }
+
+    /// Runs what is pending and chooses a token.
+    fn next_token(&mut self) -> Result<u32> {
+        let begin = Instant::now();
+        let pending = std::mem::take(&mut self.pending);
+        let rows = self.session.evaluate(&pending, Rows::Last, &[self.sampler.want()])?;
+        let row = rows.last().ok_or(Error::EmptyPrompt)?;
+        let token = self.sampler.choose(row, self.session.tokens())?;
+        if self.generated.is_empty() {
+            self.timings.prefill = begin.elapsed();
+            self.timings.first_token = begin.elapsed();
+        } else {
+            self.timings.decode += begin.elapsed();
+        }
+        self.generated.push(token);
+        self.timings.generated_tokens = self.generated.len();
+        self.pending.push(token);
+        Ok(token)
+    }
+
+    /// The text that can be given out when `text` has come: what cannot be part of a stop text.
+    fn release(&mut self, text: &str) -> String {
+        self.held.push_str(text);
+        let stops = self.request.stop.iter().filter(|stop| !stop.is_empty());
+        if let Some(at) = stops.filter_map(|stop| self.held.find(stop.as_str())).min() {
+            self.stop_reason = Some(StopReason::Stop);
+            self.held.truncate(at);
+            return std::mem::take(&mut self.held);
+        }
+        let may_begin = |at: &usize| self.request.stop.iter().any(|stop| stop.starts_with(&self.held[*at..]));
+        let boundaries = self.held.char_indices().map(|(at, _)| at);
+        let kept = boundaries.clone().find(may_begin).unwrap_or(self.held.len());
+        let rest = self.held.split_off(kept);
+        std::mem::replace(&mut self.held, rest)
+    }
+
+    /// What was held back, at the end.
+    fn finish(&mut self) -> Option<Piece> {
+        self.finished = true;
+        if self.stop_reason != Some(StopReason::Stop) {
+            let last = self.decoder.as_mut().map(Decoder::finish).unwrap_or_default();
+            self.held.push_str(&last);
+        }
+        let text = std::mem::take(&mut self.held);
+        (!text.is_empty()).then_some(Piece { token: None, text })
+    }
+}
+
+impl Iterator for Generation<'_> {
+    type Item = Result<Piece>;
+
+    fn next(&mut self) -> Option<Result<Piece>> {
+        if self.finished {
+            return None;
+        }
+        self.stop_reason = self.stop_reason.or_else(|| self.ended());
+        if self.stop_reason.is_some() {
+            return self.finish().map(Ok);
+        }
+        let token = match self.next_token() {
+            Ok(token) => token,
+            Err(Error::Cancelled) => {
+                self.stop_reason = Some(StopReason::Cancelled);
+                return self.finish().map(Ok);
+            }
+            Err(error) => {
+                self.finished = true;
+                return Some(Err(error));
+            }
+        };
+        if !self.request.ignore_eos && self.session.shared().config.ends.contains(&token) {
+            self.stop_reason = Some(StopReason::Eos);
+        }
+        let text = self.decoder.as_mut().map(|decoder| decoder.push(token)).unwrap_or_default();
+        Some(Ok(Piece { token: Some(token), text: self.release(&text) }))
+    }
+}

@@ -1,0 +1,97 @@
+//! The adapters of every backend that wgpu has.
+
+use plywood_kernels::op::Features;
+
+use crate::adapters::{Adapter, Kind};
+
+/// An adapter with what it can do.
+pub(crate) struct FoundAdapter {
+    pub adapter: wgpu::Adapter,
+    pub facts: Adapter,
+}
+
+/// The adapters of every backend; of one GPU under several backends, only the best.
+pub(crate) fn find() -> Vec<FoundAdapter> {
+    let mut description = wgpu::InstanceDescriptor::new_without_display_handle();
+    // Validation belongs to the tests of wgpu; indirect calls are not used. WGPU_BACKEND still limits the search.
+    description.flags = wgpu::InstanceFlags::empty();
+    let instance = wgpu::Instance::new(description.with_env());
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let mut found: Vec<FoundAdapter> = adapters.into_iter().filter_map(facts).collect();
+    found.sort_by_key(|found| backend_rank(found.facts.backend));
+    let mut kept: Vec<FoundAdapter> = Vec::new();
+    for candidate in found {
+        if !kept.iter().any(|better| same_gpu(&better.adapter.get_info(), &candidate.adapter.get_info())) {
+            kept.push(candidate);
+        }
+    }
+    kept
+}
+
+fn backend_rank(backend: &str) -> usize {
+    ["vulkan", "metal", "dx12", "gl"].iter().position(|name| *name == backend).unwrap_or(usize::MAX)
+}
+
+/// Whether two adapters of different backends are one GPU. Software adapters are told apart: they are not hardware.
+fn same_gpu(a: &wgpu::AdapterInfo, b: &wgpu::AdapterInfo) -> bool {
+    if a.backend == b.backend || a.device_type == wgpu::DeviceType::Cpu || b.device_type == wgpu::DeviceType::Cpu {
+        return false;
+    }
+    if !a.device_pci_bus_id.is_empty() && !b.device_pci_bus_id.is_empty() {
+        return a.device_pci_bus_id == b.device_pci_bus_id;
+    }
+    // GL tells neither a bus nor, often, a device number; where another backend has hardware, it is that.
+    a.backend == wgpu::Backend::Gl || b.backend == wgpu::Backend::Gl
+}
+
+/// What an adapter can do; `None` if it can't compute at all.
+fn facts(adapter: wgpu::Adapter) -> Option<FoundAdapter> {
+    let info = adapter.get_info();
+    let limits = adapter.limits();
+    let backend = match info.backend {
+        wgpu::Backend::Vulkan => "vulkan",
+        wgpu::Backend::Metal => "metal",
+        wgpu::Backend::Dx12 => "dx12",
+        wgpu::Backend::Gl => "gl",
+        _ => return None,
+    };
+    // Attention binds 7 storage buffers.
+    if limits.max_storage_buffers_per_shader_stage < 7 || limits.max_compute_invocations_per_workgroup < 256 {
+        return None;
+    }
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => Kind::Discrete,
+        wgpu::DeviceType::IntegratedGpu => Kind::Integrated,
+        wgpu::DeviceType::Cpu => Kind::Software,
+        // GL on Mesa does not say that it computes on the CPU.
+        _ if info.name.to_lowercase().contains("llvmpipe") => Kind::Software,
+        _ => Kind::Virtual,
+    };
+    let has = |feature| adapter.features().contains(feature);
+    // Below 4 lanes the scratch memory of reductions would not do; no driver has them.
+    let subgroup = (has(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= 4)
+        .then_some((info.subgroup_min_size, info.subgroup_max_size));
+    let memory = (kind == Kind::Software).then(crate::host::system_memory).flatten();
+    let facts = Adapter {
+        index: 0,
+        name: info.name.clone(),
+        backend,
+        kind,
+        driver: [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_string(),
+        memory_total: memory.map(|(total, _)| total),
+        memory_free: memory.map(|(_, free)| free),
+        features: Features {
+            subgroup,
+            f16: has(wgpu::Features::SHADER_F16),
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+            software: kind == Kind::Software,
+        },
+        matrix: has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_buffer: limits.max_buffer_size,
+        max_workgroups: limits.max_compute_workgroups_per_dimension,
+        uniform_alignment: limits.min_uniform_buffer_offset_alignment,
+    };
+    Some(FoundAdapter { adapter, facts })
+}

@@ -1,0 +1,279 @@
+//! A stage on a GPU: its buffers, its recordings with their pipelines and bind groups, and the running of a step.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use plywood_kernels::Graph;
+use plywood_kernels::graph::{ValueId, Want};
+use plywood_kernels::op::{Class, StepSize};
+use plywood_kernels::reference::Values;
+use plywood_kernels::step::Step;
+
+use super::GpuDevice;
+use super::upload::Upload;
+use crate::error::{Error, Result};
+use crate::memory::Purpose;
+use crate::plan::{BufferPlan, StagePlan, key_wants};
+use crate::recording::{Command, Handle, Key};
+use crate::stage::{Stage, StageTimes, WeightReader, pack_blocks, pack_tokens, step_size};
+
+/// A submission should take about so long, far below the 2 s after which watchdogs end it.
+const SUBMISSION: Duration = Duration::from_millis(200);
+
+/// Multiply-adds of a first submission, before speed is known: 50 ms on a device of 10 GFLOP/s.
+const FIRST_OPERATIONS: u64 = 250_000_000;
+
+/// A command ready to be encoded.
+struct Prepared {
+    command: Command,
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+}
+
+/// A recording ready to be encoded.
+struct PreparedRecording {
+    commands: Vec<Prepared>,
+    results: Vec<ValueId>,
+}
+
+/// A stage on a GPU.
+pub(crate) struct GpuStage {
+    device: Arc<GpuDevice>,
+    graph: Arc<Graph>,
+    plan: StagePlan,
+    buffers: Vec<wgpu::Buffer>,
+    recordings: HashMap<Key, Arc<PreparedRecording>>,
+    /// Read-back buffers by value, grown on demand to the largest result.
+    readbacks: HashMap<ValueId, wgpu::Buffer>,
+    /// Multiply-adds that a submission may hold.
+    budget: AtomicU64,
+    times: StageTimes,
+}
+
+impl GpuStage {
+    /// Allocates a plan's buffers and uploads its weights. `progress` is told bytes of weights as they arrive.
+    pub fn load(
+        device: Arc<GpuDevice>,
+        graph: Arc<Graph>,
+        plan: StagePlan,
+        reader: &dyn WeightReader,
+        progress: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<GpuStage> {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let buffers: Vec<wgpu::Buffer> =
+            plan.buffers.iter().map(|buffer| device.allocate(buffer, usage)).collect::<Result<_>>()?;
+        let mut upload = Upload::new(&device)?;
+        crate::stage::read_weights(&graph, &plan, reader, &mut |handle, offset, bytes| {
+            upload.write(&buffers[handle.0], offset, bytes)?;
+            progress(bytes.len() as u64)
+        })?;
+        upload.finish()?;
+        Ok(GpuStage {
+            device,
+            graph,
+            plan,
+            buffers,
+            recordings: HashMap::new(),
+            readbacks: HashMap::new(),
+            budget: AtomicU64::new(FIRST_OPERATIONS),
+            times: StageTimes::default(),
+        })
+    }
+
+    /// The recording for a kind of step, prepared once.
+    fn recording(&mut self, key: &Key) -> Result<Arc<PreparedRecording>> {
+        if let Some(recording) = self.recordings.get(key) {
+            return Ok(Arc::clone(recording));
+        }
+        let recording = self.plan.record(&self.graph, key);
+        let params = BufferPlan {
+            label: "parameters".into(),
+            bytes: (recording.params.len().max(4) * 4) as u64,
+            purpose: Purpose::Activations,
+        };
+        let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let params_buffer = self.device.allocate(&params, uniform)?;
+        self.device.queue.write_buffer(&params_buffer, 0, bytemuck::cast_slice(&recording.params));
+        let mut commands = Vec::with_capacity(recording.commands.len());
+        for command in recording.commands {
+            let pipeline = self.device.pipeline(&command.shader)?;
+            let params = wgpu::BindGroupEntry {
+                binding: 0,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &params_buffer,
+                    offset: command.params as u64 * 4,
+                    size: std::num::NonZeroU64::new(command.params_bytes as u64),
+                }),
+            };
+            let storage = command.buffers.iter().enumerate().map(|(index, handle)| wgpu::BindGroupEntry {
+                binding: index as u32 + 1,
+                resource: self.buffers[handle.0].as_entire_binding(),
+            });
+            let bind_group = self.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(command.shader.name),
+                layout: &pipeline.get_bind_group_layout(0),
+                entries: &std::iter::once(params).chain(storage).collect::<Vec<_>>(),
+            });
+            commands.push(Prepared { command, pipeline, bind_group });
+        }
+        self.device.check()?;
+        let prepared = Arc::new(PreparedRecording { commands, results: recording.results });
+        self.recordings.insert(key.clone(), Arc::clone(&prepared));
+        Ok(prepared)
+    }
+
+    /// Writes what changes from step to step, and the values that come from outside.
+    fn write_step(&self, step: &Step, given: &Values) {
+        let write = |handle: Handle, words: &[u32]| {
+            if !words.is_empty() {
+                self.device.queue.write_buffer(&self.buffers[handle.0], 0, bytemuck::cast_slice(words));
+            }
+        };
+        write(self.plan.step.tokens, &pack_tokens(step));
+        write(self.plan.step.blocks, &pack_blocks(step));
+        write(self.plan.step.selected, &step.selected);
+        write(self.plan.step.pages, &step.pages);
+        for value in &self.plan.received {
+            let Some(rows) = given.get(value) else { continue };
+            let (width, stride) = (self.graph.values[value.0].width, StagePlan::stride(&self.graph, *value));
+            let mut padded = vec![0f32; rows.len() / width * stride];
+            for (row, padded) in rows.chunks(width).zip(padded.chunks_mut(stride)) {
+                padded[..width].copy_from_slice(row);
+            }
+            write(self.plan.values[value], bytemuck::cast_slice(&padded));
+        }
+    }
+
+    /// Encodes and submits a recording, in as many submissions as its work needs; the last copies the results out.
+    fn submit(
+        &mut self,
+        recording: &PreparedRecording,
+        size: StepSize,
+        results: &[(ValueId, u64)],
+    ) -> Result<(wgpu::SubmissionIndex, u64)> {
+        let budget = self.budget.load(Ordering::Relaxed);
+        let most = self.device.facts.max_workgroups;
+        let new_encoder = || {
+            let label = Some("step");
+            self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label })
+        };
+        let mut encoder = new_encoder();
+        let (mut total, mut held, mut next) = (0, 0, 0);
+        while next < recording.commands.len() {
+            let mut pass = encoder
+                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("step"), timestamp_writes: None });
+            while let Some(prepared) = recording.commands.get(next) {
+                let operations = prepared.command.operations(size);
+                if held > 0 && held + operations > budget {
+                    break;
+                }
+                held += operations;
+                total += operations;
+                next += 1;
+                let (groups, rows) = (prepared.command.grid.spread.at(size), prepared.command.grid.rows.at(size));
+                let planes = groups.div_ceil(most);
+                pass.set_pipeline(&prepared.pipeline);
+                pass.set_bind_group(0, &prepared.bind_group, &[]);
+                pass.dispatch_workgroups(groups.div_ceil(planes.max(1)), rows, planes);
+            }
+            drop(pass);
+            if next < recording.commands.len() {
+                self.device.queue.submit([encoder.finish()]);
+                encoder = new_encoder();
+                held = 0;
+            }
+        }
+        for (value, bytes) in results {
+            let source = &self.buffers[self.plan.values[value].0];
+            encoder.copy_buffer_to_buffer(source, 0, &self.readbacks[value], 0, *bytes);
+            encoder.map_buffer_on_submit(&self.readbacks[value], wgpu::MapMode::Read, 0..*bytes, |_| {});
+        }
+        Ok((self.device.queue.submit([encoder.finish()]), total))
+    }
+
+    /// Makes sure that a value's read-back buffer holds so many bytes.
+    fn reserve_readback(&mut self, value: ValueId, bytes: u64) -> Result<()> {
+        if self.readbacks.get(&value).is_some_and(|buffer| buffer.size() >= bytes) {
+            return Ok(());
+        }
+        let label = format!("read back {}", self.graph.values[value.0].name);
+        let plan = BufferPlan { label, bytes, purpose: Purpose::Staging };
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        self.readbacks.insert(value, self.device.allocate(&plan, usage)?);
+        Ok(())
+    }
+
+    /// The rows of a value that was copied out.
+    fn read_back(&self, value: ValueId, bytes: u64) -> Result<Vec<f32>> {
+        let buffer = &self.readbacks[&value];
+        let refused = |error| Error::device(&self.device.label(), format!("read back: {error}"));
+        let view = buffer.get_mapped_range(0..bytes).map_err(refused)?;
+        let (width, stride) = (self.graph.values[value.0].width, StagePlan::stride(&self.graph, value));
+        // Bytes, because a mapping need not be aligned for f32.
+        let rows = view.chunks_exact(stride * 4).flat_map(|row| row[..width * 4].chunks_exact(4));
+        let values = rows.map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect();
+        drop(view);
+        buffer.unmap();
+        Ok(values)
+    }
+}
+
+impl Stage for GpuStage {
+    fn run(&mut self, step: &Step, wants: &[Want], given: &Values) -> Result<Values> {
+        let size = step_size(step);
+        let key = Key {
+            tokens: Class::of(step.tokens.len()),
+            selected: Class::of(step.selected.len()),
+            wants: key_wants(wants),
+        };
+        let recording = self.recording(&key)?;
+        let begin = Instant::now();
+        self.write_step(step, given);
+        let mut results = Vec::new();
+        for value in &recording.results {
+            let rows = crate::stage::rows_of(&self.graph, *value, step);
+            let bytes = (rows * StagePlan::stride(&self.graph, *value) * 4) as u64;
+            self.reserve_readback(*value, bytes)?;
+            results.push((*value, bytes));
+        }
+        let encode = Instant::now();
+        let (submission, operations) = self.submit(&recording, size, &results)?;
+        let encoded = encode.elapsed();
+        self.device.wait(submission)?;
+        let busy = begin.elapsed();
+        self.times.add(busy, encoded, recording.commands.len());
+        // What the next submissions may hold, from how long this step took; no more than doubled at once.
+        let measured = (operations as f64 * SUBMISSION.as_secs_f64() / busy.as_secs_f64().max(1e-6)) as u64;
+        let budget = self.budget.load(Ordering::Relaxed);
+        if operations > budget / 4 {
+            self.budget.store(measured.clamp(FIRST_OPERATIONS / 16, budget * 2), Ordering::Relaxed);
+        }
+        results.into_iter().map(|(value, bytes)| Ok((value, self.read_back(value, bytes)?))).collect()
+    }
+
+    fn plan(&self) -> &StagePlan {
+        &self.plan
+    }
+
+    fn times(&self) -> StageTimes {
+        self.times
+    }
+
+    fn copy_bandwidth(&self) -> Result<Option<f64>> {
+        self.device.copy_bandwidth().map(Some)
+    }
+
+    fn poison(&mut self) -> Result<()> {
+        let weights: Vec<Handle> =
+            self.plan.weights.values().flat_map(|weight| weight.shards.iter().map(|(handle, _)| *handle)).collect();
+        for (index, buffer) in self.buffers.iter().enumerate() {
+            if !weights.contains(&Handle(index)) {
+                let poison = vec![0xffu8; buffer.size() as usize];
+                self.device.queue.write_buffer(buffer, 0, &poison);
+            }
+        }
+        self.device.check()
+    }
+}

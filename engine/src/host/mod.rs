@@ -1,0 +1,49 @@
+//! The host as a device: the reference ops on threads, where there is no GPU at all.
+
+mod stage;
+
+use plywood_kernels::op::Features;
+
+use crate::adapters::{Adapter, Kind};
+
+pub(crate) use stage::HostStage;
+
+/// Bytes of the system's memory, and those that are available; `None` where the system does not tell.
+pub(crate) fn system_memory() -> Option<(u64, u64)> {
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_memory();
+    let total = system.total_memory();
+    (total > 0).then(|| (total, system.available_memory().min(total)))
+}
+
+/// The host as the list of adapters has it.
+pub(crate) fn adapter() -> Adapter {
+    let memory = system_memory();
+    let threads = threads();
+    Adapter {
+        index: 0,
+        name: "host".into(),
+        backend: "host",
+        kind: Kind::Host,
+        driver: format!("{threads} threads"),
+        memory_total: memory.map(|(total, _)| total),
+        memory_free: memory.map(|(_, free)| free),
+        features: Features {
+            subgroup: None,
+            f16: false,
+            workgroup_bytes: 16 << 10,
+            workgroup_invocations: 256,
+            software: true,
+        },
+        matrix: false,
+        max_binding: 1 << 40,
+        max_buffer: 1 << 40,
+        max_workgroups: 65535,
+        uniform_alignment: 16,
+    }
+}
+
+/// Threads to compute on.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,42 @@
+//! Plywood: language models on any GPU through wgpu, one model over whatever adapters are there.
+//!
+//! ```no_run
+//! let model = plywood::Model::open("model.gguf", plywood::Options::default())?;
+//! let mut session = model.session()?;
+//! for piece in session.generate("Once upon a time", plywood::Sampling::greedy())? {
+//!     print!("{}", piece?.text);
+//! }
+//! # Ok::<(), plywood::Error>(())
+//! ```
+//!
+//! In the order in which a prompt meets them: [`adapters`] (what there is) → [`placement`] (which
+//! layers where) → [`plan`] and [`memory`] (which buffers, how many bytes) → [`recording`] (which
+//! dispatches) → stages on GPUs and the host → [`session`] and [`generation`].
+
+pub mod adapters;
+pub mod bench;
+pub mod error;
+pub mod generation;
+mod gpu;
+mod host;
+pub mod memory;
+pub mod model;
+pub mod placement;
+pub mod plan;
+pub mod recording;
+pub mod runner;
+pub mod sampler;
+pub mod selftest;
+pub mod session;
+pub mod stage;
+
+pub use error::{Error, Result};
+pub use generation::{Generation, Piece, Request, StopReason};
+pub use model::{Model, Options};
+pub use plywood_kernels as kernels;
+pub use plywood_models as models;
+pub use runner::Row;
+pub use sampler::Sampling;
+pub use session::{Cancel, Rows, Session, SessionRun};
+/// The wgpu that the engine uses, so that an app that shares a device has the same.
+pub use wgpu;

@@ -1,0 +1,111 @@
+//! The ledger: every byte that a plan allocates, by stage and purpose, known before the first allocation.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What memory is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// The model's weights.
+    Weights,
+    /// Keys and values of tokens seen.
+    KvCache,
+    /// Values between ops, and what changes from step to step.
+    Activations,
+    /// Buffers through which bytes go to and from the device.
+    Staging,
+}
+
+/// Bytes by purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Bytes {
+    /// The model's weights.
+    pub weights: u64,
+    /// Keys and values of tokens seen.
+    pub kv_cache: u64,
+    /// Values between ops, and what changes from step to step.
+    pub activations: u64,
+    /// Buffers through which bytes go to and from the device.
+    pub staging: u64,
+}
+
+impl Bytes {
+    /// Adds bytes of a purpose.
+    pub fn add(&mut self, purpose: Purpose, bytes: u64) {
+        let sum = match purpose {
+            Purpose::Weights => &mut self.weights,
+            Purpose::KvCache => &mut self.kv_cache,
+            Purpose::Activations => &mut self.activations,
+            Purpose::Staging => &mut self.staging,
+        };
+        *sum = sum.saturating_add(bytes);
+    }
+
+    /// Bytes of all purposes.
+    pub fn total(&self) -> u64 {
+        self.weights.saturating_add(self.kv_cache).saturating_add(self.activations).saturating_add(self.staging)
+    }
+}
+
+/// What one stage allocates on its device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LedgerStage {
+    /// The device.
+    pub adapter: String,
+    /// Its layers, first and last; `None` where it has only the embedding or the output.
+    pub layers: Option<(usize, usize)>,
+    /// Bytes by purpose.
+    pub bytes: Bytes,
+    /// What the device said was free before, where it tells.
+    pub available: Option<u64>,
+}
+
+/// What a model allocates.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// Its stages in order.
+    pub stages: Vec<LedgerStage>,
+}
+
+impl Ledger {
+    /// Bytes of all stages.
+    pub fn total(&self) -> u64 {
+        self.stages.iter().map(|stage| stage.bytes.total()).sum()
+    }
+}
+
+/// Bytes as a person reads them: `1.3 GiB`.
+pub struct HumanBytes(pub u64);
+
+impl fmt::Display for HumanBytes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+        if self.0 < 1024 {
+            return write!(formatter, "{} B", self.0);
+        }
+        let mut value = self.0 as f64 / 1024.0;
+        let mut unit = 0;
+        while value >= 1024.0 && unit + 1 < UNITS.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        write!(formatter, "{value:.1} {}", UNITS[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_read_well() {
+        let check = |bytes, text: &str| assert_eq!(HumanBytes(bytes).to_string(), text);
+        check(0, "0 B");
+        check(1023, "1023 B");
+        check(1024, "1.0 KiB");
+        check(1_395_864_371, "1.3 GiB");
+        check(u64::MAX, "16777216.0 TiB");
+    }
+}

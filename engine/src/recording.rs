@@ -1,0 +1,66 @@
+//! Recordings: what a stage runs for steps of one kind, as values over buffer handles.
+
+use std::fmt;
+
+use plywood_kernels::graph::{ValueId, Want};
+use plywood_kernels::op::{Class, Grid, Shader, StepSize, Work};
+
+/// A buffer by its place in a stage's plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Handle(pub usize);
+
+/// The kind of step that a recording serves.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// How many tokens.
+    pub tokens: Class,
+    /// For how many of them logits are wanted.
+    pub selected: Class,
+    /// What is wanted of these.
+    pub wants: Vec<Want>,
+}
+
+/// One dispatch over buffers.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// What runs.
+    pub shader: Shader,
+    /// Where its parameters lie in [`Recording::params`], in words.
+    pub params: usize,
+    /// Their size in bytes.
+    pub params_bytes: usize,
+    /// What its bindings from 1 on are bound to.
+    pub buffers: Vec<Handle>,
+    /// Workgroups.
+    pub grid: Grid,
+    /// What one workgroup computes.
+    pub work: Work,
+}
+
+impl Command {
+    /// Multiply-adds in a step of this size, roughly.
+    pub fn operations(&self, size: StepSize) -> u64 {
+        self.work.operations(self.grid, size)
+    }
+}
+
+/// What a stage runs for steps of one kind.
+#[derive(Debug, Clone, Default)]
+pub struct Recording {
+    /// Dispatches in order.
+    pub commands: Vec<Command>,
+    /// The parameters of all commands, each at a multiple of the device's alignment.
+    pub params: Vec<u32>,
+    /// The values that leave the stage: those that later stages read, and the results wanted.
+    pub results: Vec<ValueId>,
+}
+
+impl fmt::Display for Recording {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for command in &self.commands {
+            let handles: Vec<String> = command.buffers.iter().map(|handle| format!("b{}", handle.0)).collect();
+            writeln!(formatter, "{:<18} {}", command.shader.name, handles.join(" "))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,253 @@
+//! Which token comes next: penalty, top-k, top-p, min-p, temperature, in this order.
+
+use plywood_kernels::cases::Random;
+use plywood_kernels::graph::Want;
+use plywood_kernels::sample::MAX_TOP_K;
+
+use crate::error::{Error, Result};
+use crate::runner::Row;
+
+/// Recent tokens to which the repeat penalty applies.
+const PENALTY_WINDOW: usize = 64;
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// What logits are divided by; 0 takes the largest, the lowest id of equals.
+    pub temperature: f32,
+    /// How many candidates are kept; 0 is all.
+    pub top_k: u32,
+    /// The smallest set of candidates of so much probability is kept; 1 is all.
+    pub top_p: f32,
+    /// Candidates of less than so much of the largest probability are dropped; 0 is none.
+    pub min_p: f32,
+    /// Positive logits of the last 64 tokens are divided by it, negative ones multiplied; 1 is none.
+    pub repeat_penalty: f32,
+    /// Equal seeds give equal tokens on one device for equal steps; random where `None`.
+    pub seed: Option<u64>,
+}
+
+impl Default for Sampling {
+    fn default() -> Sampling {
+        Sampling { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, repeat_penalty: 1.0, seed: None }
+    }
+}
+
+impl Sampling {
+    /// Always the most probable token.
+    pub fn greedy() -> Sampling {
+        Sampling { temperature: 0.0, ..Sampling::default() }
+    }
+
+    /// What the model's makers say, and the defaults where they say nothing.
+    pub fn of_model(sampling: &plywood_models::config::Sampling) -> Sampling {
+        let default = Sampling::default();
+        Sampling {
+            temperature: sampling.temperature.unwrap_or(default.temperature),
+            top_k: sampling.top_k.unwrap_or(default.top_k),
+            top_p: sampling.top_p.unwrap_or(default.top_p),
+            min_p: sampling.min_p.unwrap_or(default.min_p),
+            repeat_penalty: sampling.repetition_penalty.unwrap_or(default.repeat_penalty),
+            seed: None,
+        }
+    }
+
+    /// An error for values that mean nothing.
+    pub fn check(&self) -> Result<()> {
+        let checks = [
+            ("--temp", self.temperature, 0.0, f32::MAX),
+            ("--top-p", self.top_p, 0.0, 1.0),
+            ("--min-p", self.min_p, 0.0, 1.0),
+            ("--repeat-penalty", self.repeat_penalty, f32::MIN_POSITIVE, f32::MAX),
+        ];
+        for (option, value, least, most) in checks {
+            if !(least..=most).contains(&value) {
+                let reason = match (least, most) {
+                    (_, 1.0) => format!("{value} is not between 0 and 1"),
+                    (0.0, _) => format!("{value} is less than 0"),
+                    _ => format!("{value} is not more than 0"),
+                };
+                return Err(Error::Option { option, reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Chooses tokens for one sequence.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    sampling: Sampling,
+    seed: u64,
+    random: Random,
+}
+
+impl Sampler {
+    pub fn new(sampling: Sampling) -> Result<Sampler> {
+        sampling.check()?;
+        let seed = sampling.seed.unwrap_or_else(random_seed);
+        Ok(Sampler { random: Random::new(seed), seed, sampling })
+    }
+
+    /// The seed, given or drawn.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// What a step must find for the next choice: ids or a few candidates from the device where they do.
+    pub fn want(&self) -> Want {
+        let sampling = &self.sampling;
+        match (sampling.repeat_penalty == 1.0, sampling.temperature == 0.0, sampling.top_k as usize) {
+            (true, true, _) => Want::Argmax,
+            (true, false, 1..=MAX_TOP_K) => Want::TopK,
+            _ => Want::Logits,
+        }
+    }
+
+    /// The next token, from what [`Sampler::want`] asked for and the tokens so far.
+    pub fn choose(&mut self, row: &Row, tokens: &[u32]) -> Result<u32> {
+        if let Some(id) = row.argmax.filter(|_| self.want() == Want::Argmax) {
+            return if id == u32::MAX { Err(Error::NotANumber) } else { Ok(id) };
+        }
+        let mut candidates = match self.want() {
+            Want::TopK => row.top_k.clone(),
+            _ => self.ranked(&row.logits, tokens),
+        };
+        // A logit that is no number is the largest in the order or missing from it.
+        if candidates.first().is_none_or(|(id, logit)| *id == u32::MAX || !logit.is_finite()) {
+            return Err(Error::NotANumber);
+        }
+        if self.sampling.temperature == 0.0 {
+            return Ok(candidates[0].0);
+        }
+        self.truncate(&mut candidates);
+        Ok(self.draw(&candidates))
+    }
+
+    /// All logits after the penalty, from the largest on, the lower id first of equals.
+    fn ranked(&self, logits: &[f32], tokens: &[u32]) -> Vec<(u32, f32)> {
+        let mut logits = logits.to_vec();
+        let mut recent = tokens[tokens.len().saturating_sub(PENALTY_WINDOW)..].to_vec();
+        recent.sort_unstable();
+        recent.dedup();
+        for token in recent {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                let penalty = self.sampling.repeat_penalty;
+                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+            }
+        }
+        let mut ranked: Vec<(u32, f32)> =
+            logits.into_iter().enumerate().map(|(id, logit)| (id as u32, logit)).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        ranked
+    }
+
+    /// Drops candidates by top-k, top-p and min-p; the first always stays.
+    fn truncate(&self, candidates: &mut Vec<(u32, f32)>) {
+        if self.sampling.top_k > 0 {
+            candidates.truncate(self.sampling.top_k as usize);
+        }
+        if self.sampling.top_p < 1.0 {
+            let probabilities = softmax(candidates, 1.0);
+            let mut sum = 0.0;
+            let kept = probabilities.iter().position(|probability| {
+                sum += probability;
+                sum >= f64::from(self.sampling.top_p)
+            });
+            candidates.truncate(kept.map_or(candidates.len(), |last| last + 1));
+        }
+        let lowest = candidates[0].1 + self.sampling.min_p.ln();
+        candidates.retain(|(_, logit)| *logit >= lowest);
+    }
+
+    fn draw(&mut self, candidates: &[(u32, f32)]) -> u32 {
+        let probabilities = softmax(candidates, self.sampling.temperature);
+        let mut rest = self.random.unit();
+        for ((id, _), probability) in candidates.iter().zip(probabilities) {
+            rest -= probability;
+            if rest < 0.0 {
+                return *id;
+            }
+        }
+        // Rounding may leave a little; the first is the most probable.
+        candidates[0].0
+    }
+}
+
+/// The probabilities of candidates in order, the first the largest.
+fn softmax(candidates: &[(u32, f32)], temperature: f32) -> Vec<f64> {
+    let largest = candidates[0].1;
+    let weight = |(_, logit): &(u32, f32)| (f64::from(logit - largest) / f64::from(temperature)).exp();
+    let weights: Vec<f64> = candidates.iter().map(weight).collect();
+    let total: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| weight / total).collect()
+}
+
+/// A seed that differs from run to run: the standard library's hasher is keyed at random.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // 53 bits, which JSON readers keep whole.
+    std::collections::hash_map::RandomState::new().build_hasher().finish() >> 11
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, 3.0, -1.0];
+
+    fn choose(sampling: Sampling, tokens: &[u32]) -> u32 {
+        let mut sampler = Sampler::new(sampling).expect("the values are in range");
+        let logits = Row { logits: LOGITS.to_vec(), argmax: Some(1), ..Row::default() };
+        sampler.choose(&logits, tokens).expect("the logits are numbers")
+    }
+
+    /// How often each id is drawn in 2000 seeds.
+    fn counts(sampling: &Sampling) -> Vec<usize> {
+        let mut counts = vec![0; LOGITS.len()];
+        for seed in 0..2000 {
+            counts[choose(Sampling { seed: Some(seed), ..sampling.clone() }, &[]) as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn greedy_takes_the_lowest_id_of_equals() {
+        assert_eq!(choose(Sampling::greedy(), &[]), 1);
+        // The penalty divides 3 by 2.
+        assert_eq!(choose(Sampling { repeat_penalty: 2.0, ..Sampling::greedy() }, &[1]), 3);
+    }
+
+    #[test]
+    fn truncation_leaves_what_it_says() {
+        let all = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, repeat_penalty: 1.0, seed: None };
+        let check = |sampling: Sampling, kept: &[usize]| {
+            let drawn = counts(&sampling);
+            let found: Vec<usize> = (0..drawn.len()).filter(|id| drawn[*id] > 0).collect();
+            assert_eq!(found, kept, "{sampling:?}");
+        };
+        check(Sampling { top_k: 3, ..all.clone() }, &[1, 2, 3]);
+        check(Sampling { top_p: 0.7, ..all.clone() }, &[1, 3]);
+        check(Sampling { min_p: 0.3, ..all.clone() }, &[1, 2, 3]);
+        check(all, &[0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn draws_follow_the_softmax() {
+        let all = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, repeat_penalty: 1.0, seed: None };
+        let total: f64 = LOGITS.iter().map(|logit| f64::from(*logit).exp()).sum();
+        for (count, logit) in counts(&all).into_iter().zip(LOGITS) {
+            let expected = 2000.0 * f64::from(logit).exp() / total;
+            // Five standard deviations of a binomial count.
+            assert!((count as f64 - expected).abs() < 5.0 * expected.sqrt().max(1.0), "{count} of {expected}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_an_error() {
+        let mut sampler = Sampler::new(Sampling { top_k: 0, ..Sampling::default() }).expect("in range");
+        assert!(sampler.choose(&Row { logits: vec![0.0, f32::NAN], ..Row::default() }, &[]).is_err());
+        assert!(Sampler::new(Sampling { temperature: f32::NAN, ..Sampling::default() }).is_err());
+        assert!(Sampler::new(Sampling { top_p: 1.5, ..Sampling::default() }).is_err());
+    }
+}

@@ -1,0 +1,169 @@
+//! The self-test: every case of every op on a device, on every rung of its kernel ladder, against the reference.
+
+use std::sync::Arc;
+
+use plywood_kernels::cases::{self, Case};
+use plywood_kernels::graph::{Element, ValueId, Want};
+use plywood_kernels::op::Features;
+use plywood_kernels::reference::{Machine, Values, nmse};
+use serde::Serialize;
+
+use crate::adapters::{Adapter, Adapters, Kind};
+use crate::error::Result;
+use crate::gpu::{GpuDevice, GpuStage};
+use crate::host::HostStage;
+use crate::plan::{Limits, StagePlan, StepLimits};
+use crate::stage::{Stage, WeightReader};
+
+/// A row may be so many times worse than the whole output.
+const ROW_ALLOWANCE: f64 = 100.0;
+
+/// How a case went on a device.
+#[derive(Debug, Clone, Serialize)]
+pub struct CaseResult {
+    /// The device.
+    pub adapter: String,
+    /// The op.
+    pub op: &'static str,
+    /// What is special about the case.
+    pub case: String,
+    /// The weight's format, where the op has one.
+    pub format: Option<&'static str>,
+    /// The rung of the kernel ladder.
+    pub rung: &'static str,
+    /// Normalised mean squared error of the worst output; `None` where something was not a number or the case failed.
+    pub nmse: Option<f64>,
+    /// The largest that passes.
+    pub limit: f64,
+    /// Whether it passed.
+    pub passed: bool,
+    /// What the device said, where the case could not run.
+    pub error: Option<String>,
+}
+
+/// A device opened for running cases.
+pub struct Bench {
+    adapter: Adapter,
+    gpu: Option<Arc<GpuDevice>>,
+}
+
+impl Bench {
+    /// Opens an adapter of a list.
+    pub fn open(adapters: &Adapters, adapter: &Adapter) -> Result<Bench> {
+        let gpu = match adapter.kind {
+            Kind::Host => None,
+            _ => Some(Arc::new(GpuDevice::open(&adapters.gpus[adapter.index].adapter, adapter)?)),
+        };
+        Ok(Bench { adapter: adapter.clone(), gpu })
+    }
+
+    /// The device's features, with ever less of them used.
+    pub fn rungs(&self) -> Vec<Features> {
+        match self.gpu {
+            Some(_) => self.adapter.features.rungs(),
+            None => vec![self.adapter.features],
+        }
+    }
+
+    /// Runs a case on a rung.
+    pub fn check(&self, case: &Case, rung: Features) -> CaseResult {
+        let outcome = self.errors(case, rung);
+        let error = outcome.as_ref().err().map(ToString::to_string);
+        let (worst, worst_row) = outcome.unwrap_or((f64::INFINITY, f64::INFINITY));
+        CaseResult {
+            adapter: self.adapter.label(),
+            op: case.op,
+            case: case.name.clone(),
+            format: case.format.map(|format| format.name),
+            rung: rung.rung(),
+            nmse: worst.is_finite().then_some(worst),
+            limit: case.limit,
+            passed: worst <= case.limit && worst_row <= case.limit * ROW_ALLOWANCE,
+            error,
+        }
+    }
+
+    /// The largest NMSE of an output, and of a row of one.
+    fn errors(&self, case: &Case, rung: Features) -> Result<(f64, f64)> {
+        let mut stage = self.stage(case, rung)?;
+        let mut machine = Machine::new(&case.graph, case.host_weights(), case.kv_type, case.pages());
+        stage.poison()?;
+        let (mut worst, mut worst_row) = (0f64, 0f64);
+        for (index, step) in case.steps.iter().enumerate() {
+            let given = case.given(index);
+            let computed = stage.run(step, &[Want::Logits], &given)?;
+            let expected = machine.step(step, given, &[Want::Logits]);
+            for (_, value) in &case.graph.outputs {
+                let (whole, row) = compare(case, *value, &expected, &computed);
+                (worst, worst_row) = (worst.max(whole), worst_row.max(row));
+            }
+        }
+        Ok((worst, worst_row))
+    }
+
+    fn stage(&self, case: &Case, rung: Features) -> Result<Box<dyn Stage>> {
+        let plan = self.plan(case, rung)?;
+        let graph = Arc::new(case.graph.clone());
+        let mut progress = |_| Ok(());
+        Ok(match &self.gpu {
+            Some(gpu) => Box::new(GpuStage::load(Arc::clone(gpu), graph, plan, &NoFiles, &mut progress)?),
+            None => Box::new(HostStage::load(graph, plan, &NoFiles, &mut progress)?),
+        })
+    }
+
+    fn plan(&self, case: &Case, rung: Features) -> Result<StagePlan> {
+        let limits = self.adapter.limits();
+        case_plan(case, Limits { features: rung, ..limits })
+    }
+}
+
+/// The plan of a case for a device.
+pub fn case_plan(case: &Case, limits: Limits) -> Result<StagePlan> {
+    let most = |count: fn(&plywood_kernels::Step) -> usize| case.steps.iter().map(count).max().unwrap_or(0).max(1);
+    let steps = StepLimits {
+        tokens: most(|step| step.tokens.len()),
+        selected: most(|step| step.selected.len()),
+        sequences: most(|step| step.pages.len() / step.pages_per_sequence.max(1)),
+        context: case.context(),
+        pages: case.pages(),
+        kv_type: case.kv_type,
+    };
+    let max_shard = case.max_shard.unwrap_or(limits.max_shard);
+    StagePlan::new(&case.graph, 0..case.graph.nodes.len(), Limits { max_shard, ..limits }, steps)
+}
+
+/// Runs every case on an adapter; `report` is told each result as it comes and stops the test by returning false.
+pub fn run(adapters: &Adapters, adapter: &Adapter, mut report: impl FnMut(CaseResult) -> bool) -> Result<()> {
+    let bench = Bench::open(adapters, adapter)?;
+    for case in cases::all() {
+        for rung in bench.rungs() {
+            if !report(bench.check(&case, rung)) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Cases have no files.
+struct NoFiles;
+
+impl WeightReader for NoFiles {
+    fn read(&self, _: usize, _: u64, _: &mut [u8]) -> Result<()> {
+        unreachable!("a case has no files")
+    }
+}
+
+/// The NMSE of a value, and the largest of one of its rows. Indices must be equal.
+fn compare(case: &Case, value: ValueId, expected: &Values, computed: &Values) -> (f64, f64) {
+    let facts = &case.graph.values[value.0];
+    let (expected, computed) = (&expected[&value], &computed[&value]);
+    if facts.element == Element::U32 {
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        let error = if bits(expected) == bits(computed) { 0.0 } else { f64::INFINITY };
+        return (error, error);
+    }
+    let rows = expected.chunks(facts.width).zip(computed.chunks(facts.width));
+    let worst_row = rows.map(|(expected, computed)| nmse(expected, computed)).fold(0.0, f64::max);
+    (nmse(expected, computed), worst_row)
+}

@@ -1,0 +1,154 @@
+//! A stage: some nodes of a graph on one device, and what GPU and host stages share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plywood_kernels::Graph;
+use plywood_kernels::graph::{Part, Rows, Source, ValueId, Want, Weight};
+use plywood_kernels::op::StepSize;
+use plywood_kernels::reference::Values;
+use plywood_kernels::step::Step;
+
+use crate::error::Result;
+use crate::plan::StagePlan;
+use crate::recording::Handle;
+
+/// Rows are read from files in pieces of about so many bytes.
+const READ_BYTES: usize = 4 << 20;
+
+/// Where the bytes of tensors come from.
+pub trait WeightReader: Sync {
+    /// Fills `bytes` from an offset of a tensor's data.
+    fn read(&self, tensor: usize, offset: u64, bytes: &mut [u8]) -> Result<()>;
+}
+
+/// A stage on a device.
+pub(crate) trait Stage: Send {
+    /// Runs a step on values from the stage before; gives those that the next stages read and the results wanted.
+    fn run(&mut self, step: &Step, wants: &[Want], given: &Values) -> Result<Values>;
+
+    /// Its plan.
+    fn plan(&self) -> &StagePlan;
+
+    /// How long it was busy.
+    fn times(&self) -> StageTimes;
+
+    /// Bytes that it reads and writes per second when it copies; `None` for the host.
+    fn copy_bandwidth(&self) -> Result<Option<f64>>;
+
+    /// Fills everything but the weights with NaN, so that a test sees what is read unwritten.
+    fn poison(&mut self) -> Result<()>;
+}
+
+/// How long a stage was busy, over all its steps.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StageTimes {
+    /// Steps.
+    pub steps: u64,
+    /// From the writing of a step's inputs to the arrival of its results.
+    pub busy: Duration,
+    /// Of that, the CPU's encoding of commands.
+    pub encode: Duration,
+    /// Dispatches.
+    pub dispatches: u64,
+}
+
+impl StageTimes {
+    pub(crate) fn add(&mut self, busy: Duration, encode: Duration, dispatches: usize) {
+        self.steps += 1;
+        self.busy += busy;
+        self.encode += encode;
+        self.dispatches += dispatches as u64;
+    }
+}
+
+/// The rows that a value has in a step.
+pub(crate) fn rows_of(graph: &Graph, value: ValueId, step: &Step) -> usize {
+    match graph.values[value.0].rows {
+        Rows::Tokens => step.tokens.len(),
+        Rows::Selected => step.selected.len(),
+    }
+}
+
+/// The numbers of a step that dispatches depend on.
+pub(crate) fn step_size(step: &Step) -> StepSize {
+    StepSize {
+        tokens: step.tokens.len() as u32,
+        selected: step.selected.len() as u32,
+        blocks: step.blocks().len() as u32,
+        keys: step.longest() as u32,
+    }
+}
+
+/// A step's tokens as shaders read them.
+pub(crate) fn pack_tokens(step: &Step) -> Vec<u32> {
+    step.tokens.iter().flat_map(|token| [token.id, token.position, token.sequence, 0]).collect()
+}
+
+/// A step's attention blocks as shaders read them.
+pub(crate) fn pack_blocks(step: &Step) -> Vec<u32> {
+    step.blocks().iter().flat_map(|block| [block.first, block.tokens, block.sequence, 0]).collect()
+}
+
+/// The file bytes of some rows of a part.
+pub(crate) fn part_rows(
+    weight: &Weight,
+    part: &Part,
+    rows: std::ops::Range<usize>,
+    reader: &dyn WeightReader,
+    bytes: &mut Vec<u8>,
+) -> Result<()> {
+    match &part.source {
+        Source::Computed(numbers) => {
+            let numbers = &numbers[rows.start * weight.columns..rows.end * weight.columns];
+            *bytes = part.format.encode_rows(numbers);
+            Ok(())
+        }
+        Source::Tensor(tensor) => {
+            let row_bytes =
+                part.format.file_row_bytes(weight.columns).expect("shapes were checked when the graph was built");
+            bytes.resize(rows.len() * row_bytes, 0);
+            reader.read(*tensor, (rows.start * row_bytes) as u64, bytes)
+        }
+    }
+}
+
+/// Reads the weights of a plan in pieces, repacks them for a device and hands each piece to `write`.
+pub(crate) fn read_weights(
+    graph: &Arc<Graph>,
+    plan: &StagePlan,
+    reader: &dyn WeightReader,
+    write: &mut dyn FnMut(Handle, u64, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let (mut file_bytes, mut device_bytes) = (Vec::new(), Vec::new());
+    for (id, planned) in &plan.weights {
+        let weight = &graph.weights[id.0];
+        for (handle, pieces) in &planned.shards {
+            let mut offset = 0;
+            for piece in pieces {
+                let part = &weight.parts[piece.part];
+                let format = weight.device_format(part);
+                let row_bytes = (format.device_row_bytes)(weight.columns);
+                let step = (READ_BYTES / row_bytes).max(1);
+                for first in piece.rows.clone().step_by(step) {
+                    let rows = first..(first + step).min(piece.rows.end);
+                    part_rows(weight, part, rows.clone(), reader, &mut file_bytes)?;
+                    if part.format != format {
+                        let mut numbers = vec![0.0; rows.len() * weight.columns];
+                        part.format.decode_row(&file_bytes, &mut numbers);
+                        file_bytes = format.encode_rows(&numbers);
+                    }
+                    device_bytes.clear();
+                    device_bytes.resize(rows.len() * row_bytes, 0);
+                    let file_rows = file_bytes.chunks_exact(file_bytes.len() / rows.len());
+                    for (row, device_row) in file_rows.zip(device_bytes.chunks_exact_mut(row_bytes)) {
+                        (format.repack)(row, device_row);
+                    }
+                    write(*handle, offset, &device_bytes)?;
+                    offset += device_bytes.len() as u64;
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Sum of two values, element by element.
+
+use crate::cases::Case;
+use crate::graph::Rows;
+use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
+use crate::reference::Operands;
+
+const WORKGROUP: u32 = 64;
+
+/// Inputs a and b of one shape; output a + b.
+#[derive(Debug, Clone)]
+pub struct Add;
+
+impl Kernel for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn lower(&self, site: &Site) -> Lowered {
+        let (a, b, out) = (site.inputs[0], site.inputs[1], site.output());
+        Lowered::one(Dispatch {
+            shader: Shader {
+                name: "add",
+                source: include_str!("add.wgsl"),
+                modules: vec![],
+                constants: vec![("WORKGROUP", WORKGROUP)],
+            },
+            params: vec![out.width, a.offset, a.stride, b.offset, b.stride, out.offset, out.stride],
+            bindings: vec![Binding::Input(0), Binding::Input(1), Binding::Output],
+            grid: Grid {
+                spread: Count::fixed(out.width.div_ceil(WORKGROUP)),
+                rows: Count::each(Extent::Rows(site.rows)),
+            },
+            work: Work::fixed(WORKGROUP),
+        })
+    }
+
+    fn reference(&self, operands: &mut Operands) -> Vec<f32> {
+        let (a, b) = (&operands.inputs[0], &operands.inputs[1]);
+        let sum = |row| a.row(row).iter().zip(b.row(row)).map(|(a, b)| a + b);
+        (0..operands.rows).flat_map(sum).collect()
+    }
+}
+
+/// Odd and even widths, one row and many.
+pub fn cases() -> Vec<Case> {
+    let case = |(width, tokens): (usize, usize)| {
+        let mut case = Case::new("add", format!("{tokens}x{width}"), tokens);
+        let a = case.graph.input("a", Rows::Tokens, width);
+        let b = case.graph.input("b", Rows::Tokens, width);
+        let sum = case.graph.value("sum", Rows::Tokens, width);
+        let inputs = [case.graph.whole(a), case.graph.whole(b)];
+        case.graph.node(Op::Add(Add), &inputs, &[], None, Some(sum));
+        case.output(sum);
+        case
+    };
+    [(1, 1), (33, 5), (64, 513), (2048, 3)].into_iter().map(case).collect()
+}

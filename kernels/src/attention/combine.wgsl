@@ -1,0 +1,36 @@
+// Combines what few.wgsl left for the spans of a token's past. One workgroup for each token and query head.
+struct Params {
+    span: u32, // keys
+    spans: u32, // that memory is set aside for
+    heads: u32,
+    output_offset: u32, // in vec4
+    output_stride: u32, // in vec4
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 0
+@group(0) @binding(2) var<storage, read> sums: array<vec4<f32>>; // [tokens, heads, spans, HEAD_QUADS]
+@group(0) @binding(3) var<storage, read> softmax: array<vec2<f32>>; // [tokens, heads, spans] of maximum, total
+@group(0) @binding(4) var<storage, read_write> output: array<vec4<f32>>; // [tokens, heads, HEAD_QUADS]
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+    let head = group.x;
+    let first = (group.y * params.heads + head) * params.spans;
+    let spans = tokens[group.y].y / params.span + 1u;
+    var largest = softmax[first].x;
+    for (var span = 1u; span < spans; span++) {
+        largest = max(largest, softmax[first + span].x);
+    }
+    var total = 0.0;
+    for (var span = 0u; span < spans; span++) {
+        total += softmax[first + span].y * exp(softmax[first + span].x - largest);
+    }
+    for (var quad = index; quad < HEAD_QUADS; quad += WORKGROUP) {
+        var sum = vec4<f32>(0.0);
+        for (var span = 0u; span < spans; span++) {
+            sum += sums[(first + span) * HEAD_QUADS + quad] * exp(softmax[first + span].x - largest);
+        }
+        output[params.output_offset + group.y * params.output_stride + head * HEAD_QUADS + quad] = sum / total;
+    }
+}

@@ -1,0 +1,118 @@
+// Attention of few tokens: one workgroup for each token, KV head and span of keys. The GROUP query heads of the
+// KV head share each key and value that is read. Leaves unnormalised sums for combine.wgsl.
+#import grid
+#import reduce
+#import kv
+
+struct Params {
+    kv_heads: u32, // of this shard
+    pages_per_sequence: u32,
+    scale: f32,
+    span: u32, // keys
+    spans: u32, // that memory is set aside for
+    heads: u32, // query heads of all shards
+    first_head: u32, // query head of this shard
+    input_offset: u32, // in vec4
+    input_stride: u32, // in vec4
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 0
+@group(0) @binding(2) var<storage, read> pages: array<u32>; // [sequences, pages_per_sequence]
+@group(0) @binding(3) var<storage, read> input: array<vec4<f32>>; // [tokens, heads, HEAD_QUADS]
+@group(0) @binding(4) var<storage, read> keys: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, HEAD_QUADS]
+@group(0) @binding(5) var<storage, read> values: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, HEAD_QUADS]
+@group(0) @binding(6) var<storage, read_write> sums: array<vec4<f32>>; // [tokens, heads, spans, HEAD_QUADS]
+@group(0) @binding(7) var<storage, read_write> softmax: array<vec2<f32>>; // [tokens, heads, spans] of maximum, total
+
+#import pages
+
+// Scores are far from it: half the smallest number, so that differences stay finite.
+const LOWEST: f32 = -1.7e38;
+// Lanes that share the keys of a tile when values are summed, each lane one quad of the head.
+const PARTS: u32 = WORKGROUP / HEAD_QUADS;
+
+var<workgroup> queries: array<vec4<f32>, GROUP * HEAD_QUADS>;
+var<workgroup> weights: array<f32, GROUP * WORKGROUP>; // [GROUP, keys of a tile]
+var<workgroup> part_sums: array<vec4<f32>, WORKGROUP>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lane: Lane) {
+    let place = spread_index(group, groups);
+    let kv_head = place % params.kv_heads;
+    let span = place / params.kv_heads;
+    let token = tokens[group.y];
+    let first_key = span * params.span;
+    let last_key = min(first_key + params.span, token.y + 1u);
+    if span >= params.spans || first_key >= last_key {
+        // combine.wgsl asks only for spans within the token's past.
+        return;
+    }
+    let first_head = params.first_head + kv_head * GROUP;
+    let input_row = params.input_offset + group.y * params.input_stride + first_head * HEAD_QUADS;
+    for (var quad = lane.index; quad < GROUP * HEAD_QUADS; quad += WORKGROUP) {
+        queries[quad] = input[input_row + quad] * params.scale;
+    }
+    workgroupBarrier();
+
+    let own_quad = lane.index % HEAD_QUADS;
+    let own_part = lane.index / HEAD_QUADS;
+    var head_sums: array<vec4<f32>, GROUP>;
+    var maxima: array<f32, GROUP>;
+    var totals: array<f32, GROUP>;
+    for (var head = 0u; head < GROUP; head++) {
+        maxima[head] = LOWEST;
+    }
+
+    for (var tile = first_key; tile < last_key; tile += WORKGROUP) {
+        let keys_of_tile = min(WORKGROUP, last_key - tile);
+        let valid = lane.index < keys_of_tile;
+        var scores: array<f32, GROUP>;
+        if valid {
+            let at = pages_place(token.z, tile + lane.index, kv_head, params.kv_heads);
+            for (var quad = 0u; quad < HEAD_QUADS; quad++) {
+                let key = kv_decode(keys[at + quad]);
+                for (var head = 0u; head < GROUP; head++) {
+                    scores[head] += dot(queries[head * HEAD_QUADS + quad], key);
+                }
+            }
+        }
+        for (var head = 0u; head < GROUP; head++) {
+            let largest = max(maxima[head], workgroup_max(select(LOWEST, scores[head], valid), lane));
+            let weight = select(0.0, exp(scores[head] - largest), valid);
+            let shrink = exp(maxima[head] - largest);
+            totals[head] = totals[head] * shrink + workgroup_sum(weight, lane);
+            head_sums[head] *= shrink;
+            maxima[head] = largest;
+            weights[head * WORKGROUP + lane.index] = weight;
+        }
+        workgroupBarrier();
+        if own_part < PARTS {
+            for (var key = own_part; key < keys_of_tile; key += PARTS) {
+                let at = pages_place(token.z, tile + key, kv_head, params.kv_heads);
+                let value = kv_decode(values[at + own_quad]);
+                for (var head = 0u; head < GROUP; head++) {
+                    head_sums[head] += weights[head * WORKGROUP + key] * value;
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+
+    for (var head = 0u; head < GROUP; head++) {
+        part_sums[lane.index] = head_sums[head];
+        workgroupBarrier();
+        let result = (group.y * params.heads + first_head + head) * params.spans + span;
+        if lane.index < HEAD_QUADS {
+            var sum = vec4<f32>(0.0);
+            for (var part = 0u; part < PARTS; part++) {
+                sum += part_sums[part * HEAD_QUADS + lane.index];
+            }
+            sums[result * HEAD_QUADS + lane.index] = sum;
+        }
+        if lane.index == 0u {
+            softmax[result] = vec2<f32>(maxima[head], totals[head]);
+        }
+        workgroupBarrier();
+    }
+}

@@ -1,0 +1,130 @@
+// Attention of many tokens: one workgroup for each block of queries and query head. Four lanes share a query: each
+// scores a quarter of a tile's keys and then sums a quarter of the head's quads.
+#import grid
+#import kv
+
+struct Params {
+    kv_heads: u32, // of this shard
+    pages_per_sequence: u32,
+    scale: f32,
+    group: u32, // query heads for each KV head
+    first_head: u32, // query head of this shard
+    input_offset: u32, // in vec4
+    input_stride: u32, // in vec4
+    output_offset: u32, // in vec4
+    output_stride: u32, // in vec4
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 0
+@group(0) @binding(2) var<storage, read> blocks: array<vec4<u32>>; // [blocks] of first token, tokens, sequence, 0
+@group(0) @binding(3) var<storage, read> pages: array<u32>; // [sequences, pages_per_sequence]
+@group(0) @binding(4) var<storage, read> input: array<vec4<f32>>; // [tokens, heads, HEAD_QUADS]
+@group(0) @binding(5) var<storage, read> keys: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, HEAD_QUADS]
+@group(0) @binding(6) var<storage, read> values: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, HEAD_QUADS]
+@group(0) @binding(7) var<storage, read_write> output: array<vec4<f32>>; // [tokens, heads, HEAD_QUADS]
+
+#import pages
+
+const LOWEST: f32 = -1.7e38;
+const LANES: u32 = 4u; // of a query
+const TILE: u32 = 32u; // keys
+const LANE_KEYS: u32 = TILE / LANES;
+const LANE_QUADS: u32 = (HEAD_QUADS + LANES - 1u) / LANES;
+
+var<workgroup> weights: array<f32, QUERIES * (TILE + 1u)>; // [QUERIES, TILE of TILE + 1]
+var<workgroup> lane_values: array<f32, QUERIES * LANES>;
+
+@compute @workgroup_size(QUERIES * LANES)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let place = spread_index(group, groups);
+    let heads = params.kv_heads * params.group;
+    let head = place % heads;
+    let kv_head = head / params.group;
+    let block = blocks[place / heads];
+    let query = index / LANES;
+    let lane = index % LANES;
+    // Queries behind the block's last repeat it, and are not written.
+    let row = block.x + min(query, block.y - 1u);
+    let position = tokens[row].y;
+    let block_keys = tokens[block.x + block.y - 1u].y + 1u;
+    let head_quad = (params.first_head + head) * HEAD_QUADS;
+    let input_row = params.input_offset + row * params.input_stride + head_quad;
+
+    var head_sums: array<vec4<f32>, LANE_QUADS>;
+    var largest = LOWEST;
+    var total = 0.0;
+    for (var tile = 0u; tile < block_keys; tile += TILE) {
+        // Scores of this lane's keys.
+        var scores: array<f32, LANE_KEYS>;
+        var lane_largest = LOWEST;
+        for (var own = 0u; own < LANE_KEYS; own++) {
+            let key_position = tile + own * LANES + lane;
+            scores[own] = LOWEST;
+            if key_position <= position {
+                let at = pages_place(block.z, key_position, kv_head, params.kv_heads);
+                var score = 0.0;
+                for (var quad = 0u; quad < HEAD_QUADS; quad++) {
+                    score += dot(input[input_row + quad], kv_decode(keys[at + quad]));
+                }
+                scores[own] = score * params.scale;
+                lane_largest = max(lane_largest, scores[own]);
+            }
+        }
+        lane_values[index] = lane_largest;
+        workgroupBarrier();
+        let first_lane = query * LANES;
+        let tile_largest = max(
+            max(lane_values[first_lane], lane_values[first_lane + 1u]),
+            max(lane_values[first_lane + 2u], lane_values[first_lane + 3u]),
+        );
+        let new_largest = max(largest, tile_largest);
+        let shrink = exp(largest - new_largest);
+        largest = new_largest;
+        workgroupBarrier();
+
+        // Weights of this lane's keys.
+        var lane_total = 0.0;
+        for (var own = 0u; own < LANE_KEYS; own++) {
+            let key = own * LANES + lane;
+            let weight = select(0.0, exp(scores[own] - largest), tile + key <= position);
+            weights[query * (TILE + 1u) + key] = weight;
+            lane_total += weight;
+        }
+        lane_values[index] = lane_total;
+        workgroupBarrier();
+        total = total * shrink + lane_values[first_lane] + lane_values[first_lane + 1u]
+            + lane_values[first_lane + 2u] + lane_values[first_lane + 3u];
+
+        // Values of this lane's quads.
+        for (var own = 0u; own < LANE_QUADS; own++) {
+            head_sums[own] *= shrink;
+        }
+        let keys_of_tile = min(TILE, block_keys - tile);
+        for (var key = 0u; key < keys_of_tile; key++) {
+            let weight = weights[query * (TILE + 1u) + key];
+            let at = pages_place(block.z, tile + key, kv_head, params.kv_heads);
+            for (var own = 0u; own < LANE_QUADS; own++) {
+                let quad = own * LANES + lane;
+                if quad < HEAD_QUADS {
+                    head_sums[own] += weight * kv_decode(values[at + quad]);
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+
+    if query < block.y {
+        let output_row = params.output_offset + row * params.output_stride + head_quad;
+        for (var own = 0u; own < LANE_QUADS; own++) {
+            let quad = own * LANES + lane;
+            if quad < HEAD_QUADS {
+                output[output_row + quad] = head_sums[own] / total;
+            }
+        }
+    }
+}

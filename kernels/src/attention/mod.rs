@@ -1,0 +1,244 @@
+//! Attention of grouped heads over the paged KV cache: softmax(q·k * scale) · v over the token's own past and itself.
+//!
+//! For few tokens the keys are cut into spans that workgroups take side by side, whose results one more
+//! dispatch combines (flash-decoding, <https://crfm.stanford.edu/2023/10/12/flashdecoding.html>). For many, blocks
+//! of queries go along the keys with a running softmax (FlashAttention, <https://arxiv.org/abs/2205.14135>).
+
+use crate::cases::{Case, EXACT, HALF, sequences};
+use crate::graph::{CacheSlot, Rows, Slice};
+use crate::kv_cache::{KvType, KvWrite, PAGES};
+use crate::op::{Binding, Class, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work, shared};
+use crate::reference::Operands;
+use crate::step::{BLOCK_TOKENS, PAGE_TOKENS};
+
+/// Input queries `[tokens, heads * head_width]`; output of that shape. The cache already holds the tokens of the step.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    /// Query heads, a multiple of the slot's KV heads.
+    pub heads: usize,
+    /// What a score is multiplied by, mostly `1 / sqrt(head_width)`.
+    pub scale: f32,
+}
+
+/// The most spans that keys are cut into.
+const MAX_SPANS: u32 = 64;
+
+/// The fewest keys that are worth a workgroup.
+const MIN_SPAN: u32 = 256;
+
+impl Kernel for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn lower(&self, site: &Site) -> Lowered {
+        match site.class {
+            Class::Columns(_) => self.lower_few(site),
+            Class::Many => self.lower_many(site),
+        }
+    }
+
+    fn reference(&self, operands: &mut Operands) -> Vec<f32> {
+        let step = operands.step;
+        let queries = operands.inputs[0];
+        let head_width = queries.width / self.heads;
+        let cache = operands.cache.as_deref().expect("the op uses the cache");
+        let mut output = Vec::new();
+        for (row, token) in step.tokens.iter().enumerate() {
+            let places: Vec<_> = (0..=token.position as usize).map(|at| step.place(token.sequence, at)).collect();
+            for (head, query) in queries.row(row).chunks(head_width).enumerate() {
+                let kv_head = head * cache.kv_heads() / self.heads;
+                let score = |place: &(usize, usize)| {
+                    let key = cache.key(*place, kv_head);
+                    let sum: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
+                    sum * f64::from(self.scale)
+                };
+                let scores: Vec<f64> = places.iter().map(score).collect();
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                output.extend((0..head_width).map(|column| {
+                    let weighted = weights.iter().zip(&places);
+                    let sum: f64 = weighted.map(|(w, place)| w * f64::from(cache.value(*place, kv_head)[column])).sum();
+                    (sum / total) as f32
+                }));
+            }
+        }
+        output
+    }
+}
+
+impl Attention {
+    /// Query heads for each KV head.
+    fn group(&self, site: &Site) -> u32 {
+        (self.heads / site.cache().slot.kv_heads) as u32
+    }
+
+    fn lower_few(&self, site: &Site) -> Lowered {
+        let (cache, input, out) = (site.cache(), site.inputs[0], site.output());
+        let (group, heads) = (self.group(site), self.heads as u32);
+        let quads = cache.slot.head_width as u32 / 4;
+        let span = cache.context.div_ceil(MAX_SPANS).next_multiple_of(MIN_SPAN);
+        let spans = cache.context.div_ceil(span);
+        // Every quad of a head needs an invocation of its own.
+        let lanes = if site.features.software { 16 } else { 64 };
+        let workgroup = quads.next_power_of_two().max(lanes);
+        let mut lowered = Lowered::default();
+        let mut first_head = 0;
+        for (shard, kv_heads) in cache.shards.iter().enumerate() {
+            lowered.dispatches.push(Dispatch {
+                shader: Shader {
+                    name: "attention_few",
+                    source: include_str!("few.wgsl"),
+                    modules: vec![shared::GRID, shared::reduce(site.features), cache.kv_type.module(), PAGES],
+                    constants: vec![
+                        ("WORKGROUP", workgroup),
+                        ("PAGE_TOKENS", PAGE_TOKENS as u32),
+                        ("HEAD_QUADS", quads),
+                        ("GROUP", group),
+                    ],
+                },
+                params: vec![
+                    *kv_heads,
+                    cache.pages_per_sequence,
+                    self.scale.to_bits(),
+                    span,
+                    spans,
+                    heads,
+                    first_head * group,
+                    input.offset / 4,
+                    input.stride / 4,
+                ],
+                bindings: vec![
+                    Binding::Tokens,
+                    Binding::Pages,
+                    Binding::Input(0),
+                    Binding::Keys(shard),
+                    Binding::Values(shard),
+                    Binding::Scratch(0),
+                    Binding::Scratch(1),
+                ],
+                grid: Grid {
+                    spread: Count { extent: Extent::Keys, divisor: span, factor: *kv_heads },
+                    rows: Count::each(Extent::Rows(site.rows)),
+                },
+                work: Work::fixed(span * group * quads * 8),
+            });
+            first_head += kv_heads;
+        }
+        lowered.dispatches.push(Dispatch {
+            shader: Shader {
+                name: "attention_combine",
+                source: include_str!("combine.wgsl"),
+                modules: vec![],
+                constants: vec![("WORKGROUP", 32), ("HEAD_QUADS", quads)],
+            },
+            params: vec![span, spans, heads, out.offset / 4, out.stride / 4],
+            bindings: vec![Binding::Tokens, Binding::Scratch(0), Binding::Scratch(1), Binding::Output],
+            grid: Grid { spread: Count::fixed(heads), rows: Count::each(Extent::Rows(site.rows)) },
+            work: Work::fixed(spans * quads * 4),
+        });
+        let Class::Columns(columns) = site.class else { unreachable!("few tokens are columns") };
+        let results = u64::from(columns * heads * spans);
+        lowered.scratch = vec![results * u64::from(quads) * 16, results * 8];
+        lowered
+    }
+
+    fn lower_many(&self, site: &Site) -> Lowered {
+        let (cache, input, out) = (site.cache(), site.inputs[0], site.output());
+        let group = self.group(site);
+        let quads = cache.slot.head_width as u32 / 4;
+        let mut lowered = Lowered::default();
+        let mut first_head = 0;
+        for (shard, kv_heads) in cache.shards.iter().enumerate() {
+            lowered.dispatches.push(Dispatch {
+                shader: Shader {
+                    name: "attention_many",
+                    source: include_str!("many.wgsl"),
+                    modules: vec![shared::GRID, cache.kv_type.module(), PAGES],
+                    constants: vec![
+                        ("QUERIES", BLOCK_TOKENS as u32),
+                        ("PAGE_TOKENS", PAGE_TOKENS as u32),
+                        ("HEAD_QUADS", quads),
+                    ],
+                },
+                params: vec![
+                    *kv_heads,
+                    cache.pages_per_sequence,
+                    self.scale.to_bits(),
+                    group,
+                    first_head * group,
+                    input.offset / 4,
+                    input.stride / 4,
+                    out.offset / 4,
+                    out.stride / 4,
+                ],
+                bindings: vec![
+                    Binding::Tokens,
+                    Binding::Blocks,
+                    Binding::Pages,
+                    Binding::Input(0),
+                    Binding::Keys(shard),
+                    Binding::Values(shard),
+                    Binding::Output,
+                ],
+                grid: Grid {
+                    spread: Count { extent: Extent::Blocks, divisor: 1, factor: kv_heads * group },
+                    rows: Count::fixed(1),
+                },
+                work: Work { operations: BLOCK_TOKENS as u64 * u64::from(quads) * 8, each: Extent::Keys },
+            });
+            first_head += kv_heads;
+        }
+        lowered
+    }
+}
+
+/// Keys and values are written by [`crate::kv_cache::KvWrite`] on the way, so that these are its cases too: head widths
+/// from 8 to 256, groups of 1 to 8, one token and blocks, ragged steps over shuffled pages, both cache types, shards of heads.
+pub fn cases() -> Vec<Case> {
+    let case = |shape: (usize, usize, usize), kv_type: KvType, runs: &[&[(usize, usize)]], magnitude: f32| {
+        let (heads, kv_heads, head_width) = shape;
+        let tokens: Vec<usize> = runs.iter().map(|run| run.iter().map(|(_, run)| run).sum()).collect();
+        let name = format!("{heads}/{kv_heads} heads of {head_width}, {}, steps of {tokens:?}", kv_type.name());
+        let mut case = Case::new("attention", name, 1);
+        let context = runs.iter().flat_map(|run| run.iter().map(|(cached, run)| cached + run)).max().unwrap_or(1);
+        case.steps = runs.iter().map(|run| sequences(run, 1, context)).collect();
+        (case.kv_type, case.magnitude) = (kv_type, magnitude);
+        case.limit = if kv_type == KvType::F16 { HALF } else { EXACT };
+        let (width, kv_width) = (heads * head_width, kv_heads * head_width);
+        let qkv = case.graph.input("qkv", Rows::Tokens, width + 2 * kv_width);
+        let cache = case.graph.cache(CacheSlot { kv_heads, head_width });
+        let output = case.graph.value("attended", Rows::Tokens, width);
+        let slice = |offset, width| Slice { value: qkv, offset, width };
+        let (keys, values) = (slice(width, kv_width), slice(width + kv_width, kv_width));
+        case.graph.node(Op::KvWrite(KvWrite), &[keys, values], &[], Some(cache), None);
+        let scale = 1.0 / (head_width as f32).sqrt();
+        let op = Op::Attention(Attention { heads, scale });
+        case.graph.node(op, &[slice(0, width)], &[], Some(cache), Some(output));
+        case.output(output);
+        case
+    };
+    let once: &[&[(usize, usize)]] = &[&[(0, 1)]];
+    let grown: &[&[(usize, usize)]] = &[&[(0, 37)], &[(37, 1)], &[(38, 3)]];
+    let ragged: &[&[(usize, usize)]] =
+        &[&[(0, 40), (0, 1), (0, 70)], &[(40, 1), (1, 33), (70, 2)], &[(41, 1), (34, 1), (72, 1)]];
+    let long: &[&[(usize, usize)]] = &[&[(0, 300)], &[(300, 213)], &[(513, 1)]];
+    let mut cases = Vec::new();
+    for kv_type in KvType::ALL {
+        cases.push(case((1, 1, 8), kv_type, once, 1.0));
+        cases.push(case((8, 4, 8), kv_type, ragged, 3.0));
+        cases.push(case((8, 1, 64), kv_type, ragged, 1.0));
+        cases.push(case((3, 3, 80), kv_type, grown, 1.0));
+        cases.push(case((4, 2, 128), kv_type, long, 1.0));
+        cases.push(case((2, 1, 256), kv_type, grown, 1.0));
+        let mut sharded = case((8, 4, 32), kv_type, grown, 1.0);
+        // Room for one head of the two pages.
+        sharded.max_shard = Some(kv_type.bytes(2 * 32 * 32));
+        sharded.name += ", in shards";
+        cases.push(sharded);
+    }
+    // In an f32 cache, values beyond f16 come through.
+    cases.push(case((2, 2, 16), KvType::F32, grown, 1e5));
+    cases
+}

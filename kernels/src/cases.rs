@@ -1,0 +1,190 @@
+//! Cases: tiny graphs with random inputs, run through the same plan as a model and compared with the reference.
+//!
+//! Every op's folder has a table of them; self-test, tests and benches iterate over [`all`].
+
+use std::sync::Arc;
+
+use crate::formats::{F32, Format};
+use crate::graph::{Graph, Part, Rows, Source, ValueId, Want, Weight, WeightId};
+use crate::kv_cache::KvType;
+use crate::reference::{HostPart, HostWeight, Values};
+use crate::step::{PAGE_TOKENS, Step, Token};
+
+/// NMSE allowed where both sides compute in f32 from the same numbers, whatever format these were decoded from.
+pub const EXACT: f64 = 1e-9;
+
+/// NMSE allowed where numbers were rounded to f16 on the way, perhaps in another direction.
+pub const HALF: f64 = 1e-6;
+
+/// A graph with steps to run it on.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The op's folder.
+    pub op: &'static str,
+    /// What is special about it.
+    pub name: String,
+    /// The weight's format, where the op has a weight of any format.
+    pub format: Option<Format>,
+    /// The graph; the values under [`Want::Logits`] are compared.
+    pub graph: Graph,
+    /// The steps, run in order over one cache.
+    pub steps: Vec<Step>,
+    /// How the cache is stored.
+    pub kv_type: KvType,
+    /// The largest magnitude of an input.
+    pub magnitude: f32,
+    /// Bytes that a shard of a weight or a cache may have, to force shards.
+    pub max_shard: Option<u64>,
+    /// The largest NMSE of an output; a single row may have 100 times it.
+    pub limit: f64,
+}
+
+/// Every case of every op.
+pub fn all() -> Vec<Case> {
+    [
+        crate::embedding::cases(),
+        crate::rms_norm::cases(),
+        crate::matmul::cases(),
+        crate::rope::cases(),
+        crate::attention::cases(),
+        crate::gated::cases(),
+        crate::add::cases(),
+        crate::select_rows::cases(),
+        crate::sample::cases(),
+    ]
+    .concat()
+}
+
+impl Case {
+    /// A case of an op over so many tokens of one sequence, of which the last three are selected.
+    pub fn new(op: &'static str, name: String, tokens: usize) -> Case {
+        let selected = (tokens.saturating_sub(3)..tokens).map(|token| token as u32).collect();
+        Case {
+            op,
+            name,
+            format: None,
+            graph: Graph::default(),
+            steps: vec![Step { selected, ..sequences(&[(0, tokens)], 1, tokens) }],
+            kv_type: KvType::F32,
+            magnitude: 1.0,
+            max_shard: None,
+            limit: EXACT,
+        }
+    }
+
+    /// Declares the value to compare.
+    pub fn output(&mut self, value: ValueId) {
+        self.graph.outputs.push((Want::Logits, value));
+    }
+
+    /// Adds a weight of random numbers in the case's format, stacked from parts of so many rows.
+    pub fn random_weight(&mut self, parts: &[usize], columns: usize) -> WeightId {
+        let format = self.format.unwrap_or(F32);
+        let mut random = Random::new(parts.len() as u64 * 31 + columns as u64);
+        let part = |rows: &usize| {
+            let numbers: Vec<f32> = (0..rows * columns).map(|_| random.signed()).collect();
+            Part { source: Source::Computed(Arc::from(numbers)), format, rows: *rows }
+        };
+        let parts = parts.iter().map(part).collect();
+        self.graph.weight(Weight { name: format!("{} weight", self.op), columns, parts, widen: false })
+    }
+
+    /// The longest sequence, in whole pages.
+    pub fn context(&self) -> usize {
+        let longest = self.steps.iter().map(Step::longest).max().unwrap_or(1);
+        longest.next_multiple_of(PAGE_TOKENS)
+    }
+
+    /// Pages in the cache.
+    pub fn pages(&self) -> usize {
+        self.steps.iter().flat_map(|step| &step.pages).max().map_or(1, |page| *page as usize + 1)
+    }
+
+    /// The values given from outside for a step: random numbers of the case's magnitude.
+    pub fn given(&self, step: usize) -> Values {
+        let given = |value: &ValueId| {
+            let mut random = Random::new(1000 * step as u64 + value.0 as u64);
+            let facts = &self.graph.values[value.0];
+            let rows = match facts.rows {
+                Rows::Tokens => self.steps[step].tokens.len(),
+                Rows::Selected => self.steps[step].selected.len(),
+            };
+            (*value, (0..rows * facts.width).map(|_| random.signed() * self.magnitude).collect())
+        };
+        self.graph.inputs.iter().map(given).collect()
+    }
+
+    /// The weights as the reference takes them.
+    pub fn host_weights(&self) -> Vec<HostWeight> {
+        let host = |weight: &Weight| HostWeight {
+            columns: weight.columns,
+            parts: weight.parts.iter().map(computed_part).collect(),
+        };
+        self.graph.weights.iter().map(host).collect()
+    }
+}
+
+/// The blocks of a part that was computed rather than read.
+///
+/// Panics on one that lies in a file: cases have none.
+pub fn computed_part(part: &Part) -> HostPart {
+    let Source::Computed(numbers) = &part.source else { panic!("a case has no files") };
+    HostPart { format: part.format, rows: part.rows, bytes: Arc::from(part.format.encode_rows(numbers)) }
+}
+
+/// A step of sequences, each with tokens already cached and tokens to run, over shuffled pages.
+///
+/// `context` is the longest sequence that the page table has room for. Nothing is selected.
+pub fn sequences(runs: &[(usize, usize)], vocabulary: u32, context: usize) -> Step {
+    let pages_per_sequence = context.div_ceil(PAGE_TOKENS).max(1);
+    let mut pages: Vec<u32> = (0..(runs.len() * pages_per_sequence) as u32).collect();
+    Random::new(7).shuffle(&mut pages);
+    let mut tokens = Vec::new();
+    let mut random = Random::new(11);
+    for (sequence, (cached, run)) in runs.iter().enumerate() {
+        tokens.extend((*cached..cached + run).map(|position| Token {
+            id: (random.next() % u64::from(vocabulary)) as u32,
+            position: position as u32,
+            sequence: sequence as u32,
+        }));
+    }
+    Step { tokens, selected: Vec::new(), pages, pages_per_sequence }
+}
+
+/// A small generator of numbers (SplitMix64, Steele et al. 2014), the same everywhere.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    /// A generator; equal seeds give equal numbers.
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1))
+    }
+
+    /// The next 64 bits.
+    #[allow(clippy::should_implement_trait, reason = "a generator is no iterator: it never ends")]
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    /// A number in `0..1`.
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// A number in `-1..1`.
+    pub fn signed(&mut self) -> f32 {
+        (self.unit() * 2.0 - 1.0) as f32
+    }
+
+    /// Shuffles a slice (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, (self.next() % (last as u64 + 1)) as usize);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+// output[token] = weight[id of token], for the ids whose rows this shard has. One invocation decodes one unit.
+#import unit
+
+struct Params {
+    first_row: u32,
+    rows: u32,
+    row_stride: u32, // in vec4
+    units: u32, // in a row
+    output_offset: u32, // in vec4
+    output_stride: u32, // in vec4
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 0
+@group(0) @binding(2) var<storage, read> weight_words: array<vec4<u32>>; // [rows, row_stride]
+@group(0) @binding(3) var<storage, read_write> output: array<vec4<f32>>; // [tokens, output_stride]
+
+#import weight
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let unit = id.x;
+    let token = id.y;
+    let row = tokens[token].x - params.first_row; // wraps to a large number below the first row
+    if unit >= params.units || row >= params.rows {
+        return;
+    }
+    let decoded = weight_decode(row * params.row_stride, params.units, unit);
+    let at = params.output_offset + token * params.output_stride + unit * 8u;
+    output[at] = decoded.scale * decoded.low[0];
+    output[at + 1u] = decoded.scale * decoded.low[1];
+    output[at + 2u] = decoded.scale * decoded.low[2];
+    output[at + 3u] = decoded.scale * decoded.low[3];
+    output[at + 4u] = decoded.scale * decoded.high[0];
+    output[at + 5u] = decoded.scale * decoded.high[1];
+    output[at + 6u] = decoded.scale * decoded.high[2];
+    output[at + 7u] = decoded.scale * decoded.high[3];
+}

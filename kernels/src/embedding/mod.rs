@@ -1,0 +1,71 @@
+//! Rows of a matrix of any format by token id.
+
+use crate::cases::Case;
+use crate::formats::{self, Format, UNIT};
+use crate::graph::Rows;
+use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work, shared};
+use crate::reference::Operands;
+
+const WORKGROUP: u32 = 64;
+
+/// Weight `[vocabulary, width]`; output `[tokens, width]`. Runs once per shard; the shard that has a row writes it.
+#[derive(Debug, Clone)]
+pub struct Embedding;
+
+impl Kernel for Embedding {
+    fn name(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn lower(&self, site: &Site) -> Lowered {
+        let out = site.output();
+        let units = out.width.div_ceil(UNIT as u32);
+        let dispatch = |(index, shard): (usize, &crate::op::Shard)| Dispatch {
+            shader: Shader {
+                name: "embedding",
+                source: include_str!("embedding.wgsl"),
+                modules: vec![shared::UNIT, ("weight", shard.format.wgsl)],
+                constants: vec![("WORKGROUP", WORKGROUP)],
+            },
+            params: vec![shard.first_row, shard.rows, shard.row_stride, units, out.offset / 4, out.stride / 4],
+            bindings: vec![Binding::Tokens, Binding::Shard { weight: 0, shard: index }, Binding::Output],
+            grid: Grid { spread: Count::fixed(units.div_ceil(WORKGROUP)), rows: Count::each(Extent::Rows(site.rows)) },
+            work: Work::fixed(WORKGROUP * UNIT as u32),
+        };
+        Lowered { dispatches: site.weights[0].shards.iter().enumerate().map(dispatch).collect(), scratch: Vec::new() }
+    }
+
+    fn reference(&self, operands: &mut Operands) -> Vec<f32> {
+        operands.step.tokens.iter().flat_map(|token| operands.weights[0].row(token.id as usize)).collect()
+    }
+}
+
+/// Every format; rows that no unit divides; a matrix cut into shards.
+pub fn cases() -> Vec<Case> {
+    let case = |format: Format, width: usize, tokens: usize, max_shard: Option<u64>| {
+        let shards = if max_shard.is_some() { " in shards" } else { "" };
+        let mut case = Case::new("embedding", format!("{tokens}x{width}{shards}"), tokens);
+        case.format = Some(format);
+        case.max_shard = max_shard;
+        case.steps[0]
+            .tokens
+            .iter_mut()
+            .enumerate()
+            .for_each(|(index, token)| token.id = (index as u32 * 37 + 99) % 100);
+        let weight = case.random_weight(&[60, 40], width);
+        let embedded = case.graph.value("embedded", Rows::Tokens, width);
+        case.graph.node(Op::Embedding(Embedding), &[], &[weight], None, Some(embedded));
+        case.output(embedded);
+        case
+    };
+    let mut cases = Vec::new();
+    for format in formats::ALL {
+        cases.push(case(format, 64, 1, None));
+        cases.push(case(format, 288, 33, Some(8192)));
+        if format.block_elements == 1 {
+            cases.push(case(format, 33, 5, None));
+            cases.push(case(format, 172, 13, None));
+        }
+    }
+    cases
+}

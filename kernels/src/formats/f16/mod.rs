@@ -1,0 +1,31 @@
+//! F16: IEEE half precision.
+
+use super::{Format, Layout, float_row_bytes, half_at};
+
+/// IEEE half precision.
+pub const F16: Format = Format(&LAYOUT);
+
+static LAYOUT: Layout = Layout {
+    name: "f16",
+    gguf_id: 1,
+    block_elements: 1,
+    block_bytes: 2,
+    f16_units: true,
+    device_row_bytes: |elements| float_row_bytes(elements, 2),
+    decode,
+    repack: |row, device_row| device_row[..row.len()].copy_from_slice(row),
+    encode,
+    wgsl: include_str!("decode.wgsl"),
+};
+
+fn decode(blocks: &[u8], elements: &mut [f32]) {
+    for (bytes, element) in blocks.chunks_exact(2).zip(elements) {
+        *element = half_at(bytes);
+    }
+}
+
+fn encode(elements: &[f32], blocks: &mut [u8]) {
+    for (element, bytes) in elements.iter().zip(blocks.chunks_exact_mut(2)) {
+        bytes.copy_from_slice(&half::f16::from_f32(*element).to_le_bytes());
+    }
+}

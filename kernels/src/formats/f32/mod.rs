@@ -1,0 +1,31 @@
+//! F32: IEEE single precision.
+
+use super::{Format, Layout, float_row_bytes};
+
+/// IEEE single precision.
+pub const F32: Format = Format(&LAYOUT);
+
+static LAYOUT: Layout = Layout {
+    name: "f32",
+    gguf_id: 0,
+    block_elements: 1,
+    block_bytes: 4,
+    f16_units: false,
+    device_row_bytes: |elements| float_row_bytes(elements, 4),
+    decode,
+    repack: |row, device_row| device_row[..row.len()].copy_from_slice(row),
+    encode,
+    wgsl: include_str!("decode.wgsl"),
+};
+
+fn decode(blocks: &[u8], elements: &mut [f32]) {
+    for (bytes, element) in blocks.chunks_exact(4).zip(elements) {
+        *element = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    }
+}
+
+fn encode(elements: &[f32], blocks: &mut [u8]) {
+    for (element, bytes) in elements.iter().zip(blocks.chunks_exact_mut(4)) {
+        bytes.copy_from_slice(&element.to_le_bytes());
+    }
+}

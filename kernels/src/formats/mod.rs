@@ -1,0 +1,141 @@
+//! Weight formats: how a row of numbers lies in a file and on a device. One folder and one line of [`ALL`] each.
+//!
+//! On a device a row is its codes, then its scales, padded to 16 bytes, so that a shader reads
+//! `vec4<u32>` at 16-byte steps and finds a row from its index alone. Shaders consume *units* of
+//! [`UNIT`] elements: `decode.wgsl` of each format gives `$decode(row, units, unit) -> Unit`.
+
+mod bf16;
+mod f16;
+mod f32;
+mod q4_0;
+mod q8_0;
+
+use std::fmt;
+use std::ops::Deref;
+
+pub use self::bf16::BF16;
+pub use self::f16::F16;
+pub use self::f32::F32;
+pub use self::q4_0::Q4_0;
+pub use self::q8_0::Q8_0;
+
+/// Elements that a shader decodes at once. Device rows are padded with zeros to whole units.
+pub const UNIT: usize = 32;
+
+/// Every format that this build runs, in the order of their GGUF ids.
+pub static ALL: [Format; 5] = [F32, F16, Q4_0, Q8_0, BF16];
+
+/// The facts of one weight format.
+pub struct Layout {
+    /// Lower-case name, as GGUF tools spell it: `q8_0`.
+    pub name: &'static str,
+    /// The type's number in a GGUF tensor table (`ggml_type`).
+    pub gguf_id: u32,
+    /// Elements of a block; a row must be a whole number of blocks.
+    pub block_elements: usize,
+    /// Bytes of a block in a file.
+    pub block_bytes: usize,
+    /// Whether the elements of a unit, before its scale, are exact in f16, so that a tile may hold them as such.
+    pub f16_units: bool,
+    /// Bytes of a row of so many elements on a device, a multiple of 16.
+    pub device_row_bytes: fn(elements: usize) -> usize,
+    /// Decodes whole blocks of file bytes into as many elements.
+    pub decode: fn(blocks: &[u8], elements: &mut [f32]),
+    /// Rearranges one row of file bytes into a zeroed device row.
+    pub repack: fn(row: &[u8], device_row: &mut [u8]),
+    /// Quantises elements into whole blocks of file bytes.
+    pub encode: fn(elements: &[f32], blocks: &mut [u8]),
+    /// `fn $decode(row: u32, units: u32, unit: u32) -> Unit` over the binding `$words`.
+    pub wgsl: &'static str,
+}
+
+/// A weight format: a handle to its [`Layout`], compared by name.
+#[derive(Clone, Copy)]
+pub struct Format(&'static Layout);
+
+impl Format {
+    /// The format with this number in GGUF files, if this build runs it.
+    pub fn from_gguf_id(id: u32) -> Option<Format> {
+        ALL.into_iter().find(|format| format.gguf_id == id)
+    }
+
+    /// The format of this name in any case, if this build runs it.
+    pub fn from_name(name: &str) -> Option<Format> {
+        ALL.into_iter().find(|format| format.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Bytes of a row of `elements` in a file; `None` where blocks do not divide it or the size overflows.
+    pub fn file_row_bytes(self, elements: usize) -> Option<usize> {
+        if !elements.is_multiple_of(self.block_elements) {
+            return None;
+        }
+        (elements / self.block_elements).checked_mul(self.block_bytes)
+    }
+
+    /// Decodes one row of file bytes.
+    pub fn decode_row(self, row: &[u8], elements: &mut [f32]) {
+        (self.decode)(row, elements);
+    }
+
+    /// Quantises a row or several into file bytes.
+    pub fn encode_rows(self, elements: &[f32]) -> Vec<u8> {
+        let mut blocks = vec![0; elements.len() / self.block_elements * self.block_bytes];
+        (self.encode)(elements, &mut blocks);
+        blocks
+    }
+}
+
+impl Deref for Format {
+    type Target = Layout;
+
+    fn deref(&self) -> &Layout {
+        self.0
+    }
+}
+
+impl PartialEq for Format {
+    fn eq(&self, other: &Format) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Format {}
+
+impl fmt::Debug for Format {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name)
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name)
+    }
+}
+
+/// Bytes of a device row whose elements have `element_bytes` each.
+fn float_row_bytes(elements: usize, element_bytes: usize) -> usize {
+    elements.next_multiple_of(UNIT) * element_bytes
+}
+
+/// Bytes of a device row of `code_bytes` per unit followed by one half-precision scale per unit.
+fn scaled_row_bytes(elements: usize, code_bytes: usize) -> usize {
+    let units = elements / UNIT;
+    units * code_bytes + (units * 2).next_multiple_of(16)
+}
+
+/// Copies blocks of a half-precision scale followed by `code_bytes` of codes into a device row.
+fn repack_scaled(row: &[u8], device_row: &mut [u8], code_bytes: usize) {
+    let blocks = row.chunks_exact(2 + code_bytes);
+    let (codes, scales) = device_row.split_at_mut(blocks.len() * code_bytes);
+    let places = codes.chunks_exact_mut(code_bytes).zip(scales.chunks_exact_mut(2));
+    for (block, (code, scale)) in blocks.zip(places) {
+        scale.copy_from_slice(&block[..2]);
+        code.copy_from_slice(&block[2..]);
+    }
+}
+
+/// The half-precision number in two little-endian bytes.
+fn half_at(bytes: &[u8]) -> f32 {
+    half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+}

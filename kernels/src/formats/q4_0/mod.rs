@@ -1,0 +1,49 @@
+//! Q4_0: blocks of 32 elements, each a half-precision scale and 16 bytes of nibbles (ggml's `block_q4_0`).
+//!
+//! The low nibbles are elements 0 to 15, the high ones 16 to 31; a nibble stands for itself minus 8.
+
+use super::{Format, Layout, UNIT, half_at, repack_scaled, scaled_row_bytes};
+
+const CODE_BYTES: usize = 16;
+
+/// A half-precision scale and 16 bytes of nibbles per 32 elements.
+pub const Q4_0: Format = Format(&LAYOUT);
+
+static LAYOUT: Layout = Layout {
+    name: "q4_0",
+    gguf_id: 2,
+    block_elements: UNIT,
+    block_bytes: 2 + CODE_BYTES,
+    f16_units: true,
+    device_row_bytes: |elements| scaled_row_bytes(elements, CODE_BYTES),
+    decode,
+    repack: |row, device_row| repack_scaled(row, device_row, CODE_BYTES),
+    encode,
+    wgsl: include_str!("decode.wgsl"),
+};
+
+fn decode(blocks: &[u8], elements: &mut [f32]) {
+    for (block, out) in blocks.chunks_exact(2 + CODE_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
+        let scale = half_at(block);
+        let (low, high) = out.split_at_mut(CODE_BYTES);
+        for ((byte, low), high) in block[2..].iter().zip(low).zip(high) {
+            *low = scale * f32::from((byte & 15) as i8 - 8);
+            *high = scale * f32::from((byte >> 4) as i8 - 8);
+        }
+    }
+}
+
+fn encode(elements: &[f32], blocks: &mut [u8]) {
+    for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(2 + CODE_BYTES)) {
+        // The element of the largest magnitude, with its sign, becomes code 0, which stands for -8.
+        let extreme =
+            values.iter().fold(0f32, |extreme, value| if value.abs() > extreme.abs() { *value } else { extreme });
+        let scale = extreme / -8.0;
+        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
+        let nibble = |value: f32| ((value * inverse + 8.5) as u8).min(15);
+        for (index, code) in block[2..].iter_mut().enumerate() {
+            *code = nibble(values[index]) | nibble(values[index + CODE_BYTES]) << 4;
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Gated activation: `activation(gate) * up` (SwiGLU, Shazeer, <https://arxiv.org/abs/2002.05202>).
+
+use crate::cases::Case;
+use crate::graph::{Rows, Slice};
+use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
+use crate::reference::Operands;
+
+const WORKGROUP: u32 = 64;
+
+/// The function applied to the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x / (1 + exp(-x))`.
+    Silu,
+}
+
+impl Activation {
+    fn wgsl(self) -> &'static str {
+        match self {
+            Activation::Silu => include_str!("silu.wgsl"),
+        }
+    }
+
+    fn apply(self, x: f64) -> f64 {
+        match self {
+            Activation::Silu => x / (1.0 + (-x).exp()),
+        }
+    }
+}
+
+/// Inputs gate and up of one shape; output `activation(gate) * up`.
+#[derive(Debug, Clone)]
+pub struct Gated {
+    /// The function applied to the gate.
+    pub activation: Activation,
+}
+
+impl Kernel for Gated {
+    fn name(&self) -> &'static str {
+        "gated"
+    }
+
+    fn lower(&self, site: &Site) -> Lowered {
+        let (gate, up, out) = (site.inputs[0], site.inputs[1], site.output());
+        Lowered::one(Dispatch {
+            shader: Shader {
+                name: "gated",
+                source: include_str!("gated.wgsl"),
+                modules: vec![("activation", self.activation.wgsl())],
+                constants: vec![("WORKGROUP", WORKGROUP)],
+            },
+            params: vec![out.width, gate.offset, gate.stride, up.offset, up.stride, out.offset, out.stride],
+            bindings: vec![Binding::Input(0), Binding::Input(1), Binding::Output],
+            grid: Grid {
+                spread: Count::fixed(out.width.div_ceil(WORKGROUP)),
+                rows: Count::each(Extent::Rows(site.rows)),
+            },
+            work: Work::fixed(WORKGROUP),
+        })
+    }
+
+    fn reference(&self, operands: &mut Operands) -> Vec<f32> {
+        let (gate, up) = (&operands.inputs[0], &operands.inputs[1]);
+        let gated = |(gate, up): (&f32, &f32)| (self.activation.apply(f64::from(*gate)) * f64::from(*up)) as f32;
+        (0..operands.rows).flat_map(|row| gate.row(row).iter().zip(up.row(row)).map(gated)).collect()
+    }
+}
+
+/// Gate and up as halves of one value, as a model has them; widths that no vec4 divides; magnitudes where exp overflows.
+pub fn cases() -> Vec<Case> {
+    let case = |(width, tokens, magnitude): (usize, usize, f32)| {
+        let mut case = Case::new("gated", format!("{tokens}x{width} to {magnitude:e}"), tokens);
+        case.magnitude = magnitude;
+        let both = case.graph.input("gate_up", Rows::Tokens, 2 * width);
+        let gated = case.graph.value("gated", Rows::Tokens, width);
+        let half = |offset| Slice { value: both, offset, width };
+        let op = Op::Gated(Gated { activation: Activation::Silu });
+        case.graph.node(op, &[half(0), half(width)], &[], None, Some(gated));
+        case.output(gated);
+        case
+    };
+    [(1, 1, 1.0), (33, 5, 4.0), (172, 513, 10.0), (2048, 3, 1e6)].into_iter().map(case).collect()
+}

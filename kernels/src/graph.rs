@@ -1,0 +1,277 @@
+//! What a model computes, as data: values, weights, cache slots and the ops between them.
+//!
+//! A graph names no device. The engine cuts it at its layer marks, a fusion pass rewrites it, and
+//! [`crate::reference`] can run any of it.
+
+use std::sync::Arc;
+
+use crate::formats::{F32, Format};
+use crate::op::Op;
+
+/// A value by its place in [`Graph::values`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub usize);
+
+/// A weight by its place in [`Graph::weights`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WeightId(pub usize);
+
+/// A cache slot by its place in [`Graph::caches`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CacheId(pub usize);
+
+/// How many rows a value has in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rows {
+    /// One for each token of the step.
+    Tokens,
+    /// One for each token whose logits somebody wants.
+    Selected,
+}
+
+/// What the 32-bit elements of a value are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element {
+    /// Single-precision numbers.
+    F32,
+    /// Indices: bit patterns of `u32`.
+    U32,
+}
+
+/// An activation: `[rows, width]` elements of 32 bits.
+#[derive(Debug, Clone)]
+pub struct Value {
+    /// What it is, for labels: `residual`, `logits`.
+    pub name: &'static str,
+    /// How many rows it has.
+    pub rows: Rows,
+    /// Elements in a row.
+    pub width: usize,
+    /// What its elements are.
+    pub element: Element,
+}
+
+/// Columns `offset .. offset + width` of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// The value.
+    pub value: ValueId,
+    /// First column.
+    pub offset: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+/// Where the numbers of a weight come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// The tensor of this index in the model's files.
+    Tensor(usize),
+    /// Computed when the graph was built, such as RoPE's tables.
+    Computed(Arc<[f32]>),
+}
+
+/// Some rows of a weight, as one source holds them.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Where the numbers come from.
+    pub source: Source,
+    /// Their format there.
+    pub format: Format,
+    /// Rows.
+    pub rows: usize,
+}
+
+/// A matrix `[rows, columns]`, stacked from parts; a vector is one row.
+#[derive(Debug, Clone)]
+pub struct Weight {
+    /// What it is, for labels: `layers.3.attention.qkv`.
+    pub name: String,
+    /// Elements in a row.
+    pub columns: usize,
+    /// What it is stacked from, from the first row on.
+    pub parts: Vec<Part>,
+    /// Whether the device holds it as F32 whatever its format (norms, biases), rather than in its own bits.
+    pub widen: bool,
+}
+
+impl Weight {
+    /// Rows of all parts.
+    pub fn rows(&self) -> usize {
+        self.parts.iter().map(|part| part.rows).sum()
+    }
+
+    /// The format in which a device holds a part.
+    pub fn device_format(&self, part: &Part) -> Format {
+        if self.widen { F32 } else { part.format }
+    }
+}
+
+/// What attention remembers of each token in one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheSlot {
+    /// Heads of keys and values.
+    pub kv_heads: usize,
+    /// Elements of one head's key, and of its value: a multiple of 4.
+    pub head_width: usize,
+}
+
+/// An op with what it reads and writes.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What it computes.
+    pub op: Op,
+    /// Activations read.
+    pub inputs: Vec<Slice>,
+    /// Weights read.
+    pub weights: Vec<WeightId>,
+    /// The cache slot read or written.
+    pub cache: Option<CacheId>,
+    /// The value written; `None` where the cache is all that changes.
+    pub output: Option<ValueId>,
+}
+
+/// What a step can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Want {
+    /// All logits of each selected row.
+    Logits,
+    /// The id of the largest logit of each selected row.
+    Argmax,
+    /// The largest logits of each selected row with their ids.
+    TopK,
+    /// The logarithm of the sum of the exponentials of each selected row's logits.
+    Normaliser,
+}
+
+/// A graph of ops in the order in which they run.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    /// Activations.
+    pub values: Vec<Value>,
+    /// Weights.
+    pub weights: Vec<Weight>,
+    /// Cache slots, one for each layer that attends.
+    pub caches: Vec<CacheSlot>,
+    /// Ops in order.
+    pub nodes: Vec<Node>,
+    /// The index of the first node of each layer, then of the first node behind the last layer: where it may be cut.
+    pub marks: Vec<usize>,
+    /// Values given from outside rather than computed (op cases only; a model's input is its tokens).
+    pub inputs: Vec<ValueId>,
+    /// Values that can be asked for.
+    pub outputs: Vec<(Want, ValueId)>,
+}
+
+impl Graph {
+    /// Adds a value of single-precision numbers.
+    pub fn value(&mut self, name: &'static str, rows: Rows, width: usize) -> ValueId {
+        self.values.push(Value { name, rows, width, element: Element::F32 });
+        ValueId(self.values.len() - 1)
+    }
+
+    /// Adds a value of indices.
+    pub fn index_value(&mut self, name: &'static str, rows: Rows, width: usize) -> ValueId {
+        self.values.push(Value { name, rows, width, element: Element::U32 });
+        ValueId(self.values.len() - 1)
+    }
+
+    /// Adds a value that is given from outside.
+    pub fn input(&mut self, name: &'static str, rows: Rows, width: usize) -> ValueId {
+        let value = self.value(name, rows, width);
+        self.inputs.push(value);
+        value
+    }
+
+    /// Adds a weight.
+    pub fn weight(&mut self, weight: Weight) -> WeightId {
+        self.weights.push(weight);
+        WeightId(self.weights.len() - 1)
+    }
+
+    /// Adds a cache slot.
+    pub fn cache(&mut self, slot: CacheSlot) -> CacheId {
+        self.caches.push(slot);
+        CacheId(self.caches.len() - 1)
+    }
+
+    /// Adds an op.
+    pub fn node(
+        &mut self,
+        op: Op,
+        inputs: &[Slice],
+        weights: &[WeightId],
+        cache: Option<CacheId>,
+        output: Option<ValueId>,
+    ) {
+        self.nodes.push(Node { op, inputs: inputs.to_vec(), weights: weights.to_vec(), cache, output });
+    }
+
+    /// Marks that a layer begins with the next node (or, after the last layer, that it has ended).
+    pub fn mark(&mut self) {
+        self.marks.push(self.nodes.len());
+    }
+
+    /// All columns of a value.
+    pub fn whole(&self, value: ValueId) -> Slice {
+        Slice { value, offset: 0, width: self.values[value.0].width }
+    }
+
+    /// Layers between the marks.
+    pub fn layers(&self) -> usize {
+        self.marks.len().saturating_sub(1)
+    }
+
+    /// The nodes needed for what is wanted (writing the cache always is), in order: the rest is dead.
+    pub fn needed(&self, wants: &[Want]) -> Vec<usize> {
+        let mut live = vec![false; self.values.len()];
+        for (want, value) in &self.outputs {
+            live[value.0] |= wants.contains(want);
+        }
+        let mut nodes = Vec::new();
+        for (index, node) in self.nodes.iter().enumerate().rev() {
+            if node.output.is_none_or(|value| live[value.0]) {
+                node.inputs.iter().for_each(|slice| live[slice.value.0] = true);
+                nodes.push(index);
+            }
+        }
+        nodes.reverse();
+        nodes
+    }
+
+    /// Rewrites `add(matmul(x), residual)` to a matmul that adds the residual as it writes.
+    pub fn fuse(&mut self) {
+        let mut readers = vec![0usize; self.values.len()];
+        for node in &self.nodes {
+            node.inputs.iter().for_each(|slice| readers[slice.value.0] += 1);
+        }
+        self.outputs.iter().for_each(|(_, value)| readers[value.0] += 1);
+        let mut index = 1;
+        while index < self.nodes.len() {
+            if let Some(fused) = self.fused_at(index, &readers) {
+                self.nodes[index] = fused;
+                self.nodes.remove(index - 1);
+                self.marks.iter_mut().filter(|mark| **mark >= index).for_each(|mark| *mark -= 1);
+            }
+            index += 1;
+        }
+    }
+
+    /// What the node at `index` and the one before it can become together.
+    fn fused_at(&self, index: usize, readers: &[usize]) -> Option<Node> {
+        let (product, sum) = (&self.nodes[index - 1], &self.nodes[index]);
+        let (Op::MatMul(matmul), Op::Add(_), Some(value)) = (&product.op, &sum.op, product.output) else { return None };
+        if readers[value.0] != 1 || product.inputs.len() > 1 || self.marks.contains(&index) {
+            return None;
+        }
+        let place = sum.inputs.iter().position(|slice| *slice == self.whole(value))?;
+        let residual = sum.inputs[1 - place];
+        Some(Node {
+            op: Op::MatMul(matmul.clone()),
+            inputs: vec![product.inputs[0], residual],
+            weights: product.weights.clone(),
+            cache: None,
+            output: sum.output,
+        })
+    }
+}

@@ -1,0 +1,28 @@
+//! What can be computed: ops with their WGSL kernels and CPU references, weight formats, the graph of ops.
+//!
+//! Nothing here touches a device or a file. Read in the order in which data flows:
+//! [`formats`] (how numbers are stored) → [`graph`] (what a model computes) → [`op`] (how one
+//! node becomes dispatches) → [`compose`] (how WGSL is put together) → [`reference`] (what is right).
+
+pub mod cases;
+pub mod compose;
+pub mod formats;
+pub mod graph;
+pub mod op;
+pub mod reference;
+pub mod step;
+
+pub mod add;
+pub mod attention;
+pub mod embedding;
+pub mod gated;
+pub mod kv_cache;
+pub mod matmul;
+pub mod rms_norm;
+pub mod rope;
+pub mod sample;
+pub mod select_rows;
+
+pub use formats::Format;
+pub use graph::Graph;
+pub use step::Step;

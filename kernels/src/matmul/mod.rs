@@ -1,0 +1,217 @@
+//! Product with a weight matrix of any format: `output[row][r] = Σ_k input[row][k] * weight[r][k]`, and a residual.
+//!
+//! Up to 8 rows of input are *columns* of a matrix-vector kernel that reads each weight once; more go
+//! through tiles in workgroup memory.
+
+use std::ops::Range;
+
+use crate::cases::Case;
+use crate::formats::{self, Format, UNIT};
+use crate::graph::Rows;
+use crate::op::{
+    Binding, Class, Count, Dispatch, Extent, Features, Grid, Kernel, Lowered, Op, Shader, Shard, Site, View, Work,
+    shared,
+};
+use crate::reference::Operands;
+
+/// Input `[rows, columns of the weight]`, then perhaps a residual of the output's shape; output `[rows, rows of the weight]`.
+#[derive(Debug, Clone)]
+pub struct MatMul;
+
+/// Rows that a team of the matrix-vector kernel computes at once.
+const TEAM_ROWS: u32 = 2;
+
+impl Kernel for MatMul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn lower(&self, site: &Site) -> Lowered {
+        let shards = site.weights[0].shards.iter().enumerate();
+        let dispatch = |(index, shard): (usize, &Shard)| match site.class {
+            Class::Columns(columns) => columns_dispatch(site, index, shard, columns),
+            Class::Many => tiles_dispatch(site, index, shard),
+        };
+        Lowered { dispatches: shards.map(dispatch).collect(), scratch: Vec::new() }
+    }
+
+    fn reference(&self, operands: &mut Operands) -> Vec<f32> {
+        let rows = operands.weights[0].rows();
+        let columns = reference_rows(operands, 0..rows);
+        (0..operands.rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect()
+    }
+}
+
+/// The reference for some rows of the weight: for each, the output of every row of input.
+pub fn reference_rows(operands: &Operands, rows: Range<usize>) -> Vec<Vec<f32>> {
+    let mut weight_row = vec![0.0; operands.weights[0].columns];
+    let mut computed = Vec::with_capacity(rows.len());
+    for weight in rows {
+        operands.weights[0].decode_row(weight, &mut weight_row);
+        let product = |row: usize| {
+            let input = operands.inputs[0].row(row);
+            let sum: f64 = input.iter().zip(&weight_row).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+            let residual = operands.inputs.get(1).map_or(0.0, |residual| f64::from(residual.row(row)[weight]));
+            (sum + residual) as f32
+        };
+        computed.push((0..operands.rows).map(product).collect());
+    }
+    computed
+}
+
+/// The words of `Params` that both kernels share.
+fn params(site: &Site, shard: &Shard) -> Vec<u32> {
+    let (input, out) = (site.inputs[0], site.output());
+    assert!(input.offset.is_multiple_of(4), "a matmul's input begins at a vec4");
+    let residual = site.inputs.get(1).copied().unwrap_or(View { offset: 0, stride: 0, width: 0 });
+    vec![
+        shard.rows,
+        shard.row_stride,
+        input.width,
+        input.offset / 4,
+        input.stride / 4,
+        out.offset + shard.first_row,
+        out.stride,
+        residual.offset + shard.first_row,
+        residual.stride,
+    ]
+}
+
+/// What both kernels import: the format, how rows of input end, and what is added to a result.
+fn modules(site: &Site, shard: &Shard) -> Vec<(&'static str, &'static str)> {
+    let whole_units = site.inputs[0].width.is_multiple_of(UNIT as u32);
+    let input = if whole_units { include_str!("input_whole.wgsl") } else { include_str!("input_ragged.wgsl") };
+    let finish =
+        if site.inputs.len() > 1 { include_str!("finish_residual.wgsl") } else { include_str!("finish_plain.wgsl") };
+    vec![shared::UNIT, shared::GRID, ("weight", shard.format.wgsl), ("input", input), ("finish", finish)]
+}
+
+fn bindings(site: &Site, shard: usize) -> Vec<Binding> {
+    let mut bindings = vec![Binding::Shard { weight: 0, shard }, Binding::Input(0), Binding::Output];
+    bindings.extend((site.inputs.len() > 1).then_some(Binding::Input(1)));
+    bindings
+}
+
+fn columns_dispatch(site: &Site, index: usize, shard: &Shard, columns: u32) -> Dispatch {
+    let workgroup = columns_workgroup(site.features);
+    // As many teams as a workgroup surely has, each with its rows.
+    let teams = site.features.subgroup.map_or(1, |(_, largest)| (workgroup / largest).max(1));
+    let group_rows = teams * TEAM_ROWS;
+    let mut modules = modules(site, shard);
+    modules.push(shared::reduce(site.features));
+    Dispatch {
+        shader: Shader {
+            name: "matmul_columns",
+            source: include_str!("columns.wgsl"),
+            modules,
+            constants: vec![
+                ("WORKGROUP", workgroup),
+                ("COLUMNS", columns),
+                ("GROUP_ROWS", group_rows),
+                ("TEAM_ROWS", TEAM_ROWS),
+            ],
+        },
+        params: params(site, shard),
+        bindings: bindings(site, index),
+        grid: Grid { spread: Count::fixed(shard.rows.div_ceil(group_rows)), rows: Count::fixed(1) },
+        work: Work::fixed(group_rows * columns * site.inputs[0].width),
+    }
+}
+
+/// Two subgroups of the largest size where there are subgroups; else one tree of lanes.
+fn columns_workgroup(features: Features) -> u32 {
+    match features.subgroup {
+        Some((_, largest)) => (2 * largest).clamp(8, 128).min(features.workgroup_invocations),
+        None if features.software => 16,
+        None => 64,
+    }
+}
+
+fn tiles_dispatch(site: &Site, index: usize, shard: &Shard) -> Dispatch {
+    let half = site.features.f16 && shard.format.f16_units;
+    // Each of side × side invocations computes 4 × 4 results; a tile's rows are 9 quads apart to spread over banks.
+    let bytes = |side: u32| side * 4 * 9 * if half { 16 + 8 } else { 16 + 16 } + side * 16;
+    let large = !site.features.software
+        && site.features.workgroup_invocations >= 256
+        && bytes(16) <= site.features.workgroup_bytes;
+    let side = if large { 16 } else { 8 };
+    let tile = if half { include_str!("tile_f16.wgsl") } else { include_str!("tile_f32.wgsl") };
+    let mut modules = modules(site, shard);
+    modules.push(("tile", tile));
+    Dispatch {
+        shader: Shader {
+            name: "matmul_tiles",
+            source: include_str!("tiles.wgsl"),
+            modules,
+            constants: vec![("SIDE", side)],
+        },
+        params: params(site, shard),
+        bindings: bindings(site, index),
+        grid: Grid {
+            spread: Count::fixed(shard.rows.div_ceil(side * 4)),
+            rows: Count::per(Extent::Rows(site.rows), side * 4),
+        },
+        work: Work::fixed(side * side * 16 * site.inputs[0].width),
+    }
+}
+
+/// Every format with every number of columns; tiles; rows of input and weight that nothing divides; residuals; shards.
+pub fn cases() -> Vec<Case> {
+    let case = |format: Format, width: usize, parts: &[usize], tokens: usize, variant: Variant| {
+        let rows: usize = parts.iter().sum();
+        let mut case = Case::new("matmul", format!("{tokens}x{width} by {rows}{}", variant.name()), tokens);
+        case.format = Some(format);
+        case.max_shard = (variant == Variant::Shards).then_some(16 * 1024);
+        case.magnitude = if variant == Variant::Large { 1e6 } else { 1.0 };
+        let input = case.graph.input("input", Rows::Tokens, width);
+        let weight = case.random_weight(parts, width);
+        let output = case.graph.value("output", Rows::Tokens, rows);
+        let mut inputs = vec![case.graph.whole(input)];
+        if variant == Variant::Residual {
+            let residual = case.graph.input("residual", Rows::Tokens, rows);
+            inputs.push(case.graph.whole(residual));
+        }
+        case.graph.node(Op::MatMul(MatMul), &inputs, &[weight], None, Some(output));
+        case.output(output);
+        case
+    };
+    let mut cases = Vec::new();
+    for format in formats::ALL {
+        cases.extend((1..=8).map(|columns| case(format, 256, &[67], columns, Variant::Plain)));
+        cases.push(case(format, 2048, &[33], 1, Variant::Residual));
+        cases.push(case(format, 96, &[1], 1, Variant::Large));
+        cases.push(case(format, 320, &[70, 9, 40], 3, Variant::Shards));
+        cases.push(case(format, 64, &[100], 9, Variant::Plain));
+        cases.push(case(format, 320, &[70, 9, 40], 33, Variant::Shards));
+        cases.push(case(format, 288, &[65], 130, Variant::Residual));
+        cases.push(case(format, 64, &[33], 513, Variant::Plain));
+        cases.push(case(format, 2048, &[33], 40, Variant::Large));
+        if format.block_elements == 1 {
+            for width in [1, 7, 33, 172] {
+                cases.push(case(format, width, &[37], 2, Variant::Plain));
+                cases.push(case(format, width, &[37], 11, Variant::Residual));
+            }
+        }
+    }
+    cases
+}
+
+/// What is special about a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    Plain,
+    Residual,
+    Shards,
+    Large,
+}
+
+impl Variant {
+    fn name(self) -> &'static str {
+        match self {
+            Variant::Plain => "",
+            Variant::Residual => " plus residual",
+            Variant::Shards => " in shards",
+            Variant::Large => " to 1e6",
+        }
+    }
+}

@@ -1,0 +1,115 @@
+// Matrix times many rows of input: SIDE × SIDE invocations compute a tile of TILE × TILE results, 4 × 4 each,
+// one unit along k at a time. The weights' scales stay beside the tile, in f32.
+#import unit
+#import grid
+#import tile
+
+const TILE: u32 = SIDE * 4u;
+// Quads from a row of a tile to the next: 8, and one to spread the rows over memory banks.
+const TILE_STRIDE: u32 = 9u;
+
+struct Params {
+    rows: u32, // of this shard
+    row_stride: u32, // of the weight, in vec4
+    width: u32, // elements along k
+    input_offset: u32, // in vec4
+    input_stride: u32, // in vec4
+    output_offset: u32, // with the shard's first row
+    output_stride: u32,
+    residual_offset: u32, // with the shard's first row
+    residual_stride: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weight_words: array<vec4<u32>>; // [rows, row_stride]
+// Rows of input and output are allotted in whole tiles: those behind the step's last row are computed and not read.
+@group(0) @binding(2) var<storage, read> input: array<vec4<f32>>; // [rows of input, input_stride]
+@group(0) @binding(3) var<storage, read_write> output: array<f32>; // [rows of input, rows of all shards]
+
+#import weight
+#import input
+#import finish
+
+var<workgroup> weight_tile: array<TileQuad, TILE * TILE_STRIDE>; // [TILE rows of the weight, 8 of TILE_STRIDE]
+var<workgroup> weight_scales: array<f32, TILE>;
+var<workgroup> input_tile: array<vec4<f32>, TILE * TILE_STRIDE>; // [TILE rows of input, 8 of TILE_STRIDE]
+
+@compute @workgroup_size(SIDE * SIDE)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let units = (params.width + 31u) / 32u;
+    let first_weight = spread_index(group, groups) * TILE;
+    let first_input = group.y * TILE;
+    let weight_lane = index % SIDE;
+    let input_lane = index / SIDE;
+    // sums_i[j]: row `input_lane + i * SIDE` of the input tile times row `weight_lane + j * SIDE` of the weight tile.
+    var sums_0 = vec4<f32>(0.0);
+    var sums_1 = vec4<f32>(0.0);
+    var sums_2 = vec4<f32>(0.0);
+    var sums_3 = vec4<f32>(0.0);
+
+    for (var unit = 0u; unit < units; unit++) {
+        if index < TILE {
+            let row = min(first_weight + index, params.rows - 1u);
+            let decoded = weight_decode(row * params.row_stride, units, unit);
+            let at = index * TILE_STRIDE;
+            weight_scales[index] = decoded.scale;
+            weight_tile[at] = tile_pack(decoded.low[0]);
+            weight_tile[at + 1u] = tile_pack(decoded.low[1]);
+            weight_tile[at + 2u] = tile_pack(decoded.low[2]);
+            weight_tile[at + 3u] = tile_pack(decoded.low[3]);
+            weight_tile[at + 4u] = tile_pack(decoded.high[0]);
+            weight_tile[at + 5u] = tile_pack(decoded.high[1]);
+            weight_tile[at + 6u] = tile_pack(decoded.high[2]);
+            weight_tile[at + 7u] = tile_pack(decoded.high[3]);
+        }
+        for (var quad = index; quad < TILE * 8u; quad += SIDE * SIDE) {
+            input_tile[quad / 8u * TILE_STRIDE + quad % 8u] = input_quad(first_input + quad / 8u, unit * 8u + quad % 8u);
+        }
+        workgroupBarrier();
+
+        var unit_0 = vec4<f32>(0.0);
+        var unit_1 = vec4<f32>(0.0);
+        var unit_2 = vec4<f32>(0.0);
+        var unit_3 = vec4<f32>(0.0);
+        for (var quad = 0u; quad < 8u; quad++) {
+            let w_0 = tile_unpack(weight_tile[weight_lane * TILE_STRIDE + quad]);
+            let w_1 = tile_unpack(weight_tile[(weight_lane + SIDE) * TILE_STRIDE + quad]);
+            let w_2 = tile_unpack(weight_tile[(weight_lane + 2u * SIDE) * TILE_STRIDE + quad]);
+            let w_3 = tile_unpack(weight_tile[(weight_lane + 3u * SIDE) * TILE_STRIDE + quad]);
+            let x_0 = input_tile[input_lane * TILE_STRIDE + quad];
+            let x_1 = input_tile[(input_lane + SIDE) * TILE_STRIDE + quad];
+            let x_2 = input_tile[(input_lane + 2u * SIDE) * TILE_STRIDE + quad];
+            let x_3 = input_tile[(input_lane + 3u * SIDE) * TILE_STRIDE + quad];
+            unit_0 += vec4<f32>(dot(w_0, x_0), dot(w_1, x_0), dot(w_2, x_0), dot(w_3, x_0));
+            unit_1 += vec4<f32>(dot(w_0, x_1), dot(w_1, x_1), dot(w_2, x_1), dot(w_3, x_1));
+            unit_2 += vec4<f32>(dot(w_0, x_2), dot(w_1, x_2), dot(w_2, x_2), dot(w_3, x_2));
+            unit_3 += vec4<f32>(dot(w_0, x_3), dot(w_1, x_3), dot(w_2, x_3), dot(w_3, x_3));
+        }
+        let scales = vec4<f32>(
+            weight_scales[weight_lane],
+            weight_scales[weight_lane + SIDE],
+            weight_scales[weight_lane + 2u * SIDE],
+            weight_scales[weight_lane + 3u * SIDE],
+        );
+        sums_0 += scales * unit_0;
+        sums_1 += scales * unit_1;
+        sums_2 += scales * unit_2;
+        sums_3 += scales * unit_3;
+        workgroupBarrier();
+    }
+
+    for (var j = 0u; j < 4u; j++) {
+        let row = first_weight + weight_lane + j * SIDE;
+        if row < params.rows {
+            let input_row = first_input + input_lane;
+            finish_write(input_row, row, sums_0[j]);
+            finish_write(input_row + SIDE, row, sums_1[j]);
+            finish_write(input_row + 2u * SIDE, row, sums_2[j]);
+            finish_write(input_row + 3u * SIDE, row, sums_3[j]);
+        }
+    }
+}

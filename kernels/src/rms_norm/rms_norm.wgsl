@@ -1,0 +1,32 @@
+// output = input / sqrt(mean(input²) + epsilon) * weight, one workgroup for each row.
+#import reduce
+
+struct Params {
+    width: u32,
+    epsilon: f32,
+    input_offset: u32,
+    input_stride: u32,
+    output_offset: u32,
+    output_stride: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> input: array<f32>; // [rows, width]
+@group(0) @binding(2) var<storage, read> weight: array<f32>; // [width]
+@group(0) @binding(3) var<storage, read_write> output: array<f32>; // [rows, width]
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
+    let input_row = params.input_offset + group.y * params.input_stride;
+    var squares = 0.0;
+    for (var column = lane.index; column < params.width; column += WORKGROUP) {
+        let x = input[input_row + column];
+        squares += x * x;
+    }
+    let mean = workgroup_sum(squares, lane) / f32(params.width);
+    let scale = 1.0 / sqrt(mean + params.epsilon);
+    let output_row = params.output_offset + group.y * params.output_stride;
+    for (var column = lane.index; column < params.width; column += WORKGROUP) {
+        output[output_row + column] = input[input_row + column] * scale * weight[column];
+    }
+}

@@ -1,0 +1,163 @@
+//! Rotary position embedding (Su et al., <https://arxiv.org/abs/2104.09864>) of the heads of queries and keys.
+//!
+//! No shader computes a sine: their precision is a driver's own choice, and undefined for large
+//! angles. A position is `256 * coarse + fine`; two small tables made in float64 hold the rotations of
+//! both, and the angle-sum identities compose them.
+
+use crate::cases::Case;
+use crate::formats::F32;
+use crate::graph::{Part, Rows, Slice, Source, Weight};
+use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
+use crate::reference::Operands;
+
+const WORKGROUP: u32 = 64;
+
+/// Positions in the fine table.
+pub const FINE_POSITIONS: usize = 256;
+
+/// Which two elements of a head turn together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// Elements 2i and 2i+1, as in GGUF files of the Llama family.
+    Adjacent,
+    /// Elements i and i + rotated/2, as in Hugging Face files.
+    Halves,
+}
+
+/// Rotates the first `rotated` elements of each head by its token's position; the others pass.
+///
+/// Input `[tokens, heads * head_width]`; weight: the tables of [`tables`]; output of the input's shape.
+#[derive(Debug, Clone)]
+pub struct Rope {
+    /// Heads in a row.
+    pub heads: usize,
+    /// Elements of a head.
+    pub head_width: usize,
+    /// Elements of a head that turn, an even number.
+    pub rotated: usize,
+    /// Which of them turn together.
+    pub pairing: Pairing,
+}
+
+/// The rows of the weight of [`Rope`]: cosines and sines of positions `0..256`, then of `0, 256, 512 …`.
+///
+/// `inverse_frequencies` has one angle per position for each of `rotated / 2` pairs; a row is a cosine
+/// and a sine for each, times `magnitude` in the coarse rows (1 where the model does not scale).
+/// The coarse rows reach to `context` positions.
+pub fn tables(inverse_frequencies: &[f64], context: usize, magnitude: f64) -> Vec<f32> {
+    let coarse = context.div_ceil(FINE_POSITIONS).max(1);
+    let fine_rows = (0..FINE_POSITIONS).map(|position| (position, 1.0));
+    let coarse_rows = (0..coarse).map(|row| (row * FINE_POSITIONS, magnitude));
+    let row = |(position, magnitude): (usize, f64)| {
+        let angles = inverse_frequencies.iter().map(move |frequency| frequency * position as f64);
+        angles.flat_map(move |angle| [(angle.cos() * magnitude) as f32, (angle.sin() * magnitude) as f32])
+    };
+    fine_rows.chain(coarse_rows).flat_map(row).collect()
+}
+
+impl Kernel for Rope {
+    fn name(&self) -> &'static str {
+        "rope"
+    }
+
+    fn lower(&self, site: &Site) -> Lowered {
+        let (input, out) = (site.inputs[0], site.output());
+        // One invocation turns one pair, or copies two elements that do not turn.
+        let pairs = (self.heads * self.head_width / 2) as u32;
+        let pairing = match self.pairing {
+            Pairing::Adjacent => include_str!("adjacent.wgsl"),
+            Pairing::Halves => include_str!("halves.wgsl"),
+        };
+        Lowered::one(Dispatch {
+            shader: Shader {
+                name: "rope",
+                source: include_str!("rope.wgsl"),
+                modules: vec![("pairing", pairing)],
+                constants: vec![("WORKGROUP", WORKGROUP), ("FINE_POSITIONS", FINE_POSITIONS as u32)],
+            },
+            params: vec![
+                pairs,
+                self.head_width as u32,
+                self.rotated as u32,
+                site.weights[0].shards[0].row_stride * 4,
+                input.offset,
+                input.stride,
+                out.offset,
+                out.stride,
+            ],
+            bindings: vec![Binding::Tokens, Binding::Input(0), Binding::Shard { weight: 0, shard: 0 }, Binding::Output],
+            grid: Grid { spread: Count::fixed(pairs.div_ceil(WORKGROUP)), rows: Count::each(Extent::Rows(site.rows)) },
+            work: Work::fixed(4 * WORKGROUP),
+        })
+    }
+
+    fn reference(&self, operands: &mut Operands) -> Vec<f32> {
+        let mut output = Vec::new();
+        for (row, token) in operands.step.tokens.iter().enumerate() {
+            let position = token.position as usize;
+            let fine = operands.weights[0].row(position % FINE_POSITIONS);
+            let coarse = operands.weights[0].row(FINE_POSITIONS + position / FINE_POSITIONS);
+            for head in operands.inputs[0].row(row).chunks(self.head_width) {
+                output.extend(self.turn(head, &fine, &coarse));
+            }
+        }
+        output
+    }
+}
+
+impl Rope {
+    /// One head, turned by a fine and a coarse rotation for each pair.
+    fn turn(&self, head: &[f32], fine: &[f32], coarse: &[f32]) -> Vec<f32> {
+        let mut turned = head.to_vec();
+        for pair in 0..self.rotated / 2 {
+            let (first, second) = match self.pairing {
+                Pairing::Adjacent => (2 * pair, 2 * pair + 1),
+                Pairing::Halves => (pair, pair + self.rotated / 2),
+            };
+            let table = |row: &[f32]| (f64::from(row[2 * pair]), f64::from(row[2 * pair + 1]));
+            let ((fine_cos, fine_sin), (coarse_cos, coarse_sin)) = (table(fine), table(coarse));
+            let cos = coarse_cos * fine_cos - coarse_sin * fine_sin;
+            let sin = coarse_sin * fine_cos + coarse_cos * fine_sin;
+            let (x, y) = (f64::from(head[first]), f64::from(head[second]));
+            turned[first] = (x * cos - y * sin) as f32;
+            turned[second] = (x * sin + y * cos) as f32;
+        }
+        turned
+    }
+}
+
+/// Both pairings, heads of which a part turns, positions up to 131,071 and factors on the magnitude.
+pub fn cases() -> Vec<Case> {
+    let case = |(pairing, heads, head_width, rotated, first): (Pairing, usize, usize, usize, u32)| {
+        let name = format!("{pairing:?} {heads}x{head_width} turning {rotated} from {first}");
+        let mut case = Case::new("rope", name, 5);
+        case.steps[0].tokens.iter_mut().for_each(|token| token.position += first);
+        let frequencies: Vec<f64> =
+            (0..rotated / 2).map(|pair| 10000f64.powf(-2.0 * pair as f64 / rotated as f64)).collect();
+        let table = tables(&frequencies, first as usize + 5, 1.25);
+        let weight = case.graph.weight(Weight {
+            name: "rope table".into(),
+            columns: rotated,
+            parts: vec![Part { rows: table.len() / rotated, source: Source::Computed(table.into()), format: F32 }],
+            widen: false,
+        });
+        let width = heads * head_width;
+        let both = case.graph.input("qkv", Rows::Tokens, width + head_width);
+        let turned = case.graph.value("turned", Rows::Tokens, width);
+        let op = Op::Rope(Rope { heads, head_width, rotated, pairing });
+        case.graph.node(op, &[Slice { value: both, offset: 0, width }], &[weight], None, Some(turned));
+        case.output(turned);
+        case
+    };
+    [
+        (Pairing::Adjacent, 3, 8, 8, 0),
+        (Pairing::Halves, 3, 8, 8, 254),
+        (Pairing::Adjacent, 5, 64, 64, 131_067),
+        (Pairing::Halves, 40, 128, 128, 8189),
+        (Pairing::Adjacent, 2, 80, 32, 300),
+        (Pairing::Halves, 2, 80, 32, 300),
+    ]
+    .into_iter()
+    .map(case)
+    .collect()
+}

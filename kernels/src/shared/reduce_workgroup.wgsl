@@ -1,0 +1,42 @@
+// Reductions through workgroup memory, for devices without subgroup operations. The team is the workgroup, a power of two.
+struct Lane {
+    @builtin(local_invocation_index) index: u32,
+}
+
+var<workgroup> lane_values: array<f32, WORKGROUP>;
+
+fn team_index(lane: Lane) -> u32 { return 0u; }
+fn team_count(lane: Lane) -> u32 { return 1u; }
+fn team_lane(lane: Lane) -> u32 { return lane.index; }
+fn team_size(lane: Lane) -> u32 { return WORKGROUP; }
+
+fn team_sum(value: f32, lane: Lane) -> f32 {
+    return workgroup_sum(value, lane);
+}
+
+fn workgroup_sum(value: f32, lane: Lane) -> f32 {
+    // The values of an earlier reduction may still be read.
+    workgroupBarrier();
+    lane_values[lane.index] = value;
+    workgroupBarrier();
+    for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
+        if lane.index < half {
+            lane_values[lane.index] += lane_values[lane.index + half];
+        }
+        workgroupBarrier();
+    }
+    return lane_values[0];
+}
+
+fn workgroup_max(value: f32, lane: Lane) -> f32 {
+    workgroupBarrier();
+    lane_values[lane.index] = value;
+    workgroupBarrier();
+    for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
+        if lane.index < half {
+            lane_values[lane.index] = max(lane_values[lane.index], lane_values[lane.index + half]);
+        }
+        workgroupBarrier();
+    }
+    return lane_values[0];
+}

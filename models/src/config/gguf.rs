@@ -1,0 +1,208 @@
+//! The numbers of a model from the metadata of a GGUF file.
+
+use crate::checkpoint::{Checkpoint, Kind};
+use crate::error::{Error, Result};
+use crate::gguf::{Array, Metadata, Value};
+use crate::names::{self, Role};
+
+use super::{Config, Rope, Sampling, Scaling, architecture, ids, size};
+
+/// RoPE's base where a file says nothing.
+const DEFAULT_ROPE_BASE: f64 = 10_000.0;
+
+/// Keys behind the architecture's name that change the result, with the values under which they do not.
+const NEUTRAL: [(&str, &[f64]); 13] = [
+    ("attention.sliding_window", &[0.0]),
+    ("attention.clamp_kqv", &[0.0]),
+    ("attention.max_alibi_bias", &[0.0]),
+    ("attention.causal", &[1.0]),
+    ("attention.scale", &[0.0]),
+    ("expert_count", &[0.0]),
+    ("use_parallel_residual", &[0.0]),
+    ("attn_logit_softcapping", &[0.0]),
+    ("final_logit_softcapping", &[0.0]),
+    ("logit_scale", &[0.0, 1.0]),
+    ("residual_scale", &[0.0, 1.0]),
+    ("embedding_scale", &[0.0, 1.0]),
+    ("rope.scaling.attn_factor", &[1.0]),
+];
+
+/// Control tokens that end a text or a turn, whether or not a file names their ids.
+const ENDS: [&str; 7] =
+    ["<|end_of_text|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>"];
+
+/// The kind of token (`tokenizer.ggml.token_type`) that is never text.
+const CONTROL: u64 = 3;
+
+pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Config> {
+    let name = metadata.text("general.architecture")?.ok_or_else(|| metadata.missing("general.architecture"))?;
+    let architecture = architecture(Kind::Gguf, name, metadata.file.clone())?;
+    let keys = Keys { metadata, prefix: name };
+    keys.check_neutral()?;
+    let width = keys.required_size("embedding_length")?;
+    let heads = keys.required_size("attention.head_count")?;
+    let head_width = keys.head_width(width, heads)?;
+    let rope = Rope {
+        base: keys.number("rope.freq_base")?.unwrap_or(DEFAULT_ROPE_BASE),
+        rotated: keys.size("rope.dimension_count")?.unwrap_or(head_width),
+        scaling: keys.scaling()?,
+    };
+    let epsilon = "attention.layer_norm_rms_epsilon";
+    Ok(Config {
+        kind: Kind::Gguf,
+        architecture,
+        layers: keys.required_size("block_count")?,
+        width,
+        heads,
+        kv_heads: keys.size("attention.head_count_kv")?.unwrap_or(heads),
+        head_width,
+        feed_forward: keys.required_size("feed_forward_length")?,
+        vocabulary: keys.vocabulary()?,
+        norm_epsilon: keys.number(epsilon)?.ok_or_else(|| keys.missing(epsilon))? as f32,
+        rope,
+        tied: checkpoint.tensor(&names::name(Kind::Gguf, Role::Output, 0)).is_none(),
+        context: keys.required_size("context_length")?,
+        bos: bos(metadata)?,
+        ends: ends(metadata)?,
+        sampling: sampling(metadata)?,
+    })
+}
+
+/// The keys that begin with the architecture's name.
+struct Keys<'a> {
+    metadata: &'a Metadata,
+    prefix: &'a str,
+}
+
+impl Keys<'_> {
+    fn full(&self, key: &str) -> String {
+        format!("{}.{key}", self.prefix)
+    }
+
+    fn missing(&self, key: &str) -> Error {
+        self.metadata.missing(&self.full(key))
+    }
+
+    fn number(&self, key: &str) -> Result<Option<f64>> {
+        self.metadata.number(&self.full(key))
+    }
+
+    /// A count; an array that says the same for every layer is one too.
+    fn size(&self, key: &str) -> Result<Option<usize>> {
+        let key = self.full(key);
+        if !matches!(self.metadata.get(&key), Some(Value::Array(_))) {
+            return Ok(self.metadata.integer(&key)?.map(size));
+        }
+        let counts = self.metadata.integers(&key)?.unwrap_or_default();
+        match counts.first() {
+            Some(first) if counts.iter().all(|count| count == first) => Ok(Some(size(*first))),
+            _ => Err(Error::Unsupported {
+                file: self.metadata.file.clone(),
+                key,
+                found: "different from layer to layer".into(),
+                wanted: "the same in all".into(),
+            }),
+        }
+    }
+
+    fn required_size(&self, key: &str) -> Result<usize> {
+        self.size(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    fn unsupported(&self, key: &str, found: impl ToString, wanted: &str) -> Error {
+        Error::Unsupported {
+            file: self.metadata.file.clone(),
+            key: self.full(key),
+            found: found.to_string(),
+            wanted: wanted.into(),
+        }
+    }
+
+    fn check_neutral(&self) -> Result<()> {
+        for (key, neutral) in NEUTRAL {
+            let Some(value) = self.metadata.get(&self.full(key)) else { continue };
+            let number = match value {
+                Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
+                other => other.as_f64(),
+            };
+            if !number.is_some_and(|number| neutral.contains(&number)) {
+                return Err(self.unsupported(key, value, &format!("{neutral:?} or nothing")));
+            }
+        }
+        Ok(())
+    }
+
+    fn head_width(&self, width: usize, heads: usize) -> Result<usize> {
+        let keys = self.size("attention.key_length")?;
+        let values = self.size("attention.value_length")?;
+        match (keys, values) {
+            (Some(keys), Some(values)) if keys != values => {
+                Err(self.unsupported("attention.value_length", values, &format!("the key length, {keys}")))
+            }
+            (Some(given), _) | (None, Some(given)) => Ok(given),
+            (None, None) if heads > 0 && width.is_multiple_of(heads) => Ok(width / heads),
+            (None, None) => {
+                let wanted = format!("a divisor of the embedding length, {width}");
+                Err(self.metadata.wrong(&self.full("attention.head_count"), heads, wanted))
+            }
+        }
+    }
+
+    fn scaling(&self) -> Result<Scaling> {
+        let key = "rope.scaling.type";
+        let legacy = self.number("rope.scale_linear")?.filter(|factor| *factor != 1.0);
+        match self.metadata.text(&self.full(key))? {
+            None => Ok(legacy.map_or(Scaling::None, Scaling::Linear)),
+            Some("none") => Ok(Scaling::None),
+            Some("linear") => {
+                let factor = self.number("rope.scaling.factor")?.or(legacy);
+                factor.map(Scaling::Linear).ok_or_else(|| self.missing("rope.scaling.factor"))
+            }
+            Some(other) => Err(self.unsupported(key, format!("{other:?}"), "none and linear")),
+        }
+    }
+
+    /// Rows of the embedding: as the file says, else as many as there are tokens.
+    fn vocabulary(&self) -> Result<usize> {
+        let tokens = match self.metadata.get("tokenizer.ggml.tokens") {
+            Some(Value::Array(Array::String(tokens))) => Some(tokens.len()),
+            _ => None,
+        };
+        self.size("vocab_size")?.or(tokens).ok_or_else(|| self.missing("vocab_size"))
+    }
+}
+
+fn bos(metadata: &Metadata) -> Result<Option<u32>> {
+    let key = "tokenizer.ggml.bos_token_id";
+    let found = ids(metadata.integer(key)?, |found| metadata.wrong(key, found, "a token id"))?;
+    Ok(found.first().copied())
+}
+
+/// The ids that the file names as ends, and control tokens that are known as such.
+fn ends(metadata: &Metadata) -> Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for key in ["eos", "eot", "eom"] {
+        numbers.extend(metadata.integer(&format!("tokenizer.ggml.{key}_token_id"))?);
+    }
+    let kinds = metadata.integers("tokenizer.ggml.token_type")?.unwrap_or_default();
+    let tokens = metadata.texts("tokenizer.ggml.tokens")?.unwrap_or_default();
+    let marks = tokens
+        .iter()
+        .zip(kinds)
+        .enumerate()
+        .filter_map(|(id, (token, kind))| (kind == CONTROL && ENDS.contains(&token.as_str())).then_some(id as u64));
+    numbers.extend(marks);
+    ids(numbers, |found| metadata.wrong("tokenizer.ggml.eos_token_id", found, "a token id"))
+}
+
+fn sampling(metadata: &Metadata) -> Result<Sampling> {
+    let number = |key: &str| Ok::<_, Error>(metadata.number(&format!("general.sampling.{key}"))?.map(|n| n as f32));
+    let top_k = metadata.integer("general.sampling.top_k")?;
+    Ok(Sampling {
+        temperature: number("temp")?,
+        top_k: top_k.map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
+        top_p: number("top_p")?,
+        min_p: number("min_p")?,
+        repetition_penalty: number("penalty_repeat")?,
+    })
+}

@@ -1,0 +1,259 @@
+//! A model's numbers, from the metadata of a GGUF file or from `config.json`: one [`Config`] for both.
+//!
+//! A setting that would change the result and that this build cannot follow is refused, never ignored.
+
+mod gguf;
+mod hugging_face;
+
+use std::f64::consts::TAU;
+use std::path::PathBuf;
+
+use crate::architectures::{self, Architecture};
+use crate::checkpoint::{Checkpoint, Kind, Settings};
+use crate::error::{Error, Result};
+
+/// The largest sizes that are believed: layers, and elements or rows of anything else.
+const LAYERS_LIMIT: u64 = 1 << 12;
+const SIZE_LIMIT: u64 = 1 << 24;
+const CONTEXT_LIMIT: u64 = 1 << 28;
+
+/// The numbers of a model.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which conventions its files follow.
+    pub kind: Kind,
+    /// Its family.
+    pub architecture: &'static Architecture,
+    /// Layers.
+    pub layers: usize,
+    /// Elements of the residual stream.
+    pub width: usize,
+    /// Query heads, a multiple of `kv_heads`.
+    pub heads: usize,
+    /// Heads of keys and values.
+    pub kv_heads: usize,
+    /// Elements of a head, a multiple of 4.
+    pub head_width: usize,
+    /// Elements inside the feed-forward.
+    pub feed_forward: usize,
+    /// Rows of the embedding.
+    pub vocabulary: usize,
+    /// Added to the mean square in norms.
+    pub norm_epsilon: f32,
+    /// How positions turn queries and keys.
+    pub rope: Rope,
+    /// Whether the embedding is the output matrix too.
+    pub tied: bool,
+    /// The longest sequence that the model was made for, in tokens.
+    pub context: usize,
+    /// The token that begins a text, if the model has one.
+    pub bos: Option<u32>,
+    /// The tokens that end a text.
+    pub ends: Vec<u32>,
+    /// What the model's makers say about sampling.
+    pub sampling: Sampling,
+}
+
+/// Rotary position embedding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rope {
+    /// The base of the frequencies (theta).
+    pub base: f64,
+    /// Elements of a head that turn, an even number.
+    pub rotated: usize,
+    /// How frequencies are changed for longer texts.
+    pub scaling: Scaling,
+}
+
+/// How RoPE's frequencies are changed for texts longer than those trained on first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scaling {
+    /// Not at all.
+    None,
+    /// All divided by a factor.
+    Linear(f64),
+    /// Low ones divided by a factor, high ones kept, those between blended
+    /// (`_compute_llama3_parameters` in transformers' `modeling_rope_utils.py`).
+    Llama3 {
+        /// What low frequencies are divided by.
+        factor: f64,
+        /// Frequencies are low below so many turns in the original context.
+        low: f64,
+        /// They are high above so many turns.
+        high: f64,
+        /// The original context, in tokens.
+        original: f64,
+    },
+}
+
+/// Sampling parameters that a model brings; `None` where it says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Sampling {
+    /// Temperature; 0 where the model asks for greedy decoding.
+    pub temperature: Option<f32>,
+    /// How many candidates are kept; 0 is all.
+    pub top_k: Option<u32>,
+    /// The probability mass that is kept.
+    pub top_p: Option<f32>,
+    /// The smallest probability that is kept, as a share of the largest.
+    pub min_p: Option<f32>,
+    /// What the logits of recent tokens are divided by.
+    pub repetition_penalty: Option<f32>,
+}
+
+impl Config {
+    /// The numbers of an opened model.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Config> {
+        let config = match checkpoint.settings() {
+            Settings::Gguf(metadata) => gguf::read(metadata, checkpoint)?,
+            Settings::HuggingFace { config: Some(config), generation } => {
+                hugging_face::read(config, generation.as_ref())?
+            }
+            Settings::HuggingFace { config: None, .. } => {
+                return Err(Error::NotAModel {
+                    path: checkpoint.path().into(),
+                    reason: "there is no config.json in it, so that it can only tokenize".into(),
+                });
+            }
+        };
+        config.check(checkpoint)?;
+        Ok(config)
+    }
+
+    /// Checks that the numbers fit together and are of a size that exists.
+    fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let file = match checkpoint.settings() {
+            Settings::HuggingFace { config: Some(config), .. } => &config.file,
+            _ => checkpoint.path(),
+        };
+        let wrong = |key: &str, found: String, wanted: String| {
+            Err(Error::WrongValue { file: file.into(), key: key.into(), found, wanted })
+        };
+        let sizes = [
+            ("the number of layers", self.layers, LAYERS_LIMIT),
+            ("the width", self.width, SIZE_LIMIT),
+            ("the number of heads", self.heads, SIZE_LIMIT),
+            ("the number of key/value heads", self.kv_heads, SIZE_LIMIT),
+            ("the head width", self.head_width, SIZE_LIMIT),
+            ("the feed-forward width", self.feed_forward, SIZE_LIMIT),
+            ("the vocabulary", self.vocabulary, SIZE_LIMIT),
+            ("the context length", self.context, CONTEXT_LIMIT),
+            ("the number of heads times their width", self.heads.saturating_mul(self.head_width), SIZE_LIMIT),
+        ];
+        for (key, found, limit) in sizes {
+            if found == 0 || found as u64 > limit {
+                return wrong(key, found.to_string(), format!("from 1 to {limit}"));
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            let wanted = format!("a multiple of the number of key/value heads, {}", self.kv_heads);
+            return wrong("the number of heads", self.heads.to_string(), wanted);
+        }
+        if !self.head_width.is_multiple_of(4) {
+            return wrong("the head width", self.head_width.to_string(), "a multiple of 4".into());
+        }
+        let rotated = self.rope.rotated;
+        if rotated == 0 || !rotated.is_multiple_of(2) || rotated > self.head_width {
+            let wanted = format!("an even number from 2 to {}", self.head_width);
+            return wrong("the number of dimensions that RoPE rotates", rotated.to_string(), wanted);
+        }
+        if let Some(bos) = self.bos.filter(|bos| *bos as usize >= self.vocabulary) {
+            return wrong("the id of BOS", bos.to_string(), format!("below the vocabulary, {}", self.vocabulary));
+        }
+        if !(self.norm_epsilon.is_finite() && self.norm_epsilon >= 0.0) {
+            return wrong("the norms' epsilon", self.norm_epsilon.to_string(), "a number from 0 on".into());
+        }
+        for (key, number) in self.rope.numbers() {
+            if !(number.is_finite() && number > 0.0) {
+                return wrong(key, number.to_string(), "a number above 0".into());
+            }
+        }
+        if let Scaling::Llama3 { low, high, .. } = self.rope.scaling
+            && low >= high
+        {
+            return wrong("RoPE's high_freq_factor", high.to_string(), format!("above the low one, {low}"));
+        }
+        self.check_sampling(file.into())
+    }
+
+    fn check_sampling(&self, file: PathBuf) -> Result<()> {
+        let sampling = &self.sampling;
+        let ranges = [
+            ("temperature", sampling.temperature, 0.0..=f32::MAX),
+            ("top_p", sampling.top_p, 0.0..=1.0),
+            ("min_p", sampling.min_p, 0.0..=1.0),
+            ("repetition_penalty", sampling.repetition_penalty, f32::MIN_POSITIVE..=f32::MAX),
+        ];
+        for (key, found, range) in ranges {
+            if let Some(found) = found.filter(|found| !range.contains(found)) {
+                let wanted = format!("from {} to {}", range.start(), range.end());
+                return Err(Error::WrongValue { file, key: key.into(), found: found.to_string(), wanted });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rope {
+    /// The angle by which each of `rotated / 2` pairs turns from a position to the next.
+    pub fn inverse_frequencies(&self) -> Vec<f64> {
+        let frequency = |pair: usize| self.base.powf(-((2 * pair) as f64) / self.rotated as f64);
+        (0..self.rotated / 2).map(|pair| self.scaling.apply(frequency(pair))).collect()
+    }
+
+    /// Its numbers, all of which must be positive, by name.
+    fn numbers(&self) -> Vec<(&'static str, f64)> {
+        let mut numbers = vec![("RoPE's base", self.base)];
+        match self.scaling {
+            Scaling::None => {}
+            Scaling::Linear(factor) => numbers.push(("RoPE's scaling factor", factor)),
+            Scaling::Llama3 { factor, low, high, original } => numbers.extend([
+                ("RoPE's scaling factor", factor),
+                ("RoPE's low_freq_factor", low),
+                ("RoPE's high_freq_factor", high),
+                ("RoPE's original context", original),
+            ]),
+        }
+        numbers
+    }
+}
+
+impl Scaling {
+    fn apply(self, frequency: f64) -> f64 {
+        match self {
+            Scaling::None => frequency,
+            Scaling::Linear(factor) => frequency / factor,
+            Scaling::Llama3 { factor, low, high, original } => {
+                let turns = original * frequency / TAU;
+                let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                kept * frequency + (1.0 - kept) * frequency / factor
+            }
+        }
+    }
+}
+
+/// The family of this name, or an error that lists those known.
+fn architecture(kind: Kind, name: &str, file: PathBuf) -> Result<&'static Architecture> {
+    Architecture::find(kind, name).ok_or_else(|| Error::UnknownArchitecture {
+        file,
+        name: name.into(),
+        known: architectures::known(kind),
+    })
+}
+
+/// A count as the machine has it; one that does not fit is too large for [`Config::check`] too.
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Token ids, of which those that are no ids are refused by `wrong`.
+fn ids(numbers: impl IntoIterator<Item = u64>, wrong: impl Fn(u64) -> Error) -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    for number in numbers {
+        let id = u32::try_from(number).map_err(|_| wrong(number))?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}

@@ -1,0 +1,111 @@
+//! Writes GGUF files, version 3: a header, then the bytes of each tensor as another source of weights gives them.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use crate::checkpoint::{Storage, TensorInfo, Weights};
+use crate::error::{Error, Result};
+
+use super::{Array, DEFAULT_ALIGNMENT, MAGIC, Value};
+
+/// Bytes of a tensor in memory at once.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// Writes metadata and all tensors of a source to a new file.
+///
+/// The tensors' names, shapes and formats are those of the source, so its names should be those
+/// of GGUF files. Errors: that the file cannot be written, that a tensor cannot be read or has a
+/// type that this build does not know to name.
+pub fn write(path: &Path, metadata: &[(String, Value)], weights: &dyn Weights) -> Result<()> {
+    let failed = |source| Error::io(path, source);
+    let mut out = BufWriter::with_capacity(CHUNK_BYTES as usize, fs::File::create(path).map_err(failed)?);
+    let header = header(metadata, weights.tensors())?;
+    out.write_all(&header).map_err(failed)?;
+    pad(&mut out, header.len() as u64).map_err(failed)?;
+    let mut chunk = Vec::new();
+    for (index, tensor) in weights.tensors().iter().enumerate() {
+        let mut offset = 0;
+        while offset < tensor.bytes {
+            chunk.resize((tensor.bytes - offset).min(CHUNK_BYTES) as usize, 0);
+            weights.read(index, offset, &mut chunk)?;
+            out.write_all(&chunk).map_err(failed)?;
+            offset += chunk.len() as u64;
+        }
+        pad(&mut out, tensor.bytes).map_err(failed)?;
+    }
+    out.flush().map_err(failed)
+}
+
+/// The metadata and the tensor table.
+fn header(metadata: &[(String, Value)], tensors: &[TensorInfo]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    out.extend(MAGIC);
+    out.extend(3u32.to_le_bytes());
+    out.extend((tensors.len() as u64).to_le_bytes());
+    out.extend((metadata.len() as u64).to_le_bytes());
+    for (key, value) in metadata {
+        put_string(&mut out, key);
+        out.extend(value.type_id().to_le_bytes());
+        put_value(&mut out, value);
+    }
+    let mut offset = 0u64;
+    for tensor in tensors {
+        let Storage::Format(format) = &tensor.storage else { return Err(tensor.unsupported()) };
+        put_string(&mut out, &tensor.name);
+        out.extend((tensor.shape.len() as u32).to_le_bytes());
+        tensor.shape.iter().rev().for_each(|size| out.extend((*size as u64).to_le_bytes()));
+        out.extend(format.gguf_id.to_le_bytes());
+        out.extend(offset.to_le_bytes());
+        offset += tensor.bytes.next_multiple_of(DEFAULT_ALIGNMENT);
+    }
+    Ok(out)
+}
+
+fn pad(out: &mut impl Write, written: u64) -> io::Result<()> {
+    let rest = written.next_multiple_of(DEFAULT_ALIGNMENT) - written;
+    out.write_all(&[0; DEFAULT_ALIGNMENT as usize][..rest as usize])
+}
+
+fn put_string(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn put_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::U8(value) => out.extend(value.to_le_bytes()),
+        Value::I8(value) => out.extend(value.to_le_bytes()),
+        Value::U16(value) => out.extend(value.to_le_bytes()),
+        Value::I16(value) => out.extend(value.to_le_bytes()),
+        Value::U32(value) => out.extend(value.to_le_bytes()),
+        Value::I32(value) => out.extend(value.to_le_bytes()),
+        Value::F32(value) => out.extend(value.to_le_bytes()),
+        Value::Bool(value) => out.push((*value).into()),
+        Value::String(value) => put_string(out, value),
+        Value::Array(value) => put_array(out, value),
+        Value::U64(value) => out.extend(value.to_le_bytes()),
+        Value::I64(value) => out.extend(value.to_le_bytes()),
+        Value::F64(value) => out.extend(value.to_le_bytes()),
+    }
+}
+
+fn put_array(out: &mut Vec<u8>, array: &Array) {
+    out.extend(array.type_id().to_le_bytes());
+    out.extend((array.len() as u64).to_le_bytes());
+    match array {
+        Array::U8(values) => out.extend(values),
+        Array::I8(values) => values.iter().for_each(|value| out.extend(value.to_le_bytes())),
+        Array::U16(values) => values.iter().for_each(|value| out.extend(value.to_le_bytes())),
+        Array::I16(values) => values.iter().for_each(|value| out.extend(value.to_le_bytes())),
+        Array::U32(values) => values.iter().for_each(|value| out.extend(value.to_le_bytes())),
+        Array::I32(values) => values.iter().for_each(|value| out.extend(value.to_le_bytes())),
+        Array::F32(values) => values.iter().for_each(|value| out.extend(value.to_le_bytes())),
+        Array::Bool(values) => values.iter().for_each(|value| out.push((*value).into())),
+        Array::String(values) => values.iter().for_each(|value| put_string(out, value)),
+        Array::Array(values) => values.iter().for_each(|value| put_array(out, value)),
+        Array::U64(values) => values.iter().for_each(|value| out.extend(value.to_le_bytes())),
+        Array::I64(values) => values.iter().for_each(|value| out.extend(value.to_le_bytes())),
+        Array::F64(values) => values.iter().for_each(|value| out.extend(value.to_le_bytes())),
+    }
+}

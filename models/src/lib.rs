@@ -1,0 +1,27 @@
+//! What a language model is: files, settings, architectures as data, tokenizers; it builds a graph of ops.
+//!
+//! Nothing here touches a device. In the order in which data flows: [`mod@file`] → [`gguf`] or
+//! safetensors → [`checkpoint`] (one table of tensors) → [`config`] (one set of numbers) →
+//! [`transformer`] (a graph), and beside it [`tokenizer`]. [`synthetic`] stands in for files in benches.
+
+pub mod architectures;
+pub mod checkpoint;
+pub mod config;
+#[cfg(feature = "demo")]
+mod demo;
+pub mod error;
+pub mod file;
+pub mod gguf;
+pub mod json;
+pub mod model;
+pub mod names;
+mod safetensors;
+pub mod synthetic;
+pub mod tokenizer;
+pub mod transformer;
+
+pub use checkpoint::{Checkpoint, Kind, Settings, Storage, TensorInfo, Weights};
+pub use config::Config;
+pub use error::{Error, Result};
+pub use model::Model;
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,151 @@
+//! Text to token ids and back, from tokenizer.json, from vocab.json with merges.txt, or from a GGUF vocabulary.
+
+mod decoder;
+mod gguf;
+mod hugging_face;
+mod outline;
+mod pre_tokenizers;
+mod scores;
+mod vocabulary;
+
+use std::sync::Arc;
+
+use tokenizers::{
+    AddedVocabulary, Model, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+};
+
+use crate::checkpoint::{Checkpoint, Settings};
+use crate::error::{Error, Result};
+
+use self::scores::Scores;
+use self::vocabulary::Vocabulary;
+
+pub use self::decoder::Decoder;
+
+/// A tokenizer, made once for a model and shared by threads.
+#[derive(Debug)]
+pub struct Tokenizer {
+    vocabulary: Arc<Vocabulary>,
+    /// Finds special and user-defined tokens in a text.
+    added: AddedVocabulary,
+    /// Finds only user-defined tokens.
+    plain: AddedVocabulary,
+    encoder: Encoder,
+    /// Ids that the file wants before and behind each text.
+    prefix: Vec<u32>,
+    suffix: Vec<u32>,
+}
+
+/// How text between special tokens becomes ids.
+#[derive(Debug)]
+enum Encoder {
+    /// Merges by score, as SentencePiece does.
+    Scores(Scores),
+    /// Merges by rank: the normaliser, pre-tokeniser and model of the tokenizers crate.
+    Merges(Box<tokenizers::Tokenizer>),
+}
+
+/// What happens to special tokens when a text is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodeOptions {
+    /// Whether special tokens spelled in the text (`<s>`, `<|eot_id|>`) are taken as such, or as plain text.
+    pub special: bool,
+    /// Whether the tokens are added that the model wants around a text, mostly BOS.
+    pub bos: bool,
+}
+
+impl Tokenizer {
+    /// The tokenizer of an opened model.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Tokenizer> {
+        match checkpoint.settings() {
+            Settings::Gguf(metadata) => gguf::build(metadata),
+            Settings::HuggingFace { .. } => hugging_face::build(checkpoint.path()),
+        }
+    }
+
+    /// Ids, those without a token among them: one more than the largest.
+    pub fn len(&self) -> usize {
+        self.vocabulary.tokens.len()
+    }
+
+    /// Whether there are no ids.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The text of a token as its file spells it.
+    pub fn token(&self, id: u32) -> Option<&str> {
+        self.vocabulary.tokens.get(id as usize).map(|token| token.text.as_str())
+    }
+
+    /// The ids that the file wants before each text: BOS, or none.
+    pub fn prefix(&self) -> &[u32] {
+        &self.prefix
+    }
+
+    /// The ids of a text.
+    pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>> {
+        let added = if options.special { &self.added } else { &self.plain };
+        let mut ids = if options.bos { self.prefix.clone() } else { Vec::new() };
+        match &self.encoder {
+            Encoder::Scores(scores) => {
+                let pieces = added.extract_and_normalize(None::<&NormalizerWrapper>, text);
+                let mut at_front = true;
+                for (text, token) in splits(&pieces) {
+                    match token {
+                        Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
+                        None => scores.encode(text, at_front, &mut ids),
+                    }
+                    at_front = token.is_some();
+                }
+            }
+            Encoder::Merges(merges) => {
+                let mut pieces = added.extract_and_normalize(merges.get_normalizer(), text);
+                let failed = |error: tokenizers::Error| Error::Encode { reason: error.to_string() };
+                if let Some(pre_tokenizer) = merges.get_pre_tokenizer() {
+                    pre_tokenizer.pre_tokenize(&mut pieces).map_err(failed)?;
+                }
+                pieces.tokenize(|piece| merges.get_model().tokenize(piece.get())).map_err(failed)?;
+                for (_, tokens) in splits(&pieces) {
+                    ids.extend(tokens.iter().flatten().map(|token| token.id));
+                }
+            }
+        }
+        if options.bos {
+            ids.extend(&self.suffix);
+        }
+        Ok(ids)
+    }
+
+    /// The text of ids; marks give nothing.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let mut decoder = self.decoder();
+        let mut text: String = ids.iter().map(|id| decoder.push(*id)).collect();
+        text.push_str(&decoder.finish());
+        text
+    }
+
+    /// A decoder for one sequence.
+    pub fn decoder(&self) -> Decoder {
+        Decoder::new(self.vocabulary.clone())
+    }
+
+    /// Puts the parts together; `added` finds all special and user-defined tokens.
+    fn new(
+        vocabulary: Vocabulary,
+        added: AddedVocabulary,
+        encoder: Encoder,
+        around: (Vec<u32>, Vec<u32>),
+    ) -> Tokenizer {
+        let mut plain = added.clone();
+        plain.set_encode_special_tokens(true);
+        let (prefix, suffix) = around;
+        Tokenizer { vocabulary: Arc::new(vocabulary), added, plain, encoder, prefix, suffix }
+    }
+}
+
+/// The pieces of a text with the tokens of those that have any.
+fn splits(pieces: &PreTokenizedString) -> impl Iterator<Item = (&str, &Option<Vec<tokenizers::Token>>)> {
+    let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::None);
+    splits.into_iter().map(|(text, _, tokens)| (text, tokens))
+}

@@ -1,0 +1,212 @@
+//! Graphs: right logits on the reference ops, and errors for tensors that do not fit.
+
+mod common;
+
+use std::sync::Arc;
+
+use plywood_kernels::Graph;
+use plywood_kernels::formats::{F16, Q4_0, Q8_0};
+use plywood_kernels::graph::{Rows, Source, Want};
+use plywood_kernels::kv_cache::KvType;
+use plywood_kernels::reference::{HostWeight, Machine, Values, host_weight, nmse};
+use plywood_kernels::step::{PAGE_TOKENS, Step, Token};
+use plywood_models::config::Scaling;
+use plywood_models::synthetic::{SHAPES, Synthetic};
+use plywood_models::tokenizer::EncodeOptions;
+use plywood_models::{Config, Error, Model, Result, Tokenizer, Weights, transformer};
+use safetensors::SafeTensors;
+
+use common::{InMemory, check_message, data};
+
+/// All weights of a graph in host memory.
+fn load(graph: &Graph, weights: &dyn Weights) -> Vec<HostWeight> {
+    let read = |source: &Source| -> Result<Arc<[u8]>> {
+        match source {
+            Source::Computed(numbers) => Ok(numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
+            Source::Tensor(index) => {
+                let mut bytes = vec![0; weights.tensors()[*index].bytes as usize];
+                weights.read(*index, 0, &mut bytes)?;
+                Ok(bytes.into())
+            }
+        }
+    };
+    let all = graph.weights.iter().map(|weight| host_weight(weight, |part| read(&part.source)));
+    all.collect::<Result<_>>().unwrap()
+}
+
+/// Checks the logits of the recorded sentence, computed by the reference ops.
+fn check_logits(model: &str, limit: f64) {
+    let (Some(path), Some(expected)) = (data(model), data("models/stories260k/expected/logits.safetensors")) else {
+        return;
+    };
+    let expected = std::fs::read(expected).unwrap();
+    let expected = SafeTensors::deserialize(&expected).unwrap();
+    let logits = expected.tensor("logits").unwrap();
+    let logits = logits.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<f32>>();
+    let ids = expected.tensor("input_ids").unwrap();
+    let ids = ids.data().as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes) as u32).collect::<Vec<u32>>();
+
+    let model = Model::open(path).unwrap();
+    let text = "Once upon a time, there was a little girl named Lily.";
+    assert_eq!(model.tokenizer.encode(text, EncodeOptions { special: true, bos: true }).unwrap(), ids);
+    let mut graph = model.graph(512).unwrap();
+    graph.fuse();
+    let weights = load(&graph, &model.checkpoint);
+    let pages = ids.len().div_ceil(PAGE_TOKENS);
+    let step = Step {
+        tokens: ids.iter().zip(0..).map(|(id, position)| Token { id: *id, position, sequence: 0 }).collect(),
+        selected: (0..ids.len() as u32).collect(),
+        pages: (0..pages as u32).collect(),
+        pages_per_sequence: pages,
+    };
+    let mut machine = Machine::new(&graph, weights, KvType::F32, pages);
+    let values = machine.step(&step, Values::default(), &[Want::Logits]);
+    let output = graph.outputs.iter().find(|(want, _)| *want == Want::Logits).unwrap().1;
+    let error = nmse(&logits, &values[&output]);
+    assert!(error <= limit, "NMSE {error:e} of {}", model.checkpoint.path().display());
+}
+
+#[test]
+fn logits_of_f32_gguf() {
+    check_logits("models/stories260k/stories260k-f32.gguf", 1e-10);
+}
+
+#[test]
+fn logits_of_f16_gguf() {
+    check_logits("models/stories260k/stories260k-f16.gguf", 1e-5);
+}
+
+#[test]
+fn logits_of_directory() {
+    check_logits("models/stories260k/hf", 1e-10);
+}
+
+#[test]
+fn every_synthetic_shape_builds() {
+    for shape in &SHAPES {
+        let synthetic = Synthetic::new(shape, Q8_0);
+        let graph = transformer::build(&synthetic, &synthetic.config, 8192).unwrap();
+        assert_eq!(graph.layers(), shape.layers);
+        assert_eq!(graph.caches.len(), shape.layers);
+    }
+    let bytes = |name: &str| Synthetic::named(name).unwrap().tensors().iter().map(|tensor| tensor.bytes).sum::<u64>();
+    assert_eq!(bytes("llama-1b:q8_0") / 1_000_000, 1313);
+    check_message(Synthetic::named("llama-1b"), &["llama-1b", "llama-70b", "q8_0"]);
+    check_message(Synthetic::named("llama-1b:q9_9"), &["q4_0"]);
+}
+
+#[test]
+fn parts_may_differ_in_format() {
+    let mut synthetic = Synthetic::new(&SHAPES[0], Q4_0);
+    let other = Synthetic::new(&SHAPES[0], F16);
+    let mut mixed = InMemory { tensors: synthetic.tensors().to_vec(), bytes: Vec::new() };
+    let place = mixed.tensors.iter().position(|tensor| tensor.name == "blk.0.attn_v.weight").unwrap();
+    mixed.tensors[place] = other.tensors()[place].clone();
+    let graph = transformer::build(&mixed, &synthetic.config, 256).unwrap();
+    let weight = graph.weights.iter().find(|weight| weight.name == "layers.0.attention.qkv").unwrap();
+    let formats: Vec<&str> = weight.parts.iter().map(|part| part.format.name).collect();
+    assert_eq!((formats.as_slice(), weight.rows()), (["q4_0", "q4_0", "f16"].as_slice(), 3 * 288));
+    synthetic.config.tied = false;
+    check_message(transformer::build(&mixed, &synthetic.config, 256), &["output.weight is missing"]);
+}
+
+#[test]
+fn outputs_and_marks() {
+    let synthetic = Synthetic::named("tiny:q8_0").unwrap();
+    let mut graph = transformer::build(&synthetic, &synthetic.config, 256).unwrap();
+    let wants: Vec<Want> = graph.outputs.iter().map(|(want, _)| *want).collect();
+    assert_eq!(wants, [Want::Logits, Want::Argmax, Want::TopK, Want::Normaliser]);
+    for (want, value) in &graph.outputs {
+        let value = &graph.values[value.0];
+        let width = match want {
+            Want::Logits => 32_000,
+            Want::TopK => 128,
+            Want::Argmax | Want::Normaliser => 1,
+        };
+        assert_eq!((value.rows, value.width), (Rows::Selected, width));
+    }
+    // Embedding; 12 ops in a layer, of which fusion takes two; selection, norm, output and three samplers.
+    assert_eq!((graph.nodes.len(), graph.marks[1] - graph.marks[0]), (1 + 6 * 12 + 6, 12));
+    graph.fuse();
+    assert_eq!((graph.nodes.len(), graph.marks[1] - graph.marks[0]), (1 + 6 * 10 + 6, 10));
+}
+
+/// A model's table of tensors with one of them changed.
+fn changed(name: &str, change: impl FnOnce(&mut InMemory, usize)) -> Result<Graph> {
+    let synthetic = Synthetic::named("tiny:q8_0").unwrap();
+    let mut weights = InMemory::default();
+    for tensor in synthetic.tensors() {
+        weights.add(&tensor.name, &[1]);
+        weights.tensors.last_mut().unwrap().clone_from(tensor);
+    }
+    let place = weights.tensors.iter().position(|tensor| tensor.name == name).unwrap();
+    change(&mut weights, place);
+    transformer::build(&weights, &synthetic.config, 256)
+}
+
+#[test]
+fn tensors_that_do_not_fit() {
+    let name = "blk.3.attn_k.weight";
+    check_message(
+        changed(name, |weights, place| weights.tensors[place].shape = vec![287, 288]),
+        &[name, "[287, 288]", "[288, 288]"],
+    );
+    check_message(changed(name, |weights, place| weights.tensors[place].name = "other".into()), &[name, "missing"]);
+    check_message(
+        changed(name, |weights, _| weights.add("blk.3.attn_k.bias", &[288])),
+        &["blk.3.attn_k.bias", "llama"],
+    );
+    check_message(changed(name, |weights, _| weights.add("rope_freqs.weight", &[7])), &["rope_freqs.weight", "[24]"]);
+    let zero = |weights: &mut InMemory, _| {
+        weights.add("rope_freqs.weight", &[24]);
+        weights.bytes.last_mut().unwrap()[..4].fill(0);
+    };
+    check_message(changed(name, zero), &["rope_freqs.weight", "above 0"]);
+}
+
+/// RoPE's table of a graph.
+fn rope_table(config: &Config, weights: &dyn Weights) -> Vec<f32> {
+    let graph = transformer::build(weights, config, 1024).unwrap();
+    let weight = graph.weights.iter().find(|weight| weight.name == "rope").unwrap();
+    match &weight.parts[0].source {
+        Source::Computed(numbers) => numbers.to_vec(),
+        Source::Tensor(_) => panic!("rotations are computed"),
+    }
+}
+
+#[test]
+fn factors_of_a_file_equal_llama3_scaling() {
+    let synthetic = Synthetic::named("tiny:q8_0").unwrap();
+    let mut config = synthetic.config.clone();
+    let plain = config.rope.inverse_frequencies();
+    config.rope.scaling = Scaling::Llama3 { factor: 32.0, low: 1.0, high: 4.0, original: 8192.0 };
+    let scaled = config.rope.inverse_frequencies();
+    assert_eq!(scaled[0], plain[0]);
+    assert_eq!(scaled[23], plain[23] / 32.0);
+    let scaled_table = rope_table(&config, &synthetic);
+
+    let factors = plain.iter().zip(&scaled).flat_map(|(plain, scaled)| ((plain / scaled) as f32).to_le_bytes());
+    let mut weights = InMemory { tensors: synthetic.tensors().to_vec(), bytes: Vec::new() };
+    weights.bytes.resize(weights.tensors.len(), Vec::new());
+    weights.add("rope_freqs.weight", &[24]);
+    *weights.bytes.last_mut().unwrap() = factors.collect();
+    let error = nmse(&scaled_table, &rope_table(&synthetic.config, &weights));
+    assert!(error < 1e-9, "{error:e}");
+    // Another table than without any scaling.
+    assert!(nmse(&scaled_table, &rope_table(&synthetic.config, &synthetic)) > 1e-3);
+}
+
+#[test]
+fn embedding_shorter_than_the_vocabulary() {
+    let Some(path) = data("models/stories260k/hf") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["model.safetensors", "tokenizer.json"] {
+        std::fs::copy(path.join(name), directory.path().join(name)).unwrap();
+    }
+    let config = std::fs::read_to_string(path.join("config.json")).unwrap();
+    let config = config.replace("\"vocab_size\": 512", "\"vocab_size\": 500");
+    std::fs::write(directory.path().join("config.json"), config).unwrap();
+    let error = Model::open(directory.path()).unwrap_err();
+    assert!(matches!(error, Error::VocabularyTooShort { tokens: 512, rows: 500 }), "{error}");
+    assert!(Tokenizer::of(&plywood_models::Checkpoint::open(directory.path()).unwrap()).is_ok());
+}

@@ -1,0 +1,218 @@
+//! Every tokenizer expectation of the data pack, id for id, and decoding as a stream.
+
+mod common;
+
+use std::path::Path;
+
+use plywood_models::tokenizer::EncodeOptions;
+use plywood_models::{Checkpoint, Tokenizer};
+use serde_json::Value;
+
+use common::{check_message, data};
+
+const SEPARATOR: &str = "\n__ggml_vocab_test__\n";
+const PLAIN: EncodeOptions = EncodeOptions { special: false, bos: false };
+
+fn open(path: &Path) -> Tokenizer {
+    Tokenizer::of(&Checkpoint::open(path).unwrap()).unwrap()
+}
+
+/// Checks a tokenizer against the texts and ids beside one of llama.cpp's vocabularies.
+fn check_vocabulary(tokenizer: &str, expected: &str) {
+    let expected = format!("tokenizers/llama.cpp-vocab/ggml-vocab-{expected}.gguf");
+    let paths = [data(tokenizer), data(&format!("{expected}.inp")), data(&format!("{expected}.out"))];
+    let [Some(tokenizer), Some(texts), Some(ids)] = paths else { return };
+    let tokenizer = open(&tokenizer);
+    let texts = std::fs::read_to_string(texts).unwrap();
+    let ids = std::fs::read_to_string(ids).unwrap();
+    let texts: Vec<&str> = texts.strip_suffix(SEPARATOR).unwrap().split(SEPARATOR).collect();
+    assert_eq!(texts.len(), 46);
+    for (text, ids) in texts.iter().zip(ids.lines()) {
+        let ids: Vec<u32> = ids.split_whitespace().map(|id| id.parse().unwrap()).collect();
+        assert_eq!(tokenizer.encode(text, PLAIN).unwrap(), ids, "{text:?}");
+        assert_eq!(tokenizer.decode(&ids), *text);
+        check_stream(&tokenizer, &ids, text);
+    }
+}
+
+/// Checks that pieces are whole characters, as early as they can be, and together the text.
+fn check_stream(tokenizer: &Tokenizer, ids: &[u32], text: &str) {
+    let mut decoder = tokenizer.decoder();
+    let mut streamed = String::new();
+    for id in ids {
+        let piece = decoder.push(*id);
+        assert!(!piece.contains(char::REPLACEMENT_CHARACTER), "half a character of {text:?}");
+        streamed.push_str(&piece);
+        assert!(text.starts_with(&streamed), "{streamed:?} of {text:?}");
+    }
+    assert_eq!(decoder.finish(), "");
+    assert_eq!(streamed, text);
+}
+
+#[test]
+fn llama_spm() {
+    check_vocabulary("tokenizers/llama.cpp-vocab/ggml-vocab-llama-spm.gguf", "llama-spm");
+}
+
+#[test]
+fn phi_3() {
+    check_vocabulary("tokenizers/llama.cpp-vocab/ggml-vocab-phi-3.gguf", "phi-3");
+}
+
+#[test]
+fn gpt_2() {
+    check_vocabulary("tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf", "gpt-2");
+}
+
+#[test]
+fn deepseek_llm() {
+    check_vocabulary("tokenizers/llama.cpp-vocab/ggml-vocab-deepseek-llm.gguf", "deepseek-llm");
+}
+
+#[test]
+fn starcoder() {
+    check_vocabulary("tokenizers/llama.cpp-vocab/ggml-vocab-starcoder.gguf", "starcoder");
+}
+
+#[test]
+fn phi_3_directory() {
+    check_vocabulary("tokenizers/phi-3-mini", "phi-3");
+}
+
+#[test]
+fn gpt_2_directory() {
+    check_vocabulary("tokenizers/gpt2", "gpt-2");
+}
+
+/// The pack has no ids for Qwen2; known ones of common texts, and that decoding gives the text back.
+#[test]
+fn qwen_2_directory() {
+    let Some(path) = data("tokenizers/qwen2") else { return };
+    let tokenizer = open(&path);
+    assert_eq!(tokenizer.encode("Hello, world! 12", PLAIN).unwrap(), [9707, 11, 1879, 0, 220, 16, 17]);
+    // Composed before encoding: e and a combining acute accent give é.
+    assert_eq!(tokenizer.encode("e\u{301}", PLAIN).unwrap(), tokenizer.encode("é", PLAIN).unwrap());
+    let special = tokenizer.encode("<|im_start|>user", EncodeOptions { special: true, bos: true }).unwrap();
+    assert_eq!(special, [151_644, 872]);
+    assert_eq!(tokenizer.decode(&special), "user");
+    let plain = tokenizer.encode("<|im_start|>user", PLAIN).unwrap();
+    assert_eq!(tokenizer.decode(&plain), "<|im_start|>user");
+}
+
+/// Checks a tokenizer of stories260K against `tokenize.json`, with and without special tokens in the text.
+fn check_stories(model: &str) {
+    let (Some(model), Some(expected)) = (data(model), data("models/stories260k/expected/tokenize.json")) else {
+        return;
+    };
+    let tokenizer = open(&model);
+    let expected: Value = serde_json::from_str(&std::fs::read_to_string(expected).unwrap()).unwrap();
+    let cases = expected["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 16);
+    for case in cases {
+        let text = case["text"].as_str().unwrap();
+        for (key, special) in [("ids", true), ("ids_plain", false)] {
+            let ids: Vec<u32> = serde_json::from_value(case[key].clone()).unwrap();
+            let found = tokenizer.encode(text, EncodeOptions { special, bos: true }).unwrap();
+            assert_eq!(found, ids, "{text:?}");
+            assert_eq!(tokenizer.encode(text, EncodeOptions { special, bos: false }).unwrap(), ids[1..]);
+        }
+        let plain: Vec<u32> = serde_json::from_value(case["ids_plain"].clone()).unwrap();
+        check_stream(&tokenizer, &plain, text);
+    }
+}
+
+#[test]
+fn stories_gguf() {
+    for name in ["f32", "f16", "mixed"] {
+        check_stories(&format!("models/stories260k/stories260k-{name}.gguf"));
+    }
+}
+
+#[test]
+fn stories_directory() {
+    check_stories("models/stories260k/hf");
+}
+
+#[test]
+fn continuation_keeps_its_space() {
+    let Some(path) = data("models/stories260k/stories260k-f32.gguf") else { return };
+    let tokenizer = open(&path);
+    let mut decoder = tokenizer.decoder();
+    let prompt: String = [1, 403, 407, 261, 378].map(|id| decoder.push(id)).concat();
+    assert_eq!(prompt, "Once upon a time");
+    assert_eq!(decoder.push(286), " was");
+}
+
+#[test]
+fn characters_split_over_tokens() {
+    let Some(path) = data("models/stories260k/stories260k-f32.gguf") else { return };
+    let tokenizer = open(&path);
+    // The bytes of 🙂 are tokens of their own; a mark between them does not disturb them.
+    let mut decoder = tokenizer.decoder();
+    let pieces = [243, 162, 1, 156, 133, 415].map(|id| decoder.push(id));
+    assert_eq!(pieces[..4], ["", "", "", ""]);
+    assert_eq!(pieces[4], "🙂");
+    // A character that never ends is replaced as soon as that is known, or at the end.
+    let mut decoder = tokenizer.decoder();
+    assert_eq!(decoder.push(243), "");
+    assert!(decoder.push(410).starts_with('\u{fffd}'));
+    assert_eq!(decoder.push(243), "");
+    assert_eq!(decoder.finish(), "\u{fffd}");
+    assert_eq!(decoder.push(99_999), "");
+}
+
+#[test]
+fn shared_by_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<Tokenizer>();
+    check::<Checkpoint>();
+}
+
+#[test]
+fn special_tokens_only_when_asked() {
+    let Some(path) = data("tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf") else { return };
+    let tokenizer = open(&path);
+    let text = "a<|endoftext|>b";
+    assert_eq!(tokenizer.encode(text, EncodeOptions { special: true, bos: true }).unwrap(), [64, 50_256, 65]);
+    assert!(!tokenizer.encode(text, PLAIN).unwrap().contains(&50_256));
+}
+
+/// Checks that a tokenizer.json is refused with such a message.
+fn check_refused(json: &str, parts: &[&str]) {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("tokenizer.json"), json).unwrap();
+    check_message(Tokenizer::of(&Checkpoint::open(directory.path()).unwrap()), parts);
+}
+
+#[test]
+fn refused_tokenizers() {
+    let model = |model: &str| format!(r#"{{"version":"1.0","decoder":{{"type":"ByteLevel"}},"model":{model}}}"#);
+    check_refused("{", &["tokenizer.json"]);
+    check_refused(&model(r#"{"type":"Unigram","vocab":[["a",0.0]]}"#), &["Unigram", "BPE"]);
+    check_refused(&model(r#"{"type":"BPE","vocab":{"a":0,"b":4294967295},"merges":[]}"#), &["4294967295"]);
+    check_refused(&model(r#"{"type":"BPE","vocab":{"a":0,"b":1},"merges":[["a","b"]]}"#), &["merges"]);
+    check_refused(&model(r#"{"type":"BPE","vocab":{"a":0,"b":1},"merges":["a b"]}"#), &["merges"]);
+    let no_decoder = r#"{"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":[]}}"#;
+    check_refused(no_decoder, &["decoder"]);
+}
+
+/// Byte flips in tokenizer.json: an error or a tokenizer, never a panic.
+#[test]
+fn damaged_tokenizer_json() {
+    let Some(path) = data("models/stories260k/hf/tokenizer.json") else { return };
+    let bytes = std::fs::read(path).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("tokenizer.json");
+    let mut state = 7u64;
+    for _ in 0..300 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mut damaged = bytes.clone();
+        let place = (state >> 33) as usize % damaged.len();
+        damaged[place] ^= 1 << (state >> 20 & 7);
+        std::fs::write(&target, damaged).unwrap();
+        if let Ok(tokenizer) = Tokenizer::of(&Checkpoint::open(directory.path()).unwrap()) {
+            let ids = tokenizer.encode("Once upon a <s> time 🙂", EncodeOptions { special: true, bos: true });
+            tokenizer.decode(&ids.unwrap_or_default());
+        }
+    }
+}
