@@ -198,8 +198,9 @@ mod tests {
 
     fn choose(sampling: Sampling, tokens: &[u32]) -> u32 {
         let mut sampler = Sampler::new(sampling).expect("the values are in range");
-        let logits = Row { logits: LOGITS.to_vec(), argmax: Some(1), ..Row::default() };
-        sampler.choose(&logits, tokens).expect("the logits are numbers")
+        let top_k = vec![(1, 3.0), (3, 3.0), (2, 2.0), (0, 1.0), (4, -1.0)];
+        let row = Row { logits: LOGITS.to_vec(), argmax: Some(1), top_k, normaliser: None };
+        sampler.choose(&row, tokens).expect("the logits are numbers")
     }
 
     /// How often each id is drawn in 2000 seeds.
