@@ -1,5 +1,7 @@
 //! Devices: what there is to run on, and the choice among them.
 
+use std::cmp::Reverse;
+
 use plywood_kernels::op::Features;
 use serde::Serialize;
 
@@ -116,14 +118,17 @@ impl Adapters {
         entries.iter().map(find).collect()
     }
 
-    /// The adapter to use where none is named: the first of the best kind.
+    /// The adapter to use where none is named: of the best kind, and of these the one of the widest subgroups.
     pub fn best(&self) -> &Adapter {
-        let rank = |adapter: &&Adapter| match adapter.kind {
-            Kind::Discrete => 0,
-            Kind::Integrated => 1,
-            Kind::Virtual => 2,
-            Kind::Software => 3,
-            Kind::Host => 4,
+        let rank = |adapter: &&Adapter| {
+            let kind = match adapter.kind {
+                Kind::Discrete => 0,
+                Kind::Integrated => 1,
+                Kind::Virtual => 2,
+                Kind::Software => 3,
+                Kind::Host => 4,
+            };
+            (kind, Reverse(adapter.features.subgroup.map_or(0, |(_, largest)| largest)))
         };
         self.list.iter().min_by_key(rank).expect("the host is always listed")
     }

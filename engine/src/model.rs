@@ -128,6 +128,9 @@ impl Model {
         let placed = place(&graph, chosen, &options.split)?;
         let limits = step_limits(&options, &placed, context);
         let plan = |(device, stage): &(Chosen, StageNodes)| {
+            // The host's cache is f32 whatever is asked for.
+            let kv_type = if device.facts.kind == Kind::Host { KvType::F32 } else { limits.kv_type };
+            let limits = StepLimits { kv_type, ..limits };
             StagePlan::new(&graph, stage.nodes.clone(), device_limits(&device.facts, &options), limits)
         };
         let plans = placed.iter().map(plan).collect::<Result<Vec<_>>>()?;

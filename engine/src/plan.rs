@@ -141,8 +141,34 @@ pub struct StagePlan {
     pub values: HashMap<ValueId, Handle>,
     /// The buffers of what changes from step to step.
     pub step: StepBuffers,
+    /// The buffer through which the host reads each value that leaves the stage.
+    pub readbacks: HashMap<ValueId, Handle>,
+    /// The parameters of every dispatch.
+    pub params: Params,
     /// The scratch buffers, shared by all nodes.
     scratch: Vec<Handle>,
+}
+
+/// The parameters of every dispatch of a stage, in one buffer of uniforms; equal ones lie there once.
+#[derive(Debug, Clone)]
+pub struct Params {
+    /// The buffer.
+    pub buffer: Handle,
+    /// What it holds.
+    pub words: Vec<u32>,
+    /// Where parameters lie in it, in words.
+    places: HashMap<Vec<u32>, usize>,
+}
+
+impl Params {
+    /// Adds the parameters of a dispatch at a multiple of so many words.
+    fn add(&mut self, params: Vec<u32>, alignment: usize) {
+        if !self.places.contains_key(&params) {
+            self.places.insert(params.clone(), self.words.len());
+            self.words.extend(params);
+            self.words.resize(self.words.len().next_multiple_of(alignment), 0);
+        }
+    }
 }
 
 impl StagePlan {
@@ -172,6 +198,8 @@ impl StagePlan {
             caches: HashMap::new(),
             values: HashMap::new(),
             step,
+            readbacks: HashMap::new(),
+            params: Params { buffer: Handle(0), words: Vec::new(), places: HashMap::new() },
             scratch: Vec::new(),
         };
         for node in &graph.nodes[plan.nodes.clone()] {
@@ -189,7 +217,8 @@ impl StagePlan {
             }
         }
         plan.assign_values(graph);
-        plan.assign_scratch(graph);
+        plan.assign_readbacks(graph);
+        plan.lower_all(graph);
         plan.check_bindings()?;
         Ok(plan)
     }
@@ -209,21 +238,20 @@ impl StagePlan {
     /// What the stage runs for steps of a kind.
     pub fn record(&self, graph: &Graph, key: &Key) -> Recording {
         let mut recording = Recording::default();
-        let alignment = (self.limits.uniform_alignment as usize / 4).max(4);
         let needed = graph.needed(&key.wants);
         for index in needed.iter().filter(|index| self.nodes.contains(index)) {
             let node = &graph.nodes[*index];
-            for dispatch in self.lower(graph, node, key).dispatches {
-                let params = recording.params.len();
-                recording.params.extend(&dispatch.params);
-                // A uniform struct's size is a multiple of 16 bytes.
-                let words = dispatch.params.len().next_multiple_of(4);
-                recording.params.resize((params + words).next_multiple_of(alignment), 0);
+            let class = match rows_of(graph, node) {
+                Rows::Tokens => key.tokens,
+                Rows::Selected => key.selected,
+            };
+            for dispatch in self.lower(graph, node, class).dispatches {
                 recording.commands.push(Command {
                     buffers: dispatch.bindings.iter().map(|binding| self.resolve(node, *binding)).collect(),
+                    params: self.params.places[&dispatch.params],
+                    // A uniform struct's size is a multiple of 16 bytes.
+                    params_bytes: dispatch.params.len().next_multiple_of(4) * 4,
                     shader: dispatch.shader,
-                    params,
-                    params_bytes: words * 4,
                     grid: dispatch.grid,
                     work: dispatch.work,
                 });
@@ -243,8 +271,8 @@ impl StagePlan {
         self.sent.iter().copied().filter(|value| read.contains(value)).chain(mine).collect()
     }
 
-    fn lower(&self, graph: &Graph, node: &Node, key: &Key) -> Lowered {
-        let rows = node.output.map_or(Rows::Tokens, |value| graph.values[value.0].rows);
+    fn lower(&self, graph: &Graph, node: &Node, class: Class) -> Lowered {
+        let rows = rows_of(graph, node);
         let view = |slice: &Slice| View {
             offset: slice.offset as u32,
             stride: Self::stride(graph, slice.value) as u32,
@@ -252,10 +280,7 @@ impl StagePlan {
         };
         node.op.kernel().lower(&Site {
             features: self.limits.features,
-            class: match rows {
-                Rows::Tokens => key.tokens,
-                Rows::Selected => key.selected,
-            },
+            class,
             rows,
             max_rows: self.steps.rows(rows) as u32,
             inputs: node.inputs.iter().map(view).collect(),
@@ -394,13 +419,17 @@ impl StagePlan {
         }
     }
 
+    /// Bytes of the most rows that a value may have.
+    fn value_bytes(&self, graph: &Graph, value: ValueId) -> u64 {
+        (4 * Self::stride(graph, value) * self.steps.rows(graph.values[value.0].rows)) as u64
+    }
+
     /// Gives a value the free buffer that needs to grow least, or a new one.
     fn assign_value(&mut self, graph: &Graph, value: ValueId, free: &mut Vec<Handle>) {
         if self.values.contains_key(&value) {
             return;
         }
-        let facts = &graph.values[value.0];
-        let bytes = (4 * Self::stride(graph, value) * self.steps.rows(facts.rows)) as u64;
+        let bytes = self.value_bytes(graph, value);
         let growth = |handle: &Handle| {
             let size = self.buffers[handle.0].bytes;
             (bytes.saturating_sub(size), size)
@@ -413,31 +442,44 @@ impl StagePlan {
                 buffer.bytes = buffer.bytes.max(bytes);
                 handle
             }
-            None => allot(&mut self.buffers, facts.name, bytes, Purpose::Activations),
+            None => allot(&mut self.buffers, graph.values[value.0].name, bytes, Purpose::Activations),
         };
         self.values.insert(value, handle);
     }
 
-    /// Allots scratch buffers that fit every node in every class.
-    fn assign_scratch(&mut self, graph: &Graph) {
+    /// Allots a read-back buffer for each value that may leave the stage.
+    fn assign_readbacks(&mut self, graph: &Graph) {
+        let outputs = graph.outputs.iter().map(|(_, value)| *value).filter(|value| self.values.contains_key(value));
+        for value in self.sent.iter().copied().chain(outputs).collect::<Vec<_>>() {
+            let label = format!("read back {}", graph.values[value.0].name);
+            let bytes = self.value_bytes(graph, value);
+            self.readbacks.insert(value, allot(&mut self.buffers, label, bytes, Purpose::Staging));
+        }
+    }
+
+    /// Lowers every node in every class, for the scratch buffers and the parameters that any recording needs.
+    fn lower_all(&mut self, graph: &Graph) {
         let mut sizes: Vec<u64> = Vec::new();
-        let largest = |most: usize| Class::Columns(most.clamp(1, MAX_COLUMNS) as u32);
-        let few = (largest(self.steps.tokens), largest(self.steps.selected));
-        for (tokens, selected) in [few, (Class::Many, Class::Many)] {
-            let key = Key { tokens, selected, wants: Vec::new() };
-            for node in &graph.nodes[self.nodes.clone()] {
-                for (index, bytes) in self.lower(graph, node, &key).scratch.into_iter().enumerate() {
-                    sizes.resize(sizes.len().max(index + 1), 0);
-                    sizes[index] = sizes[index].max(bytes);
-                }
+        let alignment = (self.limits.uniform_alignment as usize / 4).max(4);
+        for node in &graph.nodes[self.nodes.clone()] {
+            let most = self.steps.rows(rows_of(graph, node));
+            let few = (1..=most.min(MAX_COLUMNS)).map(|columns| Class::Columns(columns as u32));
+            for class in few.chain((most > MAX_COLUMNS).then_some(Class::Many)) {
+                let lowered = self.lower(graph, node, class);
+                sizes.resize(sizes.len().max(lowered.scratch.len()), 0);
+                sizes.iter_mut().zip(lowered.scratch).for_each(|(size, bytes)| *size = bytes.max(*size));
+                lowered.dispatches.into_iter().for_each(|dispatch| self.params.add(dispatch.params, alignment));
             }
         }
-        self.scratch =
-            sizes.into_iter().map(|bytes| allot(&mut self.buffers, "scratch", bytes, Purpose::Activations)).collect();
+        let mut scratch = |bytes| allot(&mut self.buffers, "scratch", bytes, Purpose::Activations);
+        self.scratch = sizes.into_iter().map(&mut scratch).collect();
+        let bytes = 4 * self.params.words.len() as u64;
+        self.params.buffer = allot(&mut self.buffers, "parameters", bytes, Purpose::Activations);
     }
 
     fn check_bindings(&self) -> Result<()> {
-        match self.buffers.iter().find(|buffer| buffer.bytes > self.limits.max_binding) {
+        let bound = self.buffers.iter().filter(|buffer| buffer.purpose != Purpose::Staging);
+        match bound.max_by_key(|buffer| buffer.bytes).filter(|buffer| buffer.bytes > self.limits.max_binding) {
             Some(buffer) => Err(self.binding_error(&buffer.label, buffer.bytes, "use a smaller --context")),
             None => Ok(()),
         }
@@ -447,6 +489,11 @@ impl StagePlan {
         let device = self.limits.device.clone();
         Error::Binding { device, what: what.to_string(), bytes, limit: self.limits.max_binding, advice }
     }
+}
+
+/// The rows that a node computes: those of its output, or of the tokens where it writes the cache.
+fn rows_of(graph: &Graph, node: &Node) -> Rows {
+    node.output.map_or(Rows::Tokens, |value| graph.values[value.0].rows)
 }
 
 fn allot(buffers: &mut Vec<BufferPlan>, label: impl Into<String>, bytes: u64, purpose: Purpose) -> Handle {

@@ -36,7 +36,7 @@ impl Key {
 pub struct Command {
     /// What runs.
     pub shader: Shader,
-    /// Where its parameters lie in [`Recording::params`], in words.
+    /// Where its parameters lie in the stage's buffer of them, in words.
     pub params: usize,
     /// Their size in bytes.
     pub params_bytes: usize,
@@ -60,8 +60,6 @@ impl Command {
 pub struct Recording {
     /// Dispatches in order.
     pub commands: Vec<Command>,
-    /// The parameters of all commands, each at a multiple of the device's alignment.
-    pub params: Vec<u32>,
     /// The values that leave the stage: those that later stages read, and the results wanted.
     pub results: Vec<ValueId>,
 }

@@ -58,8 +58,6 @@ pub(crate) struct GpuStage {
     plan: StagePlan,
     buffers: Vec<wgpu::Buffer>,
     recordings: HashMap<Key, Arc<PreparedRecording>>,
-    /// Read-back buffers by value, grown on demand to the largest result.
-    readbacks: HashMap<ValueId, wgpu::Buffer>,
     /// Multiply-adds that a submission may hold.
     budget: AtomicU64,
     times: StageTimes,
@@ -74,14 +72,21 @@ impl GpuStage {
         reader: &dyn WeightReader,
         progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<GpuStage> {
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-        let buffers: Vec<wgpu::Buffer> =
-            plan.buffers.iter().map(|buffer| device.allocate(buffer, usage)).collect::<Result<_>>()?;
+        let allocate = |(index, buffer): (usize, &BufferPlan)| {
+            let usage = match buffer.purpose {
+                Purpose::Staging => wgpu::BufferUsages::MAP_READ,
+                _ if Handle(index) == plan.params.buffer => wgpu::BufferUsages::UNIFORM,
+                _ => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+            };
+            device.allocate(buffer, usage | wgpu::BufferUsages::COPY_DST)
+        };
+        let buffers: Vec<wgpu::Buffer> = plan.buffers.iter().enumerate().map(allocate).collect::<Result<_>>()?;
         let mut upload = Upload::new(&device)?;
         crate::stage::read_weights(&graph, &plan, reader, &mut |handle, offset, bytes| {
             upload.write(&buffers[handle.0], offset, bytes)?;
             progress(bytes.len() as u64)
         })?;
+        upload.write(&buffers[plan.params.buffer.0], 0, bytemuck::cast_slice(&plan.params.words))?;
         upload.finish()?;
         Ok(GpuStage {
             device,
@@ -89,7 +94,6 @@ impl GpuStage {
             plan,
             buffers,
             recordings: HashMap::new(),
-            readbacks: HashMap::new(),
             budget: AtomicU64::new(FIRST_OPERATIONS),
             times: StageTimes::default(),
         })
@@ -101,21 +105,13 @@ impl GpuStage {
             return Ok(Arc::clone(recording));
         }
         let recording = self.plan.record(&self.graph, key);
-        let params = BufferPlan {
-            label: "parameters".into(),
-            bytes: (recording.params.len().max(4) * 4) as u64,
-            purpose: Purpose::Activations,
-        };
-        let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let params_buffer = self.device.allocate(&params, uniform)?;
-        self.device.queue.write_buffer(&params_buffer, 0, bytemuck::cast_slice(&recording.params));
         let mut commands = Vec::with_capacity(recording.commands.len());
         for command in recording.commands {
             let pipeline = self.device.pipeline(&command.shader)?;
             let params = wgpu::BindGroupEntry {
                 binding: 0,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &params_buffer,
+                    buffer: &self.buffers[self.plan.params.buffer.0],
                     offset: command.params as u64 * 4,
                     size: std::num::NonZeroU64::new(command.params_bytes as u64),
                 }),
@@ -206,29 +202,18 @@ impl GpuStage {
         }
         for (value, bytes) in results {
             let source = &self.buffers[self.plan.values[value].0];
-            encoder.copy_buffer_to_buffer(source, 0, &self.readbacks[value], 0, *bytes);
-            encoder.map_buffer_on_submit(&self.readbacks[value], wgpu::MapMode::Read, 0..*bytes, |_| {});
+            let readback = &self.buffers[self.plan.readbacks[value].0];
+            encoder.copy_buffer_to_buffer(source, 0, readback, 0, *bytes);
+            encoder.map_buffer_on_submit(readback, wgpu::MapMode::Read, 0..*bytes, |_| {});
         }
         let commands = encoder.finish();
         encode += begin.elapsed();
         Ok(Submitted { last: self.device.queue.submit([commands]), operations: total, encode })
     }
 
-    /// Makes sure that a value's read-back buffer holds so many bytes.
-    fn reserve_readback(&mut self, value: ValueId, bytes: u64) -> Result<()> {
-        if self.readbacks.get(&value).is_some_and(|buffer| buffer.size() >= bytes) {
-            return Ok(());
-        }
-        let label = format!("read back {}", self.graph.values[value.0].name);
-        let plan = BufferPlan { label, bytes, purpose: Purpose::Staging };
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        self.readbacks.insert(value, self.device.allocate(&plan, usage)?);
-        Ok(())
-    }
-
     /// The rows of a value that was copied out.
     fn read_back(&self, value: ValueId, bytes: u64) -> Result<Vec<f32>> {
-        let buffer = &self.readbacks[&value];
+        let buffer = &self.buffers[self.plan.readbacks[&value].0];
         let refused = |error| Error::device(&self.device.label(), format!("read back: {error}"));
         let view = buffer.get_mapped_range(0..bytes).map_err(refused)?;
         let (width, stride) = (self.graph.values[value.0].width, StagePlan::stride(&self.graph, value));
@@ -273,7 +258,6 @@ impl Stage for GpuStage {
         for value in &recording.results {
             let rows = crate::stage::rows_of(&self.graph, *value, step);
             let bytes = (rows * StagePlan::stride(&self.graph, *value) * 4) as u64;
-            self.reserve_readback(*value, bytes)?;
             results.push((*value, bytes));
         }
         let Submitted { last, operations, encode } = self.submit(&recording, size, &results)?;
@@ -302,12 +286,11 @@ impl Stage for GpuStage {
     }
 
     fn poison(&mut self) -> Result<()> {
-        let weights: Vec<Handle> =
-            self.plan.weights.values().flat_map(|weight| weight.shards.iter().map(|(handle, _)| *handle)).collect();
-        for (index, buffer) in self.buffers.iter().enumerate() {
-            if !weights.contains(&Handle(index)) {
-                let poison = vec![0xffu8; buffer.size() as usize];
-                self.device.queue.write_buffer(buffer, 0, &poison);
+        let weights = self.plan.weights.values().flat_map(|weight| weight.shards.iter().map(|(handle, _)| *handle));
+        let kept: Vec<Handle> = weights.chain([self.plan.params.buffer]).collect();
+        for (index, (buffer, plan)) in self.buffers.iter().zip(&self.plan.buffers).enumerate() {
+            if plan.purpose != Purpose::Staging && !kept.contains(&Handle(index)) {
+                self.device.queue.write_buffer(buffer, 0, &vec![0xff; buffer.size() as usize]);
             }
         }
         self.device.check()
