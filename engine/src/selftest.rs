@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plywood_kernels::cases::{self, Case};
+use plywood_kernels::cases::Case;
 use plywood_kernels::graph::{Element, ValueId, Want};
-use plywood_kernels::op::Features;
+use plywood_kernels::op::{Features, Shader};
 use plywood_kernels::reference::{Machine, Values, nmse};
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ use crate::devices::{Chosen, load_stage};
 use crate::error::Result;
 use crate::gpu::{GpuDevice, GpuStage};
 use crate::plan::{Limits, StagePlan, StepLimits};
+use crate::recording::Key;
 use crate::stage::{Stage, WeightReader};
 
 /// A row may be so many times worse than the whole output.
@@ -54,12 +55,19 @@ impl Bench {
         Ok(Bench { adapter: adapter.clone(), gpu: Chosen::adapter(adapters, adapter).open()? })
     }
 
-    /// The device's features, with ever less of them used.
-    pub fn rungs(&self) -> Vec<Features> {
-        match self.gpu {
-            Some(_) => self.adapter.features.rungs(),
-            None => vec![self.adapter.features],
-        }
+    /// The rungs of the device's kernel ladder on which a case runs different shaders, best first.
+    pub fn rungs(&self, case: &Case) -> Vec<Features> {
+        let Some(gpu) = &self.gpu else { return vec![self.adapter.features] };
+        let mut seen: Vec<Vec<Shader>> = Vec::new();
+        let mut rungs = gpu.facts.features.rungs();
+        // A case that can't be planned is run once, to tell why.
+        rungs.retain(|rung| {
+            let shaders = self.plan(case, *rung).map(|plan| shaders(case, &plan)).unwrap_or_default();
+            let new = !seen.contains(&shaders);
+            seen.push(shaders);
+            new
+        });
+        rungs
     }
 
     /// Runs a case on a rung.
@@ -138,6 +146,12 @@ impl TimedCase {
     }
 }
 
+/// The shaders that a case's steps run, in order.
+pub fn shaders(case: &Case, plan: &StagePlan) -> Vec<Shader> {
+    let recordings = case.steps.iter().map(|step| plan.record(&case.graph, &Key::of(step, &[Want::Logits])));
+    recordings.flat_map(|recording| recording.commands).map(|command| command.shader).collect()
+}
+
 /// The plan of a case for a device.
 pub fn case_plan(case: &Case, limits: Limits) -> Result<StagePlan> {
     let most = |count: fn(&plywood_kernels::Step) -> usize| case.steps.iter().map(count).max().unwrap_or(0).max(1);
@@ -151,19 +165,6 @@ pub fn case_plan(case: &Case, limits: Limits) -> Result<StagePlan> {
     };
     let max_shard = case.max_shard.unwrap_or(limits.max_shard);
     StagePlan::new(&case.graph, 0..case.graph.nodes.len(), Limits { max_shard, ..limits }, steps)
-}
-
-/// Runs every case on an adapter; `report` is told each result as it comes and stops the test by returning false.
-pub fn run(adapters: &Adapters, adapter: &Adapter, mut report: impl FnMut(CaseResult) -> bool) -> Result<()> {
-    let bench = Bench::open(adapters, adapter)?;
-    for case in cases::all() {
-        for rung in bench.rungs() {
-            if !report(bench.check(&case, rung)) {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Cases have no files.
