@@ -205,7 +205,7 @@ impl StagePlan {
         for node in &graph.nodes[plan.nodes.clone()] {
             for weight in &node.weights {
                 if !plan.weights.contains_key(weight) {
-                    let planned = plan.plan_weight(&graph.weights[weight.0])?;
+                    let planned = plan.plan_weight(&graph.weights[weight.0], node.op.kernel().takes_shards())?;
                     plan.weights.insert(*weight, planned);
                 }
             }
@@ -306,8 +306,9 @@ impl StagePlan {
         }
     }
 
-    /// Cuts a weight into shards: rows of one format, as many as a binding holds.
-    fn plan_weight(&mut self, weight: &Weight) -> Result<PlannedWeight> {
+    /// Cuts a weight into shards: rows of one format, as many as a binding holds. Of a weight that must not be cut
+    /// there is one, or an error.
+    fn plan_weight(&mut self, weight: &Weight, cut: bool) -> Result<PlannedWeight> {
         let mut planned = PlannedWeight {
             device: DeviceWeight { columns: weight.columns as u32, shards: Vec::new() },
             shards: Vec::new(),
@@ -317,8 +318,9 @@ impl StagePlan {
         while part < weight.parts.len() {
             let format = weight.device_format(&weight.parts[part]);
             let row_bytes = (format.device_row_bytes)(weight.columns) as u64;
-            let most_rows = (self.limits.max_shard / row_bytes) as usize;
-            if most_rows == 0 {
+            let max_shard = if cut { self.limits.max_shard } else { self.limits.max_binding };
+            let most_rows = (max_shard / row_bytes) as usize;
+            if most_rows == 0 || (!cut && weight.rows() > most_rows) {
                 return Err(self.binding_error(&weight.name, row_bytes, "use another adapter"));
             }
             // Parts of one format that follow each other share shards.

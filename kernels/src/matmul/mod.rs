@@ -27,6 +27,10 @@ impl Kernel for MatMul {
         "matmul"
     }
 
+    fn takes_shards(&self) -> bool {
+        true
+    }
+
     fn lower(&self, site: &Site) -> Lowered {
         let shards = site.weights[0].shards.iter().enumerate();
         let dispatch = |(index, shard): (usize, &Shard)| match site.class {
@@ -84,7 +88,15 @@ fn modules(site: &Site, shard: &Shard) -> Vec<(&'static str, &'static str)> {
     let input = if whole_units { include_str!("input_whole.wgsl") } else { include_str!("input_ragged.wgsl") };
     let finish =
         if site.inputs.len() > 1 { include_str!("finish_residual.wgsl") } else { include_str!("finish_plain.wgsl") };
-    vec![shared::UNIT, shared::GRID, ("weight", shard.format.wgsl), ("input", input), ("finish", finish)]
+    let operands = include_str!("operands.wgsl");
+    vec![
+        shared::UNIT,
+        shared::GRID,
+        ("operands", operands),
+        ("weight", shard.format.wgsl),
+        ("input", input),
+        ("finish", finish),
+    ]
 }
 
 fn bindings(site: &Site, shard: usize) -> Vec<Binding> {
