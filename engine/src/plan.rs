@@ -474,11 +474,3 @@ fn crossing(graph: &Graph, nodes: &Range<usize>) -> (Vec<ValueId>, Vec<ValueId>)
     let sent = behind.into_iter().filter(|value| inside.contains(value) || received.contains(value)).collect();
     (received, sent)
 }
-
-/// The wants of a step as a recording's key has them: without doubles, in order.
-pub fn key_wants(wants: &[Want]) -> Vec<Want> {
-    let mut wants = wants.to_vec();
-    wants.sort();
-    wants.dedup();
-    wants
-}

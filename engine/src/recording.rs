@@ -4,6 +4,7 @@ use std::fmt;
 
 use plywood_kernels::graph::{ValueId, Want};
 use plywood_kernels::op::{Class, Grid, Shader, StepSize, Work};
+use plywood_kernels::step::Step;
 
 /// A buffer by its place in a stage's plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +19,16 @@ pub struct Key {
     pub selected: Class,
     /// What is wanted of these.
     pub wants: Vec<Want>,
+}
+
+impl Key {
+    /// The kind of a step of which so much is wanted; equal wants in any order are one kind.
+    pub fn of(step: &Step, wants: &[Want]) -> Key {
+        let mut wants = wants.to_vec();
+        wants.sort();
+        wants.dedup();
+        Key { tokens: Class::of(step.tokens.len()), selected: Class::of(step.selected.len()), wants }
+    }
 }
 
 /// One dispatch over buffers.

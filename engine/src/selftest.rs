@@ -1,6 +1,7 @@
 //! The self-test: every case of every op on a device, on every rung of its kernel ladder, against the reference.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use plywood_kernels::cases::{self, Case};
 use plywood_kernels::graph::{Element, ValueId, Want};
@@ -8,10 +9,10 @@ use plywood_kernels::op::Features;
 use plywood_kernels::reference::{Machine, Values, nmse};
 use serde::Serialize;
 
-use crate::adapters::{Adapter, Adapters, Kind};
+use crate::adapters::{Adapter, Adapters};
+use crate::devices::{Chosen, load_stage};
 use crate::error::Result;
 use crate::gpu::{GpuDevice, GpuStage};
-use crate::host::HostStage;
 use crate::plan::{Limits, StagePlan, StepLimits};
 use crate::stage::{Stage, WeightReader};
 
@@ -50,11 +51,7 @@ pub struct Bench {
 impl Bench {
     /// Opens an adapter of a list.
     pub fn open(adapters: &Adapters, adapter: &Adapter) -> Result<Bench> {
-        let gpu = match adapter.kind {
-            Kind::Host => None,
-            _ => Some(Arc::new(GpuDevice::open(&adapters.gpus[adapter.index].adapter, adapter)?)),
-        };
-        Ok(Bench { adapter: adapter.clone(), gpu })
+        Ok(Bench { adapter: adapter.clone(), gpu: Chosen::adapter(adapters, adapter).open()? })
     }
 
     /// The device's features, with ever less of them used.
@@ -104,16 +101,40 @@ impl Bench {
     fn stage(&self, case: &Case, rung: Features) -> Result<Box<dyn Stage>> {
         let plan = self.plan(case, rung)?;
         let graph = Arc::new(case.graph.clone());
-        let mut progress = |_| Ok(());
-        Ok(match &self.gpu {
-            Some(gpu) => Box::new(GpuStage::load(Arc::clone(gpu), graph, plan, &NoFiles, &mut progress)?),
-            None => Box::new(HostStage::load(graph, plan, &NoFiles, &mut progress)?),
-        })
+        load_stage(self.gpu.as_ref(), &graph, plan, &NoFiles, &mut |_| Ok(()))
+    }
+
+    /// Loads a case for timing, on the best rung; `None` on the host.
+    pub fn timed(&self, case: &Case) -> Result<Option<TimedCase>> {
+        let Some(gpu) = &self.gpu else { return Ok(None) };
+        let plan = self.plan(case, self.adapter.features)?;
+        let graph = Arc::new(case.graph.clone());
+        let stage = GpuStage::load(Arc::clone(gpu), graph, plan, &NoFiles, &mut |_| Ok(()))?;
+        Ok(Some(TimedCase { stage, step: case.steps[0].clone(), given: case.given(0) }))
+    }
+
+    /// Bytes that the device reads and writes per second when it copies; `None` for the host.
+    pub fn copy_bandwidth(&self) -> Result<Option<f64>> {
+        self.gpu.as_ref().map(|gpu| gpu.copy_bandwidth()).transpose()
     }
 
     fn plan(&self, case: &Case, rung: Features) -> Result<StagePlan> {
         let limits = self.adapter.limits();
         case_plan(case, Limits { features: rung, ..limits })
+    }
+}
+
+/// A case loaded onto a GPU, for timing its first step.
+pub struct TimedCase {
+    stage: GpuStage,
+    step: plywood_kernels::Step,
+    given: Values,
+}
+
+impl TimedCase {
+    /// Runs the step so many times; gives the time of all.
+    pub fn run(&mut self, times: u64) -> Result<Duration> {
+        self.stage.repeat(&self.step, &[Want::Logits], &self.given, times)
     }
 }
 

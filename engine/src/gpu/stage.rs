@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
 use plywood_kernels::graph::{ValueId, Want};
-use plywood_kernels::op::{Class, StepSize};
+use plywood_kernels::op::StepSize;
 use plywood_kernels::reference::Values;
 use plywood_kernels::step::Step;
 
@@ -15,7 +15,7 @@ use super::GpuDevice;
 use super::upload::Upload;
 use crate::error::{Error, Result};
 use crate::memory::Purpose;
-use crate::plan::{BufferPlan, StagePlan, key_wants};
+use crate::plan::{BufferPlan, StagePlan};
 use crate::recording::{Command, Handle, Key};
 use crate::stage::{Stage, StageTimes, WeightReader, pack_blocks, pack_tokens, step_size};
 
@@ -24,6 +24,9 @@ const SUBMISSION: Duration = Duration::from_millis(200);
 
 /// Multiply-adds of a first submission, before speed is known: 50 ms on a device of 10 GFLOP/s.
 const FIRST_OPERATIONS: u64 = 250_000_000;
+
+/// Steps of a repetition that are queued before waiting.
+const QUEUED_REPEATS: u64 = 64;
 
 /// A command ready to be encoded.
 struct Prepared {
@@ -36,6 +39,16 @@ struct Prepared {
 struct PreparedRecording {
     commands: Vec<Prepared>,
     results: Vec<ValueId>,
+}
+
+/// A step that was submitted.
+struct Submitted {
+    /// What to wait for.
+    last: wgpu::SubmissionIndex,
+    /// Multiply-adds, roughly.
+    operations: u64,
+    /// The CPU's encoding of commands, without the driver's taking of them.
+    encode: Duration,
 }
 
 /// A stage on a GPU.
@@ -152,13 +165,15 @@ impl GpuStage {
         recording: &PreparedRecording,
         size: StepSize,
         results: &[(ValueId, u64)],
-    ) -> Result<(wgpu::SubmissionIndex, u64)> {
+    ) -> Result<Submitted> {
         let budget = self.budget.load(Ordering::Relaxed);
         let most = self.device.facts.max_workgroups;
         let new_encoder = || {
             let label = Some("step");
             self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label })
         };
+        let mut encode = Duration::ZERO;
+        let mut begin = Instant::now();
         let mut encoder = new_encoder();
         let (mut total, mut held, mut next) = (0, 0, 0);
         while next < recording.commands.len() {
@@ -180,7 +195,11 @@ impl GpuStage {
             }
             drop(pass);
             if next < recording.commands.len() {
-                self.device.queue.submit([encoder.finish()]);
+                let commands = encoder.finish();
+                encode += begin.elapsed();
+                // A software driver may compute in here.
+                self.device.queue.submit([commands]);
+                begin = Instant::now();
                 encoder = new_encoder();
                 held = 0;
             }
@@ -190,7 +209,9 @@ impl GpuStage {
             encoder.copy_buffer_to_buffer(source, 0, &self.readbacks[value], 0, *bytes);
             encoder.map_buffer_on_submit(&self.readbacks[value], wgpu::MapMode::Read, 0..*bytes, |_| {});
         }
-        Ok((self.device.queue.submit([encoder.finish()]), total))
+        let commands = encoder.finish();
+        encode += begin.elapsed();
+        Ok(Submitted { last: self.device.queue.submit([commands]), operations: total, encode })
     }
 
     /// Makes sure that a value's read-back buffer holds so many bytes.
@@ -220,15 +241,32 @@ impl GpuStage {
     }
 }
 
+impl GpuStage {
+    /// Runs a step's commands so many times, results aside; gives the time from the first submission to the end of the last.
+    pub fn repeat(&mut self, step: &Step, wants: &[Want], given: &Values, times: u64) -> Result<Duration> {
+        let key = Key::of(step, wants);
+        let recording = self.recording(&key)?;
+        self.write_step(step, given);
+        let begin = Instant::now();
+        for time in 1..=times {
+            let submitted = self.submit(&recording, step_size(step), &[])?;
+            // Now and then, so that a slow device's queue stays short.
+            if time % QUEUED_REPEATS == 0 || time == times {
+                self.device.wait(submitted.last)?;
+            }
+        }
+        Ok(begin.elapsed())
+    }
+}
+
 impl Stage for GpuStage {
     fn run(&mut self, step: &Step, wants: &[Want], given: &Values) -> Result<Values> {
         let size = step_size(step);
-        let key = Key {
-            tokens: Class::of(step.tokens.len()),
-            selected: Class::of(step.selected.len()),
-            wants: key_wants(wants),
-        };
+        let key = Key::of(step, wants);
         let recording = self.recording(&key)?;
+        if recording.commands.is_empty() {
+            return Ok(Values::new());
+        }
         let begin = Instant::now();
         self.write_step(step, given);
         let mut results = Vec::new();
@@ -238,12 +276,10 @@ impl Stage for GpuStage {
             self.reserve_readback(*value, bytes)?;
             results.push((*value, bytes));
         }
-        let encode = Instant::now();
-        let (submission, operations) = self.submit(&recording, size, &results)?;
-        let encoded = encode.elapsed();
-        self.device.wait(submission)?;
+        let Submitted { last, operations, encode } = self.submit(&recording, size, &results)?;
+        self.device.wait(last)?;
         let busy = begin.elapsed();
-        self.times.add(busy, encoded, recording.commands.len());
+        self.times.add(busy, encode, recording.commands.len());
         // What the next submissions may hold, from how long this step took; no more than doubled at once.
         let measured = (operations as f64 * SUBMISSION.as_secs_f64() / busy.as_secs_f64().max(1e-6)) as u64;
         let budget = self.budget.load(Ordering::Relaxed);
