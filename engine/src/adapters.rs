@@ -26,6 +26,15 @@ pub enum Kind {
     Host,
 }
 
+/// Bytes of a device's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// All.
+    pub total: u64,
+    /// Those that are free, where the platform tells.
+    pub free: Option<u64>,
+}
+
 /// A device as `ply adapters` shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adapter {
@@ -39,10 +48,8 @@ pub struct Adapter {
     pub kind: Kind,
     /// The driver and its version.
     pub driver: String,
-    /// Bytes of memory, where the platform tells.
-    pub memory_total: Option<u64>,
-    /// Bytes of it that are free, where the platform tells.
-    pub memory_free: Option<u64>,
+    /// Its memory, where the platform tells.
+    pub memory: Option<Memory>,
     /// What its shaders can do.
     pub features: Features,
     /// Whether it has matrix units that shaders reach.

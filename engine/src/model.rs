@@ -282,7 +282,12 @@ fn ledger(placed: &[(Chosen, StageNodes)], plans: &[StagePlan]) -> Ledger {
             bytes.add(Purpose::Staging, gpu::STAGING_BYTES);
         }
         let layers = (!stage.layers.is_empty()).then(|| (stage.layers.start, stage.layers.end - 1));
-        LedgerStage { adapter: adapter.label(), layers, bytes, available: adapter.memory_free }
+        LedgerStage {
+            adapter: adapter.label(),
+            layers,
+            bytes,
+            available: adapter.memory.and_then(|memory| memory.free),
+        }
     };
     Ledger { stages: placed.iter().zip(plans).map(stage).collect() }
 }

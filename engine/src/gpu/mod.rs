@@ -2,6 +2,7 @@
 
 mod adapters;
 mod device;
+mod memory;
 mod shader;
 mod shared;
 mod stage;
