@@ -2,14 +2,19 @@
 //!
 //! All of it is arithmetic on a graph and a device's limits; nothing is allocated here.
 
+mod shards;
+#[cfg(test)]
+mod tests;
+mod values;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use plywood_kernels::Graph;
 use plywood_kernels::formats::UNIT;
-use plywood_kernels::graph::{CacheId, Node, Rows, Slice, ValueId, Want, Weight, WeightId};
+use plywood_kernels::graph::{CacheId, Node, Rows, Slice, ValueId, Want, WeightId};
 use plywood_kernels::kv_cache::KvType;
-use plywood_kernels::op::{Binding, Class, DeviceCache, DeviceWeight, Features, Lowered, Shard, Site, View};
+use plywood_kernels::op::{Binding, Class, DeviceCache, DeviceWeight, Features, Lowered, Site, View};
 use plywood_kernels::step::{MAX_COLUMNS, PAGE_TOKENS};
 
 use crate::error::{Error, Result};
@@ -186,7 +191,7 @@ impl StagePlan {
                 Purpose::Activations,
             ),
         };
-        let (received, sent) = crossing(graph, &nodes);
+        let (received, sent) = values::crossing(graph, &nodes);
         let mut plan = StagePlan {
             limits,
             steps,
@@ -306,179 +311,6 @@ impl StagePlan {
         }
     }
 
-    /// Cuts a weight into shards: rows of one format, as many as a binding holds. Of a weight that must not be cut
-    /// there is one, or an error.
-    fn plan_weight(&mut self, weight: &Weight, cut: bool) -> Result<PlannedWeight> {
-        let mut planned = PlannedWeight {
-            device: DeviceWeight { columns: weight.columns as u32, shards: Vec::new() },
-            shards: Vec::new(),
-        };
-        let mut first_row = 0;
-        let mut part = 0;
-        while part < weight.parts.len() {
-            let format = weight.device_format(&weight.parts[part]);
-            let row_bytes = (format.device_row_bytes)(weight.columns) as u64;
-            let max_shard = if cut { self.limits.max_shard } else { self.limits.max_binding };
-            let most_rows = (max_shard / row_bytes) as usize;
-            if most_rows == 0 || (!cut && weight.rows() > most_rows) {
-                return Err(self.binding_error(&weight.name, row_bytes, "use another adapter"));
-            }
-            // Parts of one format that follow each other share shards.
-            let run = weight.parts[part..].iter().take_while(|next| weight.device_format(next) == format).count();
-            let mut pieces: Vec<Piece> =
-                (part..part + run).map(|part| Piece { part, rows: 0..weight.parts[part].rows }).collect();
-            pieces.reverse();
-            while !pieces.is_empty() {
-                let (mut shard, mut rows) = (Vec::new(), 0);
-                while let Some(mut piece) = pieces.pop() {
-                    let take = piece.rows.len().min(most_rows - rows);
-                    let rest = piece.rows.start + take..piece.rows.end;
-                    piece.rows.end = rest.start;
-                    rows += take;
-                    if take > 0 {
-                        shard.push(Piece { part: piece.part, rows: piece.rows });
-                    }
-                    if !rest.is_empty() {
-                        pieces.push(Piece { part: piece.part, rows: rest });
-                        break;
-                    }
-                }
-                let label = if planned.shards.is_empty() {
-                    weight.name.clone()
-                } else {
-                    format!("{} +{first_row}", weight.name)
-                };
-                let handle = allot(&mut self.buffers, label, row_bytes * rows as u64, Purpose::Weights);
-                planned.shards.push((handle, shard));
-                planned.device.shards.push(Shard {
-                    format,
-                    first_row,
-                    rows: rows as u32,
-                    row_stride: (row_bytes / 16) as u32,
-                });
-                first_row += rows as u32;
-            }
-            part += run;
-        }
-        Ok(planned)
-    }
-
-    /// Cuts a cache slot into shards: as many KV heads as a binding holds.
-    fn plan_cache(&mut self, graph: &Graph, cache: CacheId) -> Result<PlannedCache> {
-        let slot = graph.caches[cache.0];
-        let numbers = (self.steps.pages * PAGE_TOKENS * slot.head_width) as u64;
-        let head_bytes = self.steps.kv_type.bytes(numbers);
-        let most_heads = (self.limits.max_shard / head_bytes.max(1)) as usize;
-        if most_heads == 0 {
-            return Err(self.binding_error("the KV cache of one head", head_bytes, "use a smaller --context"));
-        }
-        let mut heads = Vec::new();
-        while heads.iter().sum::<u32>() < slot.kv_heads as u32 {
-            heads.push((slot.kv_heads - heads.iter().sum::<u32>() as usize).min(most_heads) as u32);
-        }
-        let mut shards = Vec::new();
-        for heads in &heads {
-            let mut allot = |what| {
-                let label = format!("{what} of slot {} in {} heads", cache.0, heads);
-                allot(&mut self.buffers, label, head_bytes * u64::from(*heads), Purpose::KvCache)
-            };
-            shards.push((allot("keys"), allot("values")));
-        }
-        let device = DeviceCache {
-            slot,
-            kv_type: self.steps.kv_type,
-            shards: heads,
-            context: self.steps.context as u32,
-            pages_per_sequence: self.steps.pages_per_sequence() as u32,
-        };
-        Ok(PlannedCache { device, shards })
-    }
-
-    /// Gives each value a buffer; a buffer is taken again once no later node reads what it held.
-    fn assign_values(&mut self, graph: &Graph) {
-        let mut last_use: HashMap<ValueId, usize> = HashMap::new();
-        for index in self.nodes.clone() {
-            let node = &graph.nodes[index];
-            let used = node.inputs.iter().map(|slice| slice.value).chain(node.output);
-            used.for_each(|value| _ = last_use.insert(value, index));
-        }
-        let kept = self.sent.iter().chain(graph.outputs.iter().map(|(_, value)| value));
-        kept.for_each(|value| _ = last_use.entry(*value).and_modify(|last| *last = usize::MAX));
-        let mut free: Vec<Handle> = Vec::new();
-        for value in self.received.clone() {
-            self.assign_value(graph, value, &mut free);
-        }
-        for index in self.nodes.clone() {
-            let node = &graph.nodes[index];
-            if let Some(value) = node.output {
-                self.assign_value(graph, value, &mut free);
-            }
-            // Only now, so that no op reads what it writes.
-            let mut ended: Vec<ValueId> =
-                last_use.iter().filter(|(_, last)| **last == index).map(|(id, _)| *id).collect();
-            ended.sort();
-            free.extend(ended.iter().map(|value| self.values[value]));
-        }
-    }
-
-    /// Bytes of the most rows that a value may have.
-    fn value_bytes(&self, graph: &Graph, value: ValueId) -> u64 {
-        (4 * Self::stride(graph, value) * self.steps.rows(graph.values[value.0].rows)) as u64
-    }
-
-    /// Gives a value the free buffer that needs to grow least, or a new one.
-    fn assign_value(&mut self, graph: &Graph, value: ValueId, free: &mut Vec<Handle>) {
-        if self.values.contains_key(&value) {
-            return;
-        }
-        let bytes = self.value_bytes(graph, value);
-        let growth = |handle: &Handle| {
-            let size = self.buffers[handle.0].bytes;
-            (bytes.saturating_sub(size), size)
-        };
-        let best = (0..free.len()).min_by_key(|index| growth(&free[*index]));
-        let handle = match best {
-            Some(index) => {
-                let handle = free.remove(index);
-                let buffer = &mut self.buffers[handle.0];
-                buffer.bytes = buffer.bytes.max(bytes);
-                handle
-            }
-            None => allot(&mut self.buffers, graph.values[value.0].name, bytes, Purpose::Activations),
-        };
-        self.values.insert(value, handle);
-    }
-
-    /// Allots a read-back buffer for each value that may leave the stage.
-    fn assign_readbacks(&mut self, graph: &Graph) {
-        let outputs = graph.outputs.iter().map(|(_, value)| *value).filter(|value| self.values.contains_key(value));
-        for value in self.sent.iter().copied().chain(outputs).collect::<Vec<_>>() {
-            let label = format!("read back {}", graph.values[value.0].name);
-            let bytes = self.value_bytes(graph, value);
-            self.readbacks.insert(value, allot(&mut self.buffers, label, bytes, Purpose::Staging));
-        }
-    }
-
-    /// Lowers every node in every class, for the scratch buffers and the parameters that any recording needs.
-    fn lower_all(&mut self, graph: &Graph) {
-        let mut sizes: Vec<u64> = Vec::new();
-        let alignment = (self.limits.uniform_alignment as usize / 4).max(4);
-        for node in &graph.nodes[self.nodes.clone()] {
-            let most = self.steps.rows(rows_of(graph, node));
-            let few = (1..=most.min(MAX_COLUMNS)).map(|columns| Class::Columns(columns as u32));
-            for class in few.chain((most > MAX_COLUMNS).then_some(Class::Many)) {
-                let lowered = self.lower(graph, node, class);
-                sizes.resize(sizes.len().max(lowered.scratch.len()), 0);
-                sizes.iter_mut().zip(lowered.scratch).for_each(|(size, bytes)| *size = bytes.max(*size));
-                lowered.dispatches.into_iter().for_each(|dispatch| self.params.add(dispatch.params, alignment));
-            }
-        }
-        let mut scratch = |bytes| allot(&mut self.buffers, "scratch", bytes, Purpose::Activations);
-        self.scratch = sizes.into_iter().map(&mut scratch).collect();
-        let bytes = 4 * self.params.words.len() as u64;
-        self.params.buffer = allot(&mut self.buffers, "parameters", bytes, Purpose::Activations);
-    }
-
     fn check_bindings(&self) -> Result<()> {
         let bound = self.buffers.iter().filter(|buffer| buffer.purpose != Purpose::Staging);
         match bound.max_by_key(|buffer| buffer.bytes).filter(|buffer| buffer.bytes > self.limits.max_binding) {
@@ -501,25 +333,4 @@ fn rows_of(graph: &Graph, node: &Node) -> Rows {
 fn allot(buffers: &mut Vec<BufferPlan>, label: impl Into<String>, bytes: u64, purpose: Purpose) -> Handle {
     buffers.push(BufferPlan { label: label.into(), bytes: bytes.next_multiple_of(16).max(16), purpose });
     Handle(buffers.len() - 1)
-}
-
-/// The values that enter a range of nodes and those that leave it for later nodes.
-fn crossing(graph: &Graph, nodes: &Range<usize>) -> (Vec<ValueId>, Vec<ValueId>) {
-    let written =
-        |range: Range<usize>| -> Vec<ValueId> { graph.nodes[range].iter().filter_map(|node| node.output).collect() };
-    let read = |range: Range<usize>| -> Vec<ValueId> {
-        let mut values: Vec<ValueId> =
-            graph.nodes[range].iter().flat_map(|node| node.inputs.iter().map(|slice| slice.value)).collect();
-        values.sort();
-        values.dedup();
-        values
-    };
-    let (inside, behind) = (written(nodes.clone()), read(nodes.end..graph.nodes.len()));
-    let received = read(nodes.clone()).into_iter().filter(|value| !inside.contains(value)).collect::<Vec<_>>();
-    // What was received and is read further behind passes through.
-    let before: Vec<ValueId> = written(0..nodes.start).into_iter().chain(graph.inputs.iter().copied()).collect();
-    let passing = behind.iter().filter(|value| before.contains(value) && !received.contains(value));
-    let received: Vec<ValueId> = received.iter().chain(passing).copied().collect();
-    let sent = behind.into_iter().filter(|value| inside.contains(value) || received.contains(value)).collect();
-    (received, sent)
 }
