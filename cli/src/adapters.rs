@@ -1,7 +1,7 @@
 //! `ply adapters`: the devices that there are.
 
 use clap::Args;
-use plywood::adapters::{Adapter, Adapters, Kind};
+use plywood::adapters::{Adapter, Adapters, Kind, Memory};
 use plywood::memory::HumanBytes;
 use serde::Serialize;
 
@@ -51,8 +51,8 @@ impl<'a> Report<'a> {
             backend: adapter.backend,
             kind: adapter.kind,
             driver: &adapter.driver,
-            memory_total: adapter.memory_total,
-            memory_free: adapter.memory_free,
+            memory_total: adapter.memory.map(|memory| memory.total),
+            memory_free: adapter.memory.and_then(|memory| memory.free),
             features: FeaturesReport {
                 subgroup: adapter.features.subgroup,
                 f16: adapter.features.f16,
@@ -76,9 +76,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
 
 fn describe(adapter: &Adapter) -> String {
     let kind = format!("{:?}", adapter.kind).to_lowercase();
-    let memory = match (adapter.memory_free, adapter.memory_total) {
-        (Some(free), Some(total)) => format!("{} free of {}", HumanBytes(free), HumanBytes(total)),
-        _ => "memory not told by the platform".into(),
+    let memory = match adapter.memory {
+        Some(Memory { total, free: Some(free) }) => format!("{} free of {}", HumanBytes(free), HumanBytes(total)),
+        Some(Memory { total, free: None }) => HumanBytes(total).to_string(),
+        None => "memory not told by the platform".into(),
     };
     let subgroup = match adapter.features.subgroup {
         Some((least, most)) if least == most => format!("subgroups of {least}"),

@@ -36,19 +36,19 @@ pub struct Arguments {
 #[derive(Args)]
 struct SamplingArguments {
     /// What logits are divided by; 0 is greedy [default: the model's, else 0.8]
-    #[arg(long, visible_alias = "temperature")]
+    #[arg(long, visible_alias = "temperature", allow_negative_numbers = true)]
     temp: Option<f32>,
     /// How many candidates are kept; 0 is all [default: the model's, else 40]
     #[arg(long)]
     top_k: Option<u32>,
     /// The probability that is kept; 1 is all [default: the model's, else 0.95]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     top_p: Option<f32>,
     /// The share of the largest probability below which candidates are dropped [default: the model's, else 0.05]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     min_p: Option<f32>,
     /// What the logits of the last 64 tokens are weakened by; 1 is nothing [default: the model's, else 1]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     repeat_penalty: Option<f32>,
     /// Equal seeds give equal tokens on one device [default: random]
     #[arg(long, short)]

@@ -1,6 +1,5 @@
 //! `ply logits`: the logits of a prompt, to a safetensors file.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,7 +8,7 @@ use plywood::{Model, Options, Rows};
 use serde::Serialize;
 
 use crate::options::{DeviceArguments, PromptArguments};
-use crate::output::{Failure, Outcome, note, print_json};
+use crate::output::{Outcome, note, print_json, write_file};
 
 /// Rows of logits in a step.
 const STEP_ROWS: usize = 64;
@@ -61,7 +60,6 @@ pub fn run(arguments: Arguments) -> Outcome {
     Ok(())
 }
 
-/// Writes beside the file and renames, so that a failure leaves no half of it.
 fn write(path: &Path, tokens: &[u32], logits: &[f32], vocabulary: usize) -> Outcome {
     let (count, width) = (tokens.len(), vocabulary);
     let header = serde_json::json!({
@@ -69,20 +67,12 @@ fn write(path: &Path, tokens: &[u32], logits: &[f32], vocabulary: usize) -> Outc
         "logits": {"dtype": "F32", "shape": [count, width], "data_offsets": [count * 4, count * 4 + count * width * 4]},
     });
     let mut header = header.to_string();
+    // The tensors begin at a multiple of 8.
     header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".partial");
-    let written = (|| {
-        let mut file = std::io::BufWriter::new(std::fs::File::create(&temporary)?);
+    write_file(path, &mut |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
         tokens.iter().try_for_each(|token| file.write_all(&token.to_le_bytes()))?;
-        logits.iter().try_for_each(|logit| file.write_all(&logit.to_le_bytes()))?;
-        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-        std::fs::rename(&temporary, path)
-    })();
-    written.map_err(|error| {
-        _ = std::fs::remove_file(&temporary);
-        Failure::Work(format!("{}: {error}", path.display()))
+        logits.iter().try_for_each(|logit| file.write_all(&logit.to_le_bytes()))
     })
 }

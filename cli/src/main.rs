@@ -2,6 +2,7 @@
 
 mod adapters;
 mod bench;
+mod environment;
 mod generate;
 mod inspect;
 mod logits;
@@ -40,6 +41,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    environment::prepare();
     let outcome = match Arguments::parse().command {
         Command::Generate(arguments) => generate::run(arguments),
         Command::Adapters(arguments) => adapters::run(&arguments),

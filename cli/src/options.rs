@@ -150,14 +150,23 @@ impl PromptArguments {
             return Ok(text.clone());
         }
         if let Some(path) = &self.file {
-            let failed = |error| Failure::Work(format!("{}: {error}", path.display()));
-            return std::fs::read_to_string(path).map_err(failed);
+            return std::fs::read_to_string(path).map_err(|error| unreadable(&path.display().to_string(), &error));
         }
         let mut text = String::new();
         if !io::stdin().is_terminal() {
-            let failed = |error| Failure::Work(format!("standard input: {error}"));
-            io::stdin().lock().read_to_string(&mut text).map_err(failed)?;
+            let read = io::stdin().lock().read_to_string(&mut text);
+            read.map_err(|error| unreadable("standard input", &error))?;
         }
         Ok(text)
     }
+}
+
+/// Why a prompt could not be read from a place.
+fn unreadable(place: &str, error: &io::Error) -> Failure {
+    Failure::Work(match error.kind() {
+        io::ErrorKind::InvalidData => {
+            format!("{place}: the prompt is not UTF-8 text; convert it, for example with iconv")
+        }
+        _ => format!("{place}: {error}"),
+    })
 }

@@ -1,6 +1,8 @@
 //! Standard output, failures with their exit statuses, Ctrl-C, and the progress bar.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -72,6 +74,31 @@ pub fn print(text: &str) -> Outcome {
 pub fn print_json(value: &impl Serialize) -> Outcome {
     let text = serde_json::to_string(value).map_err(|error| Failure::Work(format!("JSON: {error}")))?;
     print(&(text + "\n"))
+}
+
+/// Writes a file whole or not at all: beside it, then renamed. What is no ordinary file (a device, a pipe) is written as it is.
+pub fn write_file(path: &Path, content: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Outcome {
+    let ordinary = path.metadata().map_or(true, |facts| facts.is_file());
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = if ordinary { PathBuf::from(partial) } else { path.to_path_buf() };
+    let mut write = || {
+        let mut file = io::BufWriter::new(File::create(&partial)?);
+        content(&mut file)?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        if ordinary {
+            file.sync_all()?;
+            // A link's target is replaced, not the link.
+            std::fs::rename(&partial, path.canonicalize().unwrap_or_else(|_| path.to_path_buf()))?;
+        }
+        Ok(())
+    };
+    write().map_err(|error: io::Error| {
+        if ordinary {
+            _ = std::fs::remove_file(&partial);
+        }
+        Failure::Work(format!("{}: {error}", path.display()))
+    })
 }
 
 /// Tells a person something on standard error.

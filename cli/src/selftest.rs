@@ -79,17 +79,16 @@ fn test(
             return Ok(());
         }
     };
-    let rungs = bench.rungs();
-    let bar = counting_bar(arguments.quiet, (cases.len() * rungs.len()) as u64);
+    let bar = counting_bar(arguments.quiet, cases.len() as u64);
     bar.set_message(adapter.label());
     for case in cases {
-        for rung in &rungs {
+        for rung in bench.rungs(case) {
             if interrupted.load(Ordering::Relaxed) {
                 return Err(Failure::Interrupted);
             }
-            results.push(bench.check(case, *rung));
-            bar.inc(1);
+            results.push(bench.check(case, rung));
         }
+        bar.inc(1);
     }
     bar.finish_and_clear();
     Ok(())

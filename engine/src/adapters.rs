@@ -1,5 +1,7 @@
 //! Devices: what there is to run on, and the choice among them.
 
+use std::cmp::Reverse;
+
 use plywood_kernels::op::Features;
 use serde::Serialize;
 
@@ -24,6 +26,15 @@ pub enum Kind {
     Host,
 }
 
+/// Bytes of a device's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// All.
+    pub total: u64,
+    /// Those that are free, where the platform tells.
+    pub free: Option<u64>,
+}
+
 /// A device as `ply adapters` shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adapter {
@@ -37,10 +48,8 @@ pub struct Adapter {
     pub kind: Kind,
     /// The driver and its version.
     pub driver: String,
-    /// Bytes of memory, where the platform tells.
-    pub memory_total: Option<u64>,
-    /// Bytes of it that are free, where the platform tells.
-    pub memory_free: Option<u64>,
+    /// Its memory, where the platform tells.
+    pub memory: Option<Memory>,
     /// What its shaders can do.
     pub features: Features,
     /// Whether it has matrix units that shaders reach.
@@ -116,14 +125,17 @@ impl Adapters {
         entries.iter().map(find).collect()
     }
 
-    /// The adapter to use where none is named: the first of the best kind.
+    /// The adapter to use where none is named: of the best kind, and of these the one of the widest subgroups.
     pub fn best(&self) -> &Adapter {
-        let rank = |adapter: &&Adapter| match adapter.kind {
-            Kind::Discrete => 0,
-            Kind::Integrated => 1,
-            Kind::Virtual => 2,
-            Kind::Software => 3,
-            Kind::Host => 4,
+        let rank = |adapter: &&Adapter| {
+            let kind = match adapter.kind {
+                Kind::Discrete => 0,
+                Kind::Integrated => 1,
+                Kind::Virtual => 2,
+                Kind::Software => 3,
+                Kind::Host => 4,
+            };
+            (kind, Reverse(adapter.features.subgroup.map_or(0, |(_, largest)| largest)))
         };
         self.list.iter().min_by_key(rank).expect("the host is always listed")
     }

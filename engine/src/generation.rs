@@ -75,14 +75,14 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Tokens of the prompt per second.
+    /// Tokens of the prompt per second; 0 where it was not run.
     pub fn prefill_rate(&self) -> f64 {
-        self.prompt_tokens as f64 / self.prefill.as_secs_f64().max(1e-9)
+        if self.prefill.is_zero() { 0.0 } else { self.prompt_tokens as f64 / self.prefill.as_secs_f64() }
     }
 
     /// Tokens per second behind the first, which came with the prompt; 0 where there are none.
     pub fn decode_rate(&self) -> f64 {
-        self.generated_tokens.saturating_sub(1) as f64 / self.decode.as_secs_f64().max(1e-9)
+        if self.decode.is_zero() { 0.0 } else { (self.generated_tokens - 1) as f64 / self.decode.as_secs_f64() }
     }
 }
 

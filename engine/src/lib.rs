@@ -15,9 +15,10 @@
 
 pub mod adapters;
 pub mod bench;
+mod devices;
 pub mod error;
 pub mod generation;
-mod gpu;
+pub mod gpu;
 mod host;
 pub mod memory;
 pub mod model;
@@ -38,5 +39,3 @@ pub use plywood_models as models;
 pub use runner::Row;
 pub use sampler::Sampling;
 pub use session::{Cancel, Rows, Session, SessionRun};
-/// The wgpu that the engine uses, so that an app that shares a device has the same.
-pub use wgpu;

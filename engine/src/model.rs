@@ -11,10 +11,10 @@ use plywood_models::config::Config;
 use plywood_models::synthetic::Synthetic;
 use plywood_models::tokenizer::Tokenizer;
 
-use crate::adapters::{Adapter, Adapters, Kind};
+use crate::adapters::{Adapter, Kind};
+use crate::devices::{Chosen, load_stage};
 use crate::error::{Error, Result};
-use crate::gpu::{self, GpuDevice, GpuStage};
-use crate::host::HostStage;
+use crate::gpu::{self, SharedDevice};
 use crate::memory::{Ledger, LedgerStage, Purpose};
 use crate::placement::{self, StageNodes};
 use crate::plan::{Limits, StagePlan, StepLimits};
@@ -37,6 +37,8 @@ pub struct Options {
     pub max_context: bool,
     /// Adapters by number, name, `backend:name` or `host`; the best one where empty.
     pub adapters: Vec<String>,
+    /// Devices that the app opened itself, instead of `adapters`.
+    pub shared: Vec<SharedDevice>,
     /// Shares of the layers for each adapter; equal where empty.
     pub split: Vec<u32>,
     /// How the KV cache is stored.
@@ -61,6 +63,7 @@ impl Default for Options {
             context: None,
             max_context: false,
             adapters: Vec::new(),
+            shared: Vec::new(),
             split: Vec::new(),
             kv_type: KvType::F16,
             exact: false,
@@ -121,29 +124,25 @@ impl Model {
         let context = context(&parts.config, asked)?;
         let mut graph = plywood_models::transformer::build(parts.weights.as_ref(), &parts.config, context)?;
         graph.fuse();
-        let adapters = Adapters::find();
-        let chosen = choose(&adapters, &options)?;
-        let placed = place(&graph, &chosen, &options.split)?;
-        let limits = step_limits(&options, &chosen, context);
-        let plans = placed.iter().map(|(adapter, stage)| {
-            StagePlan::new(&graph, stage.nodes.clone(), device_limits(adapter, &options), limits)
-        });
-        let plans = plans.collect::<Result<Vec<_>>>()?;
+        let chosen = Chosen::of(&options)?;
+        let placed = place(&graph, chosen, &options.split)?;
+        let limits = step_limits(&options, &placed, context);
+        let plan = |(device, stage): &(Chosen, StageNodes)| {
+            // The host's cache is f32 whatever is asked for.
+            let kv_type = if device.facts.kind == Kind::Host { KvType::F32 } else { limits.kv_type };
+            let limits = StepLimits { kv_type, ..limits };
+            StagePlan::new(&graph, stage.nodes.clone(), device_limits(&device.facts, &options), limits)
+        };
+        let plans = placed.iter().map(plan).collect::<Result<Vec<_>>>()?;
         let ledger = ledger(&placed, &plans);
         let graph = Arc::new(graph);
         let reader = Reader(parts.weights.as_ref());
         let mut loading = Loading::new(&ledger, options.progress.take());
         let mut stages: Vec<Box<dyn Stage>> = Vec::new();
-        for ((adapter, _), plan) in placed.iter().zip(plans) {
-            let graph = Arc::clone(&graph);
+        for ((chosen, _), plan) in placed.iter().zip(plans) {
+            let device = chosen.open()?;
             let mut progress = |bytes| loading.advance(bytes);
-            stages.push(match adapter.kind {
-                Kind::Host => Box::new(HostStage::load(graph, plan, &reader, &mut progress)?),
-                _ => {
-                    let device = GpuDevice::open(&adapters.gpus[adapter.index].adapter, adapter)?;
-                    Box::new(GpuStage::load(Arc::new(device), graph, plan, &reader, &mut progress)?)
-                }
-            });
+            stages.push(load_stage(device.as_ref(), &graph, plan, &reader, &mut progress)?);
         }
         let shared = Shared {
             scheduler: Scheduler::new(Runner::new(graph, stages, limits)),
@@ -247,32 +246,15 @@ fn context(config: &Config, asked: Option<usize>) -> Result<usize> {
     Ok(context)
 }
 
-/// The adapters that the options name, or the best one.
-fn choose<'a>(adapters: &'a Adapters, options: &Options) -> Result<Vec<&'a Adapter>> {
-    if options.adapters.is_empty() {
-        if options.split.len() > 1 {
-            let reason = "shares need as many --adapters".to_string();
-            return Err(Error::Option { option: "--split", reason });
-        }
-        return Ok(vec![adapters.best()]);
-    }
-    let chosen = adapters.choose(&options.adapters)?;
-    if !options.split.is_empty() && options.split.len() != chosen.len() {
-        let reason = format!("{} shares for {} adapters", options.split.len(), chosen.len());
-        return Err(Error::Option { option: "--split", reason });
-    }
-    Ok(chosen)
-}
-
-/// The stages of a graph over adapters, without those that have nothing to run.
-fn place<'a>(graph: &Graph, chosen: &[&'a Adapter], shares: &[u32]) -> Result<Vec<(&'a Adapter, StageNodes)>> {
+/// The stages of a graph over devices, without those that have nothing to run.
+fn place(graph: &Graph, chosen: Vec<Chosen>, shares: &[u32]) -> Result<Vec<(Chosen, StageNodes)>> {
     let shares = if shares.is_empty() { vec![1; chosen.len()] } else { shares.to_vec() };
     let stages = placement::split(graph, &shares)?;
-    Ok(chosen.iter().copied().zip(stages).filter(|(_, stage)| !stage.nodes.is_empty()).collect())
+    Ok(chosen.into_iter().zip(stages).filter(|(_, stage)| !stage.nodes.is_empty()).collect())
 }
 
-fn step_limits(options: &Options, chosen: &[&Adapter], context: usize) -> StepLimits {
-    let software = chosen.iter().all(|adapter| matches!(adapter.kind, Kind::Software | Kind::Host));
+fn step_limits(options: &Options, placed: &[(Chosen, StageNodes)], context: usize) -> StepLimits {
+    let software = placed.iter().all(|(device, _)| matches!(device.facts.kind, Kind::Software | Kind::Host));
     let tokens = options.step_tokens.unwrap_or(if software { 128 } else { 512 });
     let sequences = options.sessions.max(1);
     let kv_type = if options.exact { KvType::F32 } else { options.kv_type };
@@ -293,14 +275,19 @@ fn device_limits(adapter: &Adapter, options: &Options) -> Limits {
     limits
 }
 
-fn ledger(placed: &[(&Adapter, StageNodes)], plans: &[StagePlan]) -> Ledger {
-    let stage = |((adapter, stage), plan): (&(&Adapter, StageNodes), &StagePlan)| {
-        let mut bytes = plan.bytes();
+fn ledger(placed: &[(Chosen, StageNodes)], plans: &[StagePlan]) -> Ledger {
+    let stage = |((device, stage), plan): (&(Chosen, StageNodes), &StagePlan)| {
+        let (adapter, mut bytes) = (&device.facts, plan.bytes());
         if adapter.kind != Kind::Host {
             bytes.add(Purpose::Staging, gpu::STAGING_BYTES);
         }
         let layers = (!stage.layers.is_empty()).then(|| (stage.layers.start, stage.layers.end - 1));
-        LedgerStage { adapter: adapter.label(), layers, bytes, available: adapter.memory_free }
+        LedgerStage {
+            adapter: adapter.label(),
+            layers,
+            bytes,
+            available: adapter.memory.and_then(|memory| memory.free),
+        }
     };
     Ledger { stages: placed.iter().zip(plans).map(stage).collect() }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use plywood_kernels::graph::{ValueId, Want};
 use plywood_kernels::op::{Class, Grid, Shader, StepSize, Work};
+use plywood_kernels::step::Step;
 
 /// A buffer by its place in a stage's plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,12 +21,22 @@ pub struct Key {
     pub wants: Vec<Want>,
 }
 
+impl Key {
+    /// The kind of a step of which so much is wanted; equal wants in any order are one kind.
+    pub fn of(step: &Step, wants: &[Want]) -> Key {
+        let mut wants = wants.to_vec();
+        wants.sort();
+        wants.dedup();
+        Key { tokens: Class::of(step.tokens.len()), selected: Class::of(step.selected.len()), wants }
+    }
+}
+
 /// One dispatch over buffers.
 #[derive(Debug, Clone)]
 pub struct Command {
     /// What runs.
     pub shader: Shader,
-    /// Where its parameters lie in [`Recording::params`], in words.
+    /// Where its parameters lie in the stage's buffer of them, in words.
     pub params: usize,
     /// Their size in bytes.
     pub params_bytes: usize,
@@ -49,8 +60,6 @@ impl Command {
 pub struct Recording {
     /// Dispatches in order.
     pub commands: Vec<Command>,
-    /// The parameters of all commands, each at a multiple of the device's alignment.
-    pub params: Vec<u32>,
     /// The values that leave the stage: those that later stages read, and the results wanted.
     pub results: Vec<ValueId>,
 }

@@ -62,11 +62,12 @@ impl Sampling {
         ];
         for (option, value, least, most) in checks {
             if !(least..=most).contains(&value) {
-                let reason = match (least, most) {
-                    (_, 1.0) => format!("{value} is not between 0 and 1"),
-                    (0.0, _) => format!("{value} is less than 0"),
-                    _ => format!("{value} is not more than 0"),
+                let range = match (least, most) {
+                    (_, 1.0) => "from 0 to 1",
+                    (0.0, _) => "from 0 on",
+                    _ => "above 0",
                 };
+                let reason = format!("{value} is not a number {range}");
                 return Err(Error::Option { option, reason });
             }
         }

@@ -1,18 +1,20 @@
 //! The self-test: every case of every op on a device, on every rung of its kernel ladder, against the reference.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use plywood_kernels::cases::{self, Case};
+use plywood_kernels::cases::Case;
 use plywood_kernels::graph::{Element, ValueId, Want};
-use plywood_kernels::op::Features;
+use plywood_kernels::op::{Features, Shader};
 use plywood_kernels::reference::{Machine, Values, nmse};
 use serde::Serialize;
 
-use crate::adapters::{Adapter, Adapters, Kind};
+use crate::adapters::{Adapter, Adapters};
+use crate::devices::{Chosen, load_stage};
 use crate::error::Result;
 use crate::gpu::{GpuDevice, GpuStage};
-use crate::host::HostStage;
 use crate::plan::{Limits, StagePlan, StepLimits};
+use crate::recording::Key;
 use crate::stage::{Stage, WeightReader};
 
 /// A row may be so many times worse than the whole output.
@@ -50,19 +52,22 @@ pub struct Bench {
 impl Bench {
     /// Opens an adapter of a list.
     pub fn open(adapters: &Adapters, adapter: &Adapter) -> Result<Bench> {
-        let gpu = match adapter.kind {
-            Kind::Host => None,
-            _ => Some(Arc::new(GpuDevice::open(&adapters.gpus[adapter.index].adapter, adapter)?)),
-        };
-        Ok(Bench { adapter: adapter.clone(), gpu })
+        Ok(Bench { adapter: adapter.clone(), gpu: Chosen::adapter(adapters, adapter).open()? })
     }
 
-    /// The device's features, with ever less of them used.
-    pub fn rungs(&self) -> Vec<Features> {
-        match self.gpu {
-            Some(_) => self.adapter.features.rungs(),
-            None => vec![self.adapter.features],
-        }
+    /// The rungs of the device's kernel ladder on which a case runs different shaders, best first.
+    pub fn rungs(&self, case: &Case) -> Vec<Features> {
+        let Some(gpu) = &self.gpu else { return vec![self.adapter.features] };
+        let mut seen: Vec<Vec<Shader>> = Vec::new();
+        let mut rungs = gpu.facts.features.rungs();
+        // A case that can't be planned is run once, to tell why.
+        rungs.retain(|rung| {
+            let shaders = self.plan(case, *rung).map(|plan| shaders(case, &plan)).unwrap_or_default();
+            let new = !seen.contains(&shaders);
+            seen.push(shaders);
+            new
+        });
+        rungs
     }
 
     /// Runs a case on a rung.
@@ -104,17 +109,47 @@ impl Bench {
     fn stage(&self, case: &Case, rung: Features) -> Result<Box<dyn Stage>> {
         let plan = self.plan(case, rung)?;
         let graph = Arc::new(case.graph.clone());
-        let mut progress = |_| Ok(());
-        Ok(match &self.gpu {
-            Some(gpu) => Box::new(GpuStage::load(Arc::clone(gpu), graph, plan, &NoFiles, &mut progress)?),
-            None => Box::new(HostStage::load(graph, plan, &NoFiles, &mut progress)?),
-        })
+        load_stage(self.gpu.as_ref(), &graph, plan, &NoFiles, &mut |_| Ok(()))
+    }
+
+    /// Loads a case for timing, on the best rung; `None` on the host.
+    pub fn timed(&self, case: &Case) -> Result<Option<TimedCase>> {
+        let Some(gpu) = &self.gpu else { return Ok(None) };
+        let plan = self.plan(case, self.adapter.features)?;
+        let graph = Arc::new(case.graph.clone());
+        let stage = GpuStage::load(Arc::clone(gpu), graph, plan, &NoFiles, &mut |_| Ok(()))?;
+        Ok(Some(TimedCase { stage, step: case.steps[0].clone(), given: case.given(0) }))
+    }
+
+    /// Bytes that the device reads and writes per second when it copies; `None` for the host.
+    pub fn copy_bandwidth(&self) -> Result<Option<f64>> {
+        self.gpu.as_ref().map(|gpu| gpu.copy_bandwidth()).transpose()
     }
 
     fn plan(&self, case: &Case, rung: Features) -> Result<StagePlan> {
         let limits = self.adapter.limits();
         case_plan(case, Limits { features: rung, ..limits })
     }
+}
+
+/// A case loaded onto a GPU, for timing its first step.
+pub struct TimedCase {
+    stage: GpuStage,
+    step: plywood_kernels::Step,
+    given: Values,
+}
+
+impl TimedCase {
+    /// Runs the step so many times; gives the time of all.
+    pub fn run(&mut self, times: u64) -> Result<Duration> {
+        self.stage.repeat(&self.step, &[Want::Logits], &self.given, times)
+    }
+}
+
+/// The shaders that a case's steps run, in order.
+pub fn shaders(case: &Case, plan: &StagePlan) -> Vec<Shader> {
+    let recordings = case.steps.iter().map(|step| plan.record(&case.graph, &Key::of(step, &[Want::Logits])));
+    recordings.flat_map(|recording| recording.commands).map(|command| command.shader).collect()
 }
 
 /// The plan of a case for a device.
@@ -130,19 +165,6 @@ pub fn case_plan(case: &Case, limits: Limits) -> Result<StagePlan> {
     };
     let max_shard = case.max_shard.unwrap_or(limits.max_shard);
     StagePlan::new(&case.graph, 0..case.graph.nodes.len(), Limits { max_shard, ..limits }, steps)
-}
-
-/// Runs every case on an adapter; `report` is told each result as it comes and stops the test by returning false.
-pub fn run(adapters: &Adapters, adapter: &Adapter, mut report: impl FnMut(CaseResult) -> bool) -> Result<()> {
-    let bench = Bench::open(adapters, adapter)?;
-    for case in cases::all() {
-        for rung in bench.rungs() {
-            if !report(bench.check(&case, rung)) {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Cases have no files.

@@ -113,12 +113,15 @@ pub(crate) fn part_rows(
     }
 }
 
+/// Takes bytes for an offset of a buffer.
+pub(crate) type WriteBuffer<'a> = &'a mut dyn FnMut(Handle, u64, &[u8]) -> Result<()>;
+
 /// Reads the weights of a plan in pieces, repacks them for a device and hands each piece to `write`.
 pub(crate) fn read_weights(
     graph: &Arc<Graph>,
     plan: &StagePlan,
     reader: &dyn WeightReader,
-    write: &mut dyn FnMut(Handle, u64, &[u8]) -> Result<()>,
+    write: WriteBuffer,
 ) -> Result<()> {
     let (mut file_bytes, mut device_bytes) = (Vec::new(), Vec::new());
     for (id, planned) in &plan.weights {

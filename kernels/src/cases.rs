@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::formats::{F32, Format};
 use crate::graph::{Graph, Part, Rows, Source, ValueId, Want, Weight, WeightId};
 use crate::kv_cache::KvType;
+use crate::op::Op;
 use crate::reference::{HostPart, HostWeight, Values};
 use crate::step::{PAGE_TOKENS, Step, Token};
 
@@ -33,6 +34,8 @@ pub struct Case {
     pub kv_type: KvType,
     /// The largest magnitude of an input.
     pub magnitude: f32,
+    /// What inputs are rounded to multiples of, so that some are equal; 0 for none.
+    pub grain: f32,
     /// Bytes that a shard of a weight or a cache may have, to force shards.
     pub max_shard: Option<u64>,
     /// The largest NMSE of an output; a single row may have 100 times it.
@@ -55,6 +58,20 @@ pub fn all() -> Vec<Case> {
     .concat()
 }
 
+/// Cases of the sizes that models have, for benches: those of the ops that take the time.
+pub fn large() -> Vec<Case> {
+    [crate::matmul::large_cases(), crate::attention::large_cases()].concat()
+}
+
+/// What a step of a case moves and computes at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes of weights, values and cache, each once.
+    pub bytes: u64,
+    /// Floating-point operations; a multiply-add is two.
+    pub operations: u64,
+}
+
 impl Case {
     /// A case of an op over so many tokens of one sequence, of which the last three are selected.
     pub fn new(op: &'static str, name: String, tokens: usize) -> Case {
@@ -67,6 +84,7 @@ impl Case {
             steps: vec![Step { selected, ..sequences(&[(0, tokens)], 1, tokens) }],
             kv_type: KvType::F32,
             magnitude: 1.0,
+            grain: 0.0,
             max_shard: None,
             limit: EXACT,
         }
@@ -100,6 +118,32 @@ impl Case {
         self.steps.iter().flat_map(|step| &step.pages).max().map_or(1, |page| *page as usize + 1)
     }
 
+    /// What its first step moves and computes at least.
+    pub fn traffic(&self) -> Traffic {
+        let step = &self.steps[0];
+        let rows = |rows: Rows| match rows {
+            Rows::Tokens => step.tokens.len() as u64,
+            Rows::Selected => step.selected.len() as u64,
+        };
+        let values = self.graph.values.iter().map(|value| rows(value.rows) * value.width as u64 * 4);
+        let (mut bytes, mut operations) = (values.sum::<u64>(), 0);
+        for weight in &self.graph.weights {
+            let row_bytes = |part: &Part| (part.format.device_row_bytes)(weight.columns) as u64 * part.rows as u64;
+            bytes += weight.parts.iter().map(row_bytes).sum::<u64>();
+            operations += 2 * (weight.rows() * weight.columns) as u64 * rows(Rows::Tokens);
+        }
+        let attended: u64 = step.tokens.iter().map(|token| u64::from(token.position) + 1).sum();
+        for node in &self.graph.nodes {
+            if let (Op::Attention(attention), Some(cache)) = (&node.op, node.cache) {
+                let slot = self.graph.caches[cache.0];
+                let width = (attention.heads * slot.head_width) as u64;
+                operations += 4 * attended * width;
+                bytes += self.kv_type.bytes(2 * step.longest() as u64 * (slot.kv_heads * slot.head_width) as u64);
+            }
+        }
+        Traffic { bytes, operations }
+    }
+
     /// The values given from outside for a step: random numbers of the case's magnitude.
     pub fn given(&self, step: usize) -> Values {
         let given = |value: &ValueId| {
@@ -109,7 +153,11 @@ impl Case {
                 Rows::Tokens => self.steps[step].tokens.len(),
                 Rows::Selected => self.steps[step].selected.len(),
             };
-            (*value, (0..rows * facts.width).map(|_| random.signed() * self.magnitude).collect())
+            let number = |_| {
+                let number = random.signed() * self.magnitude;
+                if self.grain > 0.0 { (number / self.grain).round() * self.grain } else { number }
+            };
+            (*value, (0..rows * facts.width).map(number).collect())
         };
         self.graph.inputs.iter().map(given).collect()
     }

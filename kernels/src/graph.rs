@@ -275,3 +275,51 @@ impl Graph {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::add::Add;
+    use crate::matmul::MatMul;
+
+    /// Two layers, each a matmul whose product is added to the residual; the products of `shared` layers are outputs too.
+    fn graph(shared: &[usize]) -> Graph {
+        let mut graph = Graph::default();
+        let mut residual = graph.input("residual", Rows::Tokens, 4);
+        for layer in 0..2 {
+            graph.mark();
+            let weight = graph.weight(Weight { name: "weight".into(), columns: 4, parts: Vec::new(), widen: false });
+            let (product, sum) = (graph.value("product", Rows::Tokens, 4), graph.value("sum", Rows::Tokens, 4));
+            graph.node(Op::MatMul(MatMul), &[graph.whole(residual)], &[weight], None, Some(product));
+            graph.node(Op::Add(Add), &[graph.whole(residual), graph.whole(product)], &[], None, Some(sum));
+            if shared.contains(&layer) {
+                graph.outputs.push((Want::Normaliser, product));
+            }
+            residual = sum;
+        }
+        graph.mark();
+        graph.outputs.push((Want::Logits, residual));
+        graph
+    }
+
+    #[test]
+    fn an_addition_behind_a_matmul_is_fused() {
+        let check = |shared: &[usize], nodes: usize, marks: &[usize]| {
+            let mut graph = graph(shared);
+            graph.fuse();
+            assert_eq!((graph.nodes.len(), graph.marks.as_slice()), (nodes, marks));
+        };
+        check(&[], 2, &[0, 1, 2]);
+        // A product that somebody else reads must be written.
+        check(&[0], 3, &[0, 2, 3]);
+        check(&[0, 1], 4, &[0, 2, 4]);
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_needed() {
+        let graph = graph(&[0]);
+        assert_eq!(graph.needed(&[Want::Logits]), [0, 1, 2, 3]);
+        assert_eq!(graph.needed(&[Want::Normaliser]), [0]);
+        assert!(graph.needed(&[]).is_empty());
+    }
+}

@@ -71,6 +71,11 @@ pub trait Kernel: fmt::Debug {
     /// The name of its folder.
     fn name(&self) -> &'static str;
 
+    /// Whether it reads its weights shard by shard; if not, each must be one shard.
+    fn takes_shards(&self) -> bool {
+        false
+    }
+
     /// The dispatches that compute it at a place in a graph, on a device.
     fn lower(&self, site: &Site) -> Lowered;
 

@@ -141,6 +141,11 @@ impl Checkpoint {
         if path == Path::new(DEMO) {
             return Checkpoint::open_gguf(crate::demo::file());
         }
+        #[cfg(not(feature = "demo"))]
+        if path == Path::new(DEMO) && !path.exists() {
+            let reason = "this build has no model of its own; build it with the cargo feature `demo`".into();
+            return Err(Error::NotAModel { path: path.into(), reason });
+        }
         if path.is_dir() { Checkpoint::open_directory(path) } else { Checkpoint::open_gguf(File::open(path)?) }
     }
 

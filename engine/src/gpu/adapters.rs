@@ -2,6 +2,8 @@
 
 use plywood_kernels::op::Features;
 
+use super::memory;
+
 use crate::adapters::{Adapter, Kind};
 
 /// An adapter with what it can do.
@@ -44,10 +46,15 @@ fn same_gpu(a: &wgpu::AdapterInfo, b: &wgpu::AdapterInfo) -> bool {
     a.backend == wgpu::Backend::Gl || b.backend == wgpu::Backend::Gl
 }
 
-/// What an adapter can do; `None` if it can't compute at all.
+/// An adapter with what it can do; `None` if it can't run the kernels.
 fn facts(adapter: wgpu::Adapter) -> Option<FoundAdapter> {
+    let facts = describe(&adapter, adapter.features(), &adapter.limits())?;
+    Some(FoundAdapter { adapter, facts })
+}
+
+/// What a device of an adapter can do, with the features and limits that it was opened with.
+pub(super) fn describe(adapter: &wgpu::Adapter, features: wgpu::Features, limits: &wgpu::Limits) -> Option<Adapter> {
     let info = adapter.get_info();
-    let limits = adapter.limits();
     let backend = match info.backend {
         wgpu::Backend::Vulkan => "vulkan",
         wgpu::Backend::Metal => "metal",
@@ -67,19 +74,19 @@ fn facts(adapter: wgpu::Adapter) -> Option<FoundAdapter> {
         _ if info.name.to_lowercase().contains("llvmpipe") => Kind::Software,
         _ => Kind::Virtual,
     };
-    let has = |feature| adapter.features().contains(feature);
+    let has = |feature| features.contains(feature);
     // Below 4 lanes the scratch memory of reductions would not do; no driver has them.
     let subgroup = (has(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= 4)
         .then_some((info.subgroup_min_size, info.subgroup_max_size));
-    let memory = (kind == Kind::Software).then(crate::host::system_memory).flatten();
-    let facts = Adapter {
+    // A software adapter's memory is the system's, whatever heap its driver makes up.
+    let memory = if kind == Kind::Software { crate::host::system_memory() } else { memory::of(adapter) };
+    Some(Adapter {
         index: 0,
         name: info.name.clone(),
         backend,
         kind,
         driver: [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_string(),
-        memory_total: memory.map(|(total, _)| total),
-        memory_free: memory.map(|(_, free)| free),
+        memory,
         features: Features {
             subgroup,
             f16: has(wgpu::Features::SHADER_F16),
@@ -92,6 +99,5 @@ fn facts(adapter: wgpu::Adapter) -> Option<FoundAdapter> {
         max_buffer: limits.max_buffer_size,
         max_workgroups: limits.max_compute_workgroups_per_dimension,
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
-    };
-    Some(FoundAdapter { adapter, facts })
+    })
 }

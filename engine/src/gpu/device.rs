@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use plywood_kernels::op::Shader;
 
 use super::shader;
+use super::shared::{required_features, required_limits};
 use crate::adapters::Adapter;
 use crate::error::{Error, Result};
 use crate::memory::Purpose;
@@ -37,37 +38,40 @@ pub(crate) struct GpuDevice {
 impl GpuDevice {
     /// Opens a device of an adapter, with what the adapter can do.
     pub fn open(adapter: &wgpu::Adapter, facts: &Adapter) -> Result<GpuDevice> {
-        let mut features = wgpu::Features::empty();
-        if facts.features.subgroup.is_some() {
-            features |= wgpu::Features::SUBGROUP;
-        }
-        if facts.features.f16 {
-            features |= wgpu::Features::SHADER_F16;
-        }
         let description = wgpu::DeviceDescriptor {
             label: Some("plywood"),
-            required_features: features,
-            required_limits: adapter.limits(),
+            required_features: required_features(adapter),
+            required_limits: required_limits(adapter),
             ..Default::default()
         };
         let label = facts.label();
         let (device, queue) = pollster::block_on(adapter.request_device(&description))
             .map_err(|error| Error::device(&label, format!("it could not be opened: {error}")))?;
-        let fault = Arc::new(Mutex::new(None));
-        let lost = Arc::clone(&fault);
-        device.set_device_lost_callback(move |reason, message| {
+        let opened = GpuDevice::new(facts.clone(), device, queue);
+        opened.watch();
+        Ok(opened)
+    }
+
+    /// A device that is open already.
+    pub fn new(facts: Adapter, device: wgpu::Device, queue: wgpu::Queue) -> GpuDevice {
+        GpuDevice { facts, device, queue, pipelines: Mutex::default(), fault: Arc::default() }
+    }
+
+    /// Keeps what the driver reports outside of calls; by default wgpu panics.
+    fn watch(&self) {
+        let lost = Arc::clone(&self.fault);
+        self.device.set_device_lost_callback(move |reason, message| {
             // Dropping the device at the end is no loss.
             if reason != wgpu::DeviceLostReason::Destroyed {
                 let message = if message.is_empty() { "the driver gave no reason".to_string() } else { message };
                 *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Fault::Lost(message));
             }
         });
-        let uncaptured = Arc::clone(&fault);
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        let uncaptured = Arc::clone(&self.fault);
+        self.device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             let mut fault = uncaptured.lock().unwrap_or_else(PoisonError::into_inner);
             fault.get_or_insert(Fault::Error(error.to_string()));
         }));
-        Ok(GpuDevice { facts: facts.clone(), device, queue, pipelines: Mutex::default(), fault })
     }
 
     /// The name for messages.

@@ -2,9 +2,18 @@
 
 mod adapters;
 mod device;
+mod memory;
 mod shader;
+mod shared;
 mod stage;
 mod upload;
+
+/// An adapter as wgpu has it.
+pub(crate) type RawAdapter = wgpu::Adapter;
+
+pub use shared::{SharedDevice, required_features, required_limits};
+/// The wgpu that the engine uses, so that an app that shares a device has the same.
+pub use wgpu;
 
 pub(crate) use adapters::{FoundAdapter, find};
 pub(crate) use device::GpuDevice;

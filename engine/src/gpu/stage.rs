@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
 use plywood_kernels::graph::{ValueId, Want};
-use plywood_kernels::op::{Class, StepSize};
+use plywood_kernels::op::StepSize;
 use plywood_kernels::reference::Values;
 use plywood_kernels::step::Step;
 
@@ -15,7 +15,7 @@ use super::GpuDevice;
 use super::upload::Upload;
 use crate::error::{Error, Result};
 use crate::memory::Purpose;
-use crate::plan::{BufferPlan, StagePlan, key_wants};
+use crate::plan::{BufferPlan, StagePlan};
 use crate::recording::{Command, Handle, Key};
 use crate::stage::{Stage, StageTimes, WeightReader, pack_blocks, pack_tokens, step_size};
 
@@ -24,6 +24,9 @@ const SUBMISSION: Duration = Duration::from_millis(200);
 
 /// Multiply-adds of a first submission, before speed is known: 50 ms on a device of 10 GFLOP/s.
 const FIRST_OPERATIONS: u64 = 250_000_000;
+
+/// Steps of a repetition that are queued before waiting.
+const QUEUED_REPEATS: u64 = 64;
 
 /// A command ready to be encoded.
 struct Prepared {
@@ -38,6 +41,16 @@ struct PreparedRecording {
     results: Vec<ValueId>,
 }
 
+/// A step that was submitted.
+struct Submitted {
+    /// What to wait for.
+    last: wgpu::SubmissionIndex,
+    /// Multiply-adds, roughly.
+    operations: u64,
+    /// The CPU's encoding of commands, without the driver's taking of them.
+    encode: Duration,
+}
+
 /// A stage on a GPU.
 pub(crate) struct GpuStage {
     device: Arc<GpuDevice>,
@@ -45,8 +58,6 @@ pub(crate) struct GpuStage {
     plan: StagePlan,
     buffers: Vec<wgpu::Buffer>,
     recordings: HashMap<Key, Arc<PreparedRecording>>,
-    /// Read-back buffers by value, grown on demand to the largest result.
-    readbacks: HashMap<ValueId, wgpu::Buffer>,
     /// Multiply-adds that a submission may hold.
     budget: AtomicU64,
     times: StageTimes,
@@ -61,14 +72,21 @@ impl GpuStage {
         reader: &dyn WeightReader,
         progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<GpuStage> {
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-        let buffers: Vec<wgpu::Buffer> =
-            plan.buffers.iter().map(|buffer| device.allocate(buffer, usage)).collect::<Result<_>>()?;
+        let allocate = |(index, buffer): (usize, &BufferPlan)| {
+            let usage = match buffer.purpose {
+                Purpose::Staging => wgpu::BufferUsages::MAP_READ,
+                _ if Handle(index) == plan.params.buffer => wgpu::BufferUsages::UNIFORM,
+                _ => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+            };
+            device.allocate(buffer, usage | wgpu::BufferUsages::COPY_DST)
+        };
+        let buffers: Vec<wgpu::Buffer> = plan.buffers.iter().enumerate().map(allocate).collect::<Result<_>>()?;
         let mut upload = Upload::new(&device)?;
         crate::stage::read_weights(&graph, &plan, reader, &mut |handle, offset, bytes| {
             upload.write(&buffers[handle.0], offset, bytes)?;
             progress(bytes.len() as u64)
         })?;
+        upload.write(&buffers[plan.params.buffer.0], 0, bytemuck::cast_slice(&plan.params.words))?;
         upload.finish()?;
         Ok(GpuStage {
             device,
@@ -76,7 +94,6 @@ impl GpuStage {
             plan,
             buffers,
             recordings: HashMap::new(),
-            readbacks: HashMap::new(),
             budget: AtomicU64::new(FIRST_OPERATIONS),
             times: StageTimes::default(),
         })
@@ -88,21 +105,13 @@ impl GpuStage {
             return Ok(Arc::clone(recording));
         }
         let recording = self.plan.record(&self.graph, key);
-        let params = BufferPlan {
-            label: "parameters".into(),
-            bytes: (recording.params.len().max(4) * 4) as u64,
-            purpose: Purpose::Activations,
-        };
-        let uniform = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let params_buffer = self.device.allocate(&params, uniform)?;
-        self.device.queue.write_buffer(&params_buffer, 0, bytemuck::cast_slice(&recording.params));
         let mut commands = Vec::with_capacity(recording.commands.len());
         for command in recording.commands {
             let pipeline = self.device.pipeline(&command.shader)?;
             let params = wgpu::BindGroupEntry {
                 binding: 0,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &params_buffer,
+                    buffer: &self.buffers[self.plan.params.buffer.0],
                     offset: command.params as u64 * 4,
                     size: std::num::NonZeroU64::new(command.params_bytes as u64),
                 }),
@@ -152,13 +161,15 @@ impl GpuStage {
         recording: &PreparedRecording,
         size: StepSize,
         results: &[(ValueId, u64)],
-    ) -> Result<(wgpu::SubmissionIndex, u64)> {
+    ) -> Result<Submitted> {
         let budget = self.budget.load(Ordering::Relaxed);
         let most = self.device.facts.max_workgroups;
         let new_encoder = || {
             let label = Some("step");
             self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label })
         };
+        let mut encode = Duration::ZERO;
+        let mut begin = Instant::now();
         let mut encoder = new_encoder();
         let (mut total, mut held, mut next) = (0, 0, 0);
         while next < recording.commands.len() {
@@ -180,34 +191,29 @@ impl GpuStage {
             }
             drop(pass);
             if next < recording.commands.len() {
-                self.device.queue.submit([encoder.finish()]);
+                let commands = encoder.finish();
+                encode += begin.elapsed();
+                // A software driver may compute in here.
+                self.device.queue.submit([commands]);
+                begin = Instant::now();
                 encoder = new_encoder();
                 held = 0;
             }
         }
         for (value, bytes) in results {
             let source = &self.buffers[self.plan.values[value].0];
-            encoder.copy_buffer_to_buffer(source, 0, &self.readbacks[value], 0, *bytes);
-            encoder.map_buffer_on_submit(&self.readbacks[value], wgpu::MapMode::Read, 0..*bytes, |_| {});
+            let readback = &self.buffers[self.plan.readbacks[value].0];
+            encoder.copy_buffer_to_buffer(source, 0, readback, 0, *bytes);
+            encoder.map_buffer_on_submit(readback, wgpu::MapMode::Read, 0..*bytes, |_| {});
         }
-        Ok((self.device.queue.submit([encoder.finish()]), total))
-    }
-
-    /// Makes sure that a value's read-back buffer holds so many bytes.
-    fn reserve_readback(&mut self, value: ValueId, bytes: u64) -> Result<()> {
-        if self.readbacks.get(&value).is_some_and(|buffer| buffer.size() >= bytes) {
-            return Ok(());
-        }
-        let label = format!("read back {}", self.graph.values[value.0].name);
-        let plan = BufferPlan { label, bytes, purpose: Purpose::Staging };
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        self.readbacks.insert(value, self.device.allocate(&plan, usage)?);
-        Ok(())
+        let commands = encoder.finish();
+        encode += begin.elapsed();
+        Ok(Submitted { last: self.device.queue.submit([commands]), operations: total, encode })
     }
 
     /// The rows of a value that was copied out.
     fn read_back(&self, value: ValueId, bytes: u64) -> Result<Vec<f32>> {
-        let buffer = &self.readbacks[&value];
+        let buffer = &self.buffers[self.plan.readbacks[&value].0];
         let refused = |error| Error::device(&self.device.label(), format!("read back: {error}"));
         let view = buffer.get_mapped_range(0..bytes).map_err(refused)?;
         let (width, stride) = (self.graph.values[value.0].width, StagePlan::stride(&self.graph, value));
@@ -220,30 +226,44 @@ impl GpuStage {
     }
 }
 
+impl GpuStage {
+    /// Runs a step's commands so many times, results aside; gives the time from the first submission to the end of the last.
+    pub fn repeat(&mut self, step: &Step, wants: &[Want], given: &Values, times: u64) -> Result<Duration> {
+        let key = Key::of(step, wants);
+        let recording = self.recording(&key)?;
+        self.write_step(step, given);
+        let begin = Instant::now();
+        for time in 1..=times {
+            let submitted = self.submit(&recording, step_size(step), &[])?;
+            // Now and then, so that a slow device's queue stays short.
+            if time % QUEUED_REPEATS == 0 || time == times {
+                self.device.wait(submitted.last)?;
+            }
+        }
+        Ok(begin.elapsed())
+    }
+}
+
 impl Stage for GpuStage {
     fn run(&mut self, step: &Step, wants: &[Want], given: &Values) -> Result<Values> {
         let size = step_size(step);
-        let key = Key {
-            tokens: Class::of(step.tokens.len()),
-            selected: Class::of(step.selected.len()),
-            wants: key_wants(wants),
-        };
+        let key = Key::of(step, wants);
         let recording = self.recording(&key)?;
+        if recording.commands.is_empty() {
+            return Ok(Values::new());
+        }
         let begin = Instant::now();
         self.write_step(step, given);
         let mut results = Vec::new();
         for value in &recording.results {
             let rows = crate::stage::rows_of(&self.graph, *value, step);
             let bytes = (rows * StagePlan::stride(&self.graph, *value) * 4) as u64;
-            self.reserve_readback(*value, bytes)?;
             results.push((*value, bytes));
         }
-        let encode = Instant::now();
-        let (submission, operations) = self.submit(&recording, size, &results)?;
-        let encoded = encode.elapsed();
-        self.device.wait(submission)?;
+        let Submitted { last, operations, encode } = self.submit(&recording, size, &results)?;
+        self.device.wait(last)?;
         let busy = begin.elapsed();
-        self.times.add(busy, encoded, recording.commands.len());
+        self.times.add(busy, encode, recording.commands.len());
         // What the next submissions may hold, from how long this step took; no more than doubled at once.
         let measured = (operations as f64 * SUBMISSION.as_secs_f64() / busy.as_secs_f64().max(1e-6)) as u64;
         let budget = self.budget.load(Ordering::Relaxed);
@@ -266,12 +286,11 @@ impl Stage for GpuStage {
     }
 
     fn poison(&mut self) -> Result<()> {
-        let weights: Vec<Handle> =
-            self.plan.weights.values().flat_map(|weight| weight.shards.iter().map(|(handle, _)| *handle)).collect();
-        for (index, buffer) in self.buffers.iter().enumerate() {
-            if !weights.contains(&Handle(index)) {
-                let poison = vec![0xffu8; buffer.size() as usize];
-                self.device.queue.write_buffer(buffer, 0, &poison);
+        let weights = self.plan.weights.values().flat_map(|weight| weight.shards.iter().map(|(handle, _)| *handle));
+        let kept: Vec<Handle> = weights.chain([self.plan.params.buffer]).collect();
+        for (index, (buffer, plan)) in self.buffers.iter().zip(&self.plan.buffers).enumerate() {
+            if plan.purpose != Purpose::Staging && !kept.contains(&Handle(index)) {
+                self.device.queue.write_buffer(buffer, 0, &vec![0xff; buffer.size() as usize]);
             }
         }
         self.device.check()

@@ -4,21 +4,20 @@ mod stage;
 
 use plywood_kernels::op::Features;
 
-use crate::adapters::{Adapter, Kind};
+use crate::adapters::{Adapter, Kind, Memory};
 
 pub(crate) use stage::HostStage;
 
-/// Bytes of the system's memory, and those that are available; `None` where the system does not tell.
-pub(crate) fn system_memory() -> Option<(u64, u64)> {
+/// The system's memory; `None` where the system does not tell.
+pub(crate) fn system_memory() -> Option<Memory> {
     let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
     let total = system.total_memory();
-    (total > 0).then(|| (total, system.available_memory().min(total)))
+    (total > 0).then(|| Memory { total, free: Some(system.available_memory().min(total)) })
 }
 
 /// The host as the list of adapters has it.
 pub(crate) fn adapter() -> Adapter {
-    let memory = system_memory();
     let threads = threads();
     Adapter {
         index: 0,
@@ -26,8 +25,7 @@ pub(crate) fn adapter() -> Adapter {
         backend: "host",
         kind: Kind::Host,
         driver: format!("{threads} threads"),
-        memory_total: memory.map(|(total, _)| total),
-        memory_free: memory.map(|(_, free)| free),
+        memory: system_memory(),
         features: Features {
             subgroup: None,
             f16: false,

@@ -4,12 +4,14 @@
 //! dispatch combines (flash-decoding, <https://crfm.stanford.edu/2023/10/12/flashdecoding.html>). For many, blocks
 //! of queries go along the keys with a running softmax (FlashAttention, <https://arxiv.org/abs/2205.14135>).
 
-use crate::cases::{Case, EXACT, HALF, sequences};
-use crate::graph::{CacheSlot, Rows, Slice};
-use crate::kv_cache::{KvType, KvWrite, PAGES};
-use crate::op::{Binding, Class, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work, shared};
+mod cases;
+
+use crate::kv_cache::PAGES;
+use crate::op::{Binding, Class, Count, Dispatch, Extent, Grid, Kernel, Lowered, Shader, Site, Work, shared};
 use crate::reference::Operands;
 use crate::step::{BLOCK_TOKENS, PAGE_TOKENS};
+
+pub use self::cases::{cases, large_cases};
 
 /// Input queries `[tokens, heads * head_width]`; output of that shape. The cache already holds the tokens of the step.
 #[derive(Debug, Clone)]
@@ -192,53 +194,4 @@ impl Attention {
         }
         lowered
     }
-}
-
-/// Keys and values are written by [`crate::kv_cache::KvWrite`] on the way, so that these are its cases too: head widths
-/// from 8 to 256, groups of 1 to 8, one token and blocks, ragged steps over shuffled pages, both cache types, shards of heads.
-pub fn cases() -> Vec<Case> {
-    let case = |shape: (usize, usize, usize), kv_type: KvType, runs: &[&[(usize, usize)]], magnitude: f32| {
-        let (heads, kv_heads, head_width) = shape;
-        let tokens: Vec<usize> = runs.iter().map(|run| run.iter().map(|(_, run)| run).sum()).collect();
-        let name = format!("{heads}/{kv_heads} heads of {head_width}, {}, steps of {tokens:?}", kv_type.name());
-        let mut case = Case::new("attention", name, 1);
-        let context = runs.iter().flat_map(|run| run.iter().map(|(cached, run)| cached + run)).max().unwrap_or(1);
-        case.steps = runs.iter().map(|run| sequences(run, 1, context)).collect();
-        (case.kv_type, case.magnitude) = (kv_type, magnitude);
-        case.limit = if kv_type == KvType::F16 { HALF } else { EXACT };
-        let (width, kv_width) = (heads * head_width, kv_heads * head_width);
-        let qkv = case.graph.input("qkv", Rows::Tokens, width + 2 * kv_width);
-        let cache = case.graph.cache(CacheSlot { kv_heads, head_width });
-        let output = case.graph.value("attended", Rows::Tokens, width);
-        let slice = |offset, width| Slice { value: qkv, offset, width };
-        let (keys, values) = (slice(width, kv_width), slice(width + kv_width, kv_width));
-        case.graph.node(Op::KvWrite(KvWrite), &[keys, values], &[], Some(cache), None);
-        let scale = 1.0 / (head_width as f32).sqrt();
-        let op = Op::Attention(Attention { heads, scale });
-        case.graph.node(op, &[slice(0, width)], &[], Some(cache), Some(output));
-        case.output(output);
-        case
-    };
-    let once: &[&[(usize, usize)]] = &[&[(0, 1)]];
-    let grown: &[&[(usize, usize)]] = &[&[(0, 37)], &[(37, 1)], &[(38, 3)]];
-    let ragged: &[&[(usize, usize)]] =
-        &[&[(0, 40), (0, 1), (0, 70)], &[(40, 1), (1, 33), (70, 2)], &[(41, 1), (34, 1), (72, 1)]];
-    let long: &[&[(usize, usize)]] = &[&[(0, 300)], &[(300, 213)], &[(513, 1)]];
-    let mut cases = Vec::new();
-    for kv_type in KvType::ALL {
-        cases.push(case((1, 1, 8), kv_type, once, 1.0));
-        cases.push(case((8, 4, 8), kv_type, ragged, 3.0));
-        cases.push(case((8, 1, 64), kv_type, ragged, 1.0));
-        cases.push(case((3, 3, 80), kv_type, grown, 1.0));
-        cases.push(case((4, 2, 128), kv_type, long, 1.0));
-        cases.push(case((2, 1, 256), kv_type, grown, 1.0));
-        let mut sharded = case((8, 4, 32), kv_type, grown, 1.0);
-        // Room for one head of the two pages.
-        sharded.max_shard = Some(kv_type.bytes(2 * 32 * 32));
-        sharded.name += ", in shards";
-        cases.push(sharded);
-    }
-    // In an f32 cache, values beyond f16 come through.
-    cases.push(case((2, 2, 16), KvType::F32, grown, 1e5));
-    cases
 }

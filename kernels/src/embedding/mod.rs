@@ -17,6 +17,10 @@ impl Kernel for Embedding {
         "embedding"
     }
 
+    fn takes_shards(&self) -> bool {
+        true
+    }
+
     fn lower(&self, site: &Site) -> Lowered {
         let out = site.output();
         let units = out.width.div_ceil(UNIT as u32);

@@ -3,23 +3,7 @@
 #import grid
 #import reduce
 
-struct Params {
-    rows: u32, // of this shard
-    row_stride: u32, // of the weight, in vec4
-    width: u32, // elements along k
-    input_offset: u32, // in vec4
-    input_stride: u32, // in vec4
-    output_offset: u32, // with the shard's first row
-    output_stride: u32,
-    residual_offset: u32, // with the shard's first row
-    residual_stride: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weight_words: array<vec4<u32>>; // [rows, row_stride]
-@group(0) @binding(2) var<storage, read> input: array<vec4<f32>>; // [COLUMNS, input_stride]
-@group(0) @binding(3) var<storage, read_write> output: array<f32>; // [COLUMNS, rows of all shards]
-
+#import operands
 #import weight
 #import input
 #import finish

@@ -3,16 +3,17 @@
 //! Up to 8 rows of input are *columns* of a matrix-vector kernel that reads each weight once; more go
 //! through tiles in workgroup memory.
 
+mod cases;
+
 use std::ops::Range;
 
-use crate::cases::Case;
-use crate::formats::{self, Format, UNIT};
-use crate::graph::Rows;
+use crate::formats::UNIT;
 use crate::op::{
-    Binding, Class, Count, Dispatch, Extent, Features, Grid, Kernel, Lowered, Op, Shader, Shard, Site, View, Work,
-    shared,
+    Binding, Class, Count, Dispatch, Extent, Features, Grid, Kernel, Lowered, Shader, Shard, Site, View, Work, shared,
 };
 use crate::reference::Operands;
+
+pub use self::cases::{cases, large_cases};
 
 /// Input `[rows, columns of the weight]`, then perhaps a residual of the output's shape; output `[rows, rows of the weight]`.
 #[derive(Debug, Clone)]
@@ -24,6 +25,10 @@ const TEAM_ROWS: u32 = 2;
 impl Kernel for MatMul {
     fn name(&self) -> &'static str {
         "matmul"
+    }
+
+    fn takes_shards(&self) -> bool {
+        true
     }
 
     fn lower(&self, site: &Site) -> Lowered {
@@ -83,7 +88,15 @@ fn modules(site: &Site, shard: &Shard) -> Vec<(&'static str, &'static str)> {
     let input = if whole_units { include_str!("input_whole.wgsl") } else { include_str!("input_ragged.wgsl") };
     let finish =
         if site.inputs.len() > 1 { include_str!("finish_residual.wgsl") } else { include_str!("finish_plain.wgsl") };
-    vec![shared::UNIT, shared::GRID, ("weight", shard.format.wgsl), ("input", input), ("finish", finish)]
+    let operands = include_str!("operands.wgsl");
+    vec![
+        shared::UNIT,
+        shared::GRID,
+        ("operands", operands),
+        ("weight", shard.format.wgsl),
+        ("input", input),
+        ("finish", finish),
+    ]
 }
 
 fn bindings(site: &Site, shard: usize) -> Vec<Binding> {
@@ -152,66 +165,5 @@ fn tiles_dispatch(site: &Site, index: usize, shard: &Shard) -> Dispatch {
             rows: Count::per(Extent::Rows(site.rows), side * 4),
         },
         work: Work::fixed(side * side * 16 * site.inputs[0].width),
-    }
-}
-
-/// Every format with every number of columns; tiles; rows of input and weight that nothing divides; residuals; shards.
-pub fn cases() -> Vec<Case> {
-    let case = |format: Format, width: usize, parts: &[usize], tokens: usize, variant: Variant| {
-        let rows: usize = parts.iter().sum();
-        let mut case = Case::new("matmul", format!("{tokens}x{width} by {rows}{}", variant.name()), tokens);
-        case.format = Some(format);
-        case.max_shard = (variant == Variant::Shards).then_some(16 * 1024);
-        case.magnitude = if variant == Variant::Large { 1e6 } else { 1.0 };
-        let input = case.graph.input("input", Rows::Tokens, width);
-        let weight = case.random_weight(parts, width);
-        let output = case.graph.value("output", Rows::Tokens, rows);
-        let mut inputs = vec![case.graph.whole(input)];
-        if variant == Variant::Residual {
-            let residual = case.graph.input("residual", Rows::Tokens, rows);
-            inputs.push(case.graph.whole(residual));
-        }
-        case.graph.node(Op::MatMul(MatMul), &inputs, &[weight], None, Some(output));
-        case.output(output);
-        case
-    };
-    let mut cases = Vec::new();
-    for format in formats::ALL {
-        cases.extend((1..=8).map(|columns| case(format, 256, &[67], columns, Variant::Plain)));
-        cases.push(case(format, 2048, &[33], 1, Variant::Residual));
-        cases.push(case(format, 96, &[1], 1, Variant::Large));
-        cases.push(case(format, 320, &[70, 9, 40], 3, Variant::Shards));
-        cases.push(case(format, 64, &[100], 9, Variant::Plain));
-        cases.push(case(format, 320, &[70, 9, 40], 33, Variant::Shards));
-        cases.push(case(format, 288, &[65], 130, Variant::Residual));
-        cases.push(case(format, 64, &[33], 513, Variant::Plain));
-        cases.push(case(format, 2048, &[33], 40, Variant::Large));
-        if format.block_elements == 1 {
-            for width in [1, 7, 33, 172] {
-                cases.push(case(format, width, &[37], 2, Variant::Plain));
-                cases.push(case(format, width, &[37], 11, Variant::Residual));
-            }
-        }
-    }
-    cases
-}
-
-/// What is special about a case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Variant {
-    Plain,
-    Residual,
-    Shards,
-    Large,
-}
-
-impl Variant {
-    fn name(self) -> &'static str {
-        match self {
-            Variant::Plain => "",
-            Variant::Residual => " plus residual",
-            Variant::Shards => " in shards",
-            Variant::Large => " to 1e6",
-        }
     }
 }

@@ -170,8 +170,8 @@ pub fn cases() -> Vec<Case> {
         [Op::Argmax(Argmax), Op::Normaliser(Normaliser), Op::TopK(TopK { count })]
     };
     let mut cases = Vec::new();
-    for (vocabulary, tokens, magnitude) in
-        [(5, 1, 1.0), (512, 3, 20.0), (1025, 2, 1e5), (5000, 1, 8.0), (128_256, 3, 30.0)]
+    for (vocabulary, tokens, magnitude, grain) in
+        [(5, 1, 1.0, 0.0), (512, 3, 20.0, 1.0), (1025, 2, 1e5, 0.0), (5000, 1, 8.0, 0.5), (128_256, 3, 30.0, 0.0)]
     {
         for op in ops(vocabulary) {
             let mut case = Case::new(
@@ -179,7 +179,7 @@ pub fn cases() -> Vec<Case> {
                 format!("{} of {tokens}x{vocabulary} to {magnitude:e}", op.kernel().name()),
                 tokens,
             );
-            case.magnitude = magnitude;
+            (case.magnitude, case.grain) = (magnitude, grain);
             let logits = case.graph.input("logits", Rows::Selected, vocabulary);
             let output = match &op {
                 Op::Argmax(_) => case.graph.index_value("argmax", Rows::Selected, 1),

@@ -15,7 +15,7 @@ static LAYOUT: Layout = Layout {
     decode,
     repack: |row, device_row| device_row[..row.len()].copy_from_slice(row),
     encode,
-    wgsl: include_str!("decode.wgsl"),
+    wgsl: concat!(include_str!("quad.wgsl"), include_str!("../halves.wgsl")),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {

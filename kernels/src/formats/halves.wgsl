@@ -1,8 +1,4 @@
-// F16: a unit is 4 vec4 of words, each word two halves, the first in its low bits.
-fn $quad(low: u32, high: u32) -> vec4<f32> {
-    return vec4<f32>(unpack2x16float(low), unpack2x16float(high));
-}
-
+// A unit of 16-bit numbers is 4 vec4 of words, each word two numbers, the first in its low bits; `$quad` decodes two words.
 fn $half_unit(at: u32) -> mat4x4<f32> {
     let first = $words[at];
     let second = $words[at + 1u];

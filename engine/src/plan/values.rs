@@ -1,0 +1,121 @@
+//! Buffers of the values between ops, of what leaves a stage, and of what nodes need within them.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use plywood_kernels::Graph;
+use plywood_kernels::graph::ValueId;
+use plywood_kernels::op::Class;
+use plywood_kernels::step::MAX_COLUMNS;
+
+use super::{StagePlan, allot, rows_of};
+use crate::memory::Purpose;
+use crate::recording::Handle;
+
+impl StagePlan {
+    /// Gives each value a buffer; a buffer is taken again once no later node reads what it held.
+    pub(super) fn assign_values(&mut self, graph: &Graph) {
+        let mut last_use: HashMap<ValueId, usize> = HashMap::new();
+        for index in self.nodes.clone() {
+            let node = &graph.nodes[index];
+            let used = node.inputs.iter().map(|slice| slice.value).chain(node.output);
+            used.for_each(|value| _ = last_use.insert(value, index));
+        }
+        let kept = self.sent.iter().chain(graph.outputs.iter().map(|(_, value)| value));
+        kept.for_each(|value| _ = last_use.entry(*value).and_modify(|last| *last = usize::MAX));
+        let mut free: Vec<Handle> = Vec::new();
+        for value in self.received.clone() {
+            self.assign_value(graph, value, &mut free);
+        }
+        for index in self.nodes.clone() {
+            let node = &graph.nodes[index];
+            if let Some(value) = node.output {
+                self.assign_value(graph, value, &mut free);
+            }
+            // Only now, so that no op reads what it writes.
+            let mut ended: Vec<ValueId> =
+                last_use.iter().filter(|(_, last)| **last == index).map(|(id, _)| *id).collect();
+            ended.sort();
+            free.extend(ended.iter().map(|value| self.values[value]));
+        }
+    }
+
+    /// Bytes of the most rows that a value may have.
+    fn value_bytes(&self, graph: &Graph, value: ValueId) -> u64 {
+        (4 * Self::stride(graph, value) * self.steps.rows(graph.values[value.0].rows)) as u64
+    }
+
+    /// Gives a value the free buffer that needs to grow least, or a new one.
+    fn assign_value(&mut self, graph: &Graph, value: ValueId, free: &mut Vec<Handle>) {
+        if self.values.contains_key(&value) {
+            return;
+        }
+        let bytes = self.value_bytes(graph, value);
+        let growth = |handle: &Handle| {
+            let size = self.buffers[handle.0].bytes;
+            (bytes.saturating_sub(size), size)
+        };
+        let best = (0..free.len()).min_by_key(|index| growth(&free[*index]));
+        let handle = match best {
+            Some(index) => {
+                let handle = free.remove(index);
+                let buffer = &mut self.buffers[handle.0];
+                buffer.bytes = buffer.bytes.max(bytes);
+                handle
+            }
+            None => allot(&mut self.buffers, graph.values[value.0].name, bytes, Purpose::Activations),
+        };
+        self.values.insert(value, handle);
+    }
+
+    /// Allots a read-back buffer for each value that may leave the stage.
+    pub(super) fn assign_readbacks(&mut self, graph: &Graph) {
+        let outputs = graph.outputs.iter().map(|(_, value)| *value).filter(|value| self.values.contains_key(value));
+        for value in self.sent.iter().copied().chain(outputs).collect::<Vec<_>>() {
+            let label = format!("read back {}", graph.values[value.0].name);
+            let bytes = self.value_bytes(graph, value);
+            self.readbacks.insert(value, allot(&mut self.buffers, label, bytes, Purpose::Staging));
+        }
+    }
+
+    /// Lowers every node in every class, for the scratch buffers and the parameters that any recording needs.
+    pub(super) fn lower_all(&mut self, graph: &Graph) {
+        let mut sizes: Vec<u64> = Vec::new();
+        let alignment = (self.limits.uniform_alignment as usize / 4).max(4);
+        for node in &graph.nodes[self.nodes.clone()] {
+            let most = self.steps.rows(rows_of(graph, node));
+            let few = (1..=most.min(MAX_COLUMNS)).map(|columns| Class::Columns(columns as u32));
+            for class in few.chain((most > MAX_COLUMNS).then_some(Class::Many)) {
+                let lowered = self.lower(graph, node, class);
+                sizes.resize(sizes.len().max(lowered.scratch.len()), 0);
+                sizes.iter_mut().zip(lowered.scratch).for_each(|(size, bytes)| *size = bytes.max(*size));
+                lowered.dispatches.into_iter().for_each(|dispatch| self.params.add(dispatch.params, alignment));
+            }
+        }
+        let mut scratch = |bytes| allot(&mut self.buffers, "scratch", bytes, Purpose::Activations);
+        self.scratch = sizes.into_iter().map(&mut scratch).collect();
+        let bytes = 4 * self.params.words.len() as u64;
+        self.params.buffer = allot(&mut self.buffers, "parameters", bytes, Purpose::Activations);
+    }
+}
+
+/// The values that enter a range of nodes and those that leave it for later nodes.
+pub(super) fn crossing(graph: &Graph, nodes: &Range<usize>) -> (Vec<ValueId>, Vec<ValueId>) {
+    let written =
+        |range: Range<usize>| -> Vec<ValueId> { graph.nodes[range].iter().filter_map(|node| node.output).collect() };
+    let read = |range: Range<usize>| -> Vec<ValueId> {
+        let mut values: Vec<ValueId> =
+            graph.nodes[range].iter().flat_map(|node| node.inputs.iter().map(|slice| slice.value)).collect();
+        values.sort();
+        values.dedup();
+        values
+    };
+    let (inside, behind) = (written(nodes.clone()), read(nodes.end..graph.nodes.len()));
+    let received = read(nodes.clone()).into_iter().filter(|value| !inside.contains(value)).collect::<Vec<_>>();
+    // What was received and is read further behind passes through.
+    let before: Vec<ValueId> = written(0..nodes.start).into_iter().chain(graph.inputs.iter().copied()).collect();
+    let passing = behind.iter().filter(|value| before.contains(value) && !received.contains(value));
+    let received: Vec<ValueId> = received.iter().chain(passing).copied().collect();
+    let sent = behind.into_iter().filter(|value| inside.contains(value) || received.contains(value)).collect();
+    (received, sent)
+}

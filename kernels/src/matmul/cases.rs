@@ -1,0 +1,77 @@
+//! Cases of the matmul.
+
+use super::MatMul;
+use crate::cases::Case;
+use crate::formats::{self, Format};
+use crate::graph::Rows;
+use crate::op::Op;
+
+/// Every format with every number of columns; tiles; rows of input and weight that nothing divides; residuals; shards.
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for format in formats::ALL {
+        cases.extend((1..=8).map(|columns| case(format, 256, &[67], columns, Variant::Plain)));
+        cases.push(case(format, 2048, &[33], 1, Variant::Residual));
+        cases.push(case(format, 96, &[1], 1, Variant::Large));
+        cases.push(case(format, 320, &[70, 9, 40], 3, Variant::Shards));
+        cases.push(case(format, 64, &[100], 9, Variant::Plain));
+        cases.push(case(format, 320, &[70, 9, 40], 33, Variant::Shards));
+        cases.push(case(format, 288, &[65], 130, Variant::Residual));
+        cases.push(case(format, 64, &[33], 513, Variant::Plain));
+        cases.push(case(format, 2048, &[33], 40, Variant::Large));
+        if format.block_elements == 1 {
+            for width in [1, 7, 33, 172] {
+                cases.push(case(format, width, &[37], 2, Variant::Plain));
+                cases.push(case(format, width, &[37], 11, Variant::Residual));
+            }
+        }
+    }
+    cases
+}
+
+/// One column, the most columns and tiles, of a matrix of 2048 × 2048 in every format.
+pub fn large_cases() -> Vec<Case> {
+    let columns = [1, 8, 128];
+    let of_format = |format| columns.map(|columns| case(format, 2048, &[2048], columns, Variant::Plain));
+    formats::ALL.into_iter().flat_map(of_format).collect()
+}
+
+/// A matrix of a format, stacked from parts of so many rows, times some tokens.
+fn case(format: Format, width: usize, parts: &[usize], tokens: usize, variant: Variant) -> Case {
+    let rows: usize = parts.iter().sum();
+    let mut case = Case::new("matmul", format!("{tokens}x{width} by {rows}{}", variant.name()), tokens);
+    case.format = Some(format);
+    case.max_shard = (variant == Variant::Shards).then_some(16 * 1024);
+    case.magnitude = if variant == Variant::Large { 1e6 } else { 1.0 };
+    let input = case.graph.input("input", Rows::Tokens, width);
+    let weight = case.random_weight(parts, width);
+    let output = case.graph.value("output", Rows::Tokens, rows);
+    let mut inputs = vec![case.graph.whole(input)];
+    if variant == Variant::Residual {
+        let residual = case.graph.input("residual", Rows::Tokens, rows);
+        inputs.push(case.graph.whole(residual));
+    }
+    case.graph.node(Op::MatMul(MatMul), &inputs, &[weight], None, Some(output));
+    case.output(output);
+    case
+}
+
+/// What is special about a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    Plain,
+    Residual,
+    Shards,
+    Large,
+}
+
+impl Variant {
+    fn name(self) -> &'static str {
+        match self {
+            Variant::Plain => "",
+            Variant::Residual => " plus residual",
+            Variant::Shards => " in shards",
+            Variant::Large => " to 1e6",
+        }
+    }
+}
