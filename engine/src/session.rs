@@ -168,7 +168,7 @@ impl Session {
     fn run_of(&self, tokens: &[u32], rows: Rows, wants: &[Want]) -> Run {
         let selected = match rows {
             Rows::None => Vec::new(),
-            Rows::Last => vec![tokens.len() - 1],
+            Rows::Last => tokens.len().checked_sub(1).into_iter().collect(),
             Rows::All => (0..tokens.len()).collect(),
         };
         let (tokens, wants) = (tokens.to_vec(), wants.to_vec());

@@ -38,6 +38,18 @@ pub enum Error {
         /// The bytes that are there.
         length: u64,
     },
+    /// A tensor whose bytes end behind the file's.
+    #[error("{}: tensor {tensor} ends at byte {end}, but the file has {length}: it was cut short or damaged; download or copy it again", .file.display())]
+    TensorPastEnd {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The end of the tensor, in bytes.
+        end: u64,
+        /// The bytes that are there.
+        length: u64,
+    },
 
     /// The bytes of a file contradict its format.
     #[error("{}: {reason}; the file is damaged or was written wrongly: download or convert it again", .file.display())]

@@ -1,1 +1,145 @@
-//! x
+//! What the tests share: where the data lies, which adapters there are, and how models are opened.
+//!
+//! The data lie in `PLYWOOD_DATA`, by default in `../shared/data` beside the repository. Tests run on every
+//! adapter that there is: `VK_ICD_FILENAMES`, `WGPU_BACKEND` and the like decide which.
+
+pub mod command;
+
+use std::path::{Path, PathBuf};
+
+use plywood::adapters::{Adapter, Adapters, Kind};
+use plywood::kernels::reference;
+use plywood::{Model, Options, Request, Result, Sampling};
+use serde_json::Value;
+
+/// A file or folder of the test data; `None`, said on standard error, where there are no data.
+///
+/// Panics where `PLYWOOD_DATA` names a folder that is not there: then somebody meant the test to run.
+pub fn data(path: &str) -> Option<PathBuf> {
+    let given = std::env::var_os("PLYWOOD_DATA").map(PathBuf::from);
+    let root = given.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"));
+    if root.is_dir() {
+        return Some(root.join(path));
+    }
+    assert!(given.is_none(), "PLYWOOD_DATA is {}, where there is no folder", root.display());
+    eprintln!("skipped: there are no test data in {}; set PLYWOOD_DATA to their folder", root.display());
+    None
+}
+
+/// A file or folder of the stories260K model.
+pub fn stories(file: &str) -> Option<PathBuf> {
+    data(&format!("models/stories260k/{file}"))
+}
+
+/// A JSON file of results expected of the stories260K model.
+pub fn expected(file: &str) -> Option<Value> {
+    let path = stories(&format!("expected/{file}"))?;
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+/// The token ids of a JSON list.
+pub fn ids(list: &Value) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| id.try_into().ok()).expect("a list of ids");
+    list.as_array().expect("a list").iter().map(id).collect()
+}
+
+/// The text of a JSON string.
+pub fn text(value: &Value) -> &str {
+    value.as_str().expect("a string")
+}
+
+/// What a greedy generation is expected to give.
+pub struct Story {
+    /// The prompt.
+    pub prompt: String,
+    /// Its ids.
+    pub prompt_ids: Vec<u32>,
+    /// The ids that follow.
+    pub ids: Vec<u32>,
+    /// The text of all of them.
+    pub text: String,
+}
+
+/// The expected stories of a JSON file.
+pub fn expected_stories(file: &str) -> Option<Vec<Story>> {
+    let story = |case: &Value| Story {
+        prompt: text(&case["prompt"]).into(),
+        prompt_ids: ids(&case["prompt_ids"]),
+        ids: ids(&case["generated_ids"]),
+        text: text(&case["text"]).into(),
+    };
+    Some(expected(file)?["cases"].as_array().expect("a list of cases").iter().map(story).collect())
+}
+
+/// The adapters that there are, the host last.
+pub fn adapters() -> Vec<Adapter> {
+    Adapters::find().list().to_vec()
+}
+
+/// The adapters but the host.
+pub fn gpus() -> Vec<Adapter> {
+    let mut adapters = adapters();
+    adapters.retain(|adapter| adapter.kind != Kind::Host);
+    if adapters.is_empty() {
+        eprintln!("skipped: there is no adapter but the host; install a driver such as Mesa's mesa-vulkan-drivers");
+    }
+    adapters
+}
+
+/// Options that place a model on adapters.
+pub fn on(adapters: &[&Adapter]) -> Options {
+    Options { adapters: adapters.iter().map(|adapter| adapter.index.to_string()).collect(), ..Options::default() }
+}
+
+/// Options that place a model on adapters, with float kernels and an f32 cache only.
+pub fn exact(adapters: &[&Adapter]) -> Options {
+    Options { exact: true, ..on(adapters) }
+}
+
+/// Names for messages: `llvmpipe (vulkan) + host`.
+pub fn names(adapters: &[&Adapter]) -> String {
+    adapters.iter().map(|adapter| adapter.label()).collect::<Vec<_>>().join(" + ")
+}
+
+/// A request for so many of the most probable tokens.
+pub fn greedy(tokens: usize) -> Request {
+    Request { max_tokens: tokens, ..Request::from(Sampling::greedy()) }
+}
+
+/// Generates as many tokens as a story has, in a session of its own; gives the ids and the text.
+pub fn tell(model: &Model, story: &Story) -> Result<(Vec<u32>, String)> {
+    let mut session = model.session()?;
+    let prompt_ids = session.encode(&story.prompt)?;
+    assert_eq!(prompt_ids, story.prompt_ids, "the prompt {:?} has other ids", story.prompt);
+    let mut generation = session.generate_tokens(&prompt_ids, greedy(story.ids.len()))?;
+    let mut text = story.prompt.clone();
+    for piece in generation.by_ref() {
+        text.push_str(&piece?.text);
+    }
+    Ok((generation.tokens().to_vec(), text))
+}
+
+/// What is wrong with a story that a model tells; `None` if nothing.
+pub fn wrong_story(model: &Model, story: &Story) -> Option<String> {
+    let (ids, text) = match tell(model, story) {
+        Ok(told) => told,
+        Err(error) => return Some(format!("{:?}: {error}", story.prompt)),
+    };
+    if ids != story.ids {
+        let same = ids.iter().zip(&story.ids).take_while(|(a, b)| a == b).count();
+        let (found, wanted) = (ids.get(same), story.ids.get(same));
+        return Some(format!("{:?}: token {same} is {found:?} instead of {wanted:?}", story.prompt));
+    }
+    (text != story.text).then(|| format!("{:?}: the text is {text:?} instead of {:?}", story.prompt, story.text))
+}
+
+/// Normalised mean squared error; infinite where the shapes differ.
+pub fn nmse(expected: &[f32], computed: &[f32]) -> f64 {
+    if expected.len() == computed.len() { reference::nmse(expected, computed) } else { f64::INFINITY }
+}
+
+/// Fails with all that went wrong, if anything did.
+pub fn none_wrong(wrong: &[String]) {
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}

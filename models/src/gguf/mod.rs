@@ -144,7 +144,8 @@ fn place(tensor: &mut TensorInfo, file: &File, data: u64, alignment: u64) -> Res
     match (begin, end) {
         (Some(begin), Some(end)) if end <= file.length() => tensor.offset = begin,
         (_, Some(end)) => {
-            return Err(Error::CutShort { file: file.path().into(), wanted: end, length: file.length() });
+            let (file, tensor, length) = (file.path().into(), tensor.name.clone(), file.length());
+            return Err(Error::TensorPastEnd { file, tensor, end, length });
         }
         (_, None) => return Err(wrong("lies outside of all files".into())),
     }

@@ -1,0 +1,255 @@
+//! The command line under hostile use: a message that names the thing, the right status, no panic, no hang.
+
+use std::fs::File;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use plywood_models::synthetic::Synthetic;
+use plywood_tests::command::{Ended, finish, start};
+use plywood_tests::{data, expected_stories, none_wrong, stories};
+use serde_json::Value;
+
+/// Far more than anything here takes.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The command with arguments divided by spaces. MODEL stands for a real model, ON-HOST for flags by which it runs
+/// alike everywhere.
+fn ply(arguments: &str) -> Command {
+    let model = stories("stories260k-f32.gguf").expect("the caller looked for it");
+    let arguments = arguments.replace("ON-HOST", "--adapters host --temp 0");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
+    for word in arguments.split_whitespace() {
+        if word == "MODEL" {
+            command.arg(&model)
+        } else {
+            command.arg(word)
+        };
+    }
+    command
+}
+
+fn run(arguments: &str) -> Ended {
+    finish(start(&mut ply(arguments), b"", Stdio::piped()), LIMIT, |_| {})
+}
+
+/// Arguments, the status they must end with, and what must be said.
+type Case = (&'static str, i32, &'static [&'static str]);
+
+const USAGE: &[Case] = &[
+    ("", 2, &["Usage"]),
+    ("frobnicate", 2, &["frobnicate"]),
+    ("generate", 2, &["MODEL"]),
+    ("generate MODEL --frobnicate", 2, &["--frobnicate"]),
+    ("generate MODEL one -p two", 2, &["--prompt"]),
+    ("generate MODEL -p one -f two", 2, &["--file"]),
+    ("generate MODEL -p x -n -5", 2, &["-5"]),
+    ("generate MODEL -p x -n five", 2, &["five"]),
+    ("generate MODEL -p x --temp=-1", 2, &["--temp", "-1"]),
+    ("generate MODEL -p x --temp=nan", 2, &["--temp"]),
+    ("generate MODEL -p x --top-p 1.5", 2, &["--top-p", "1.5"]),
+    ("generate MODEL -p x --min-p=-0.1", 2, &["--min-p", "-0.1"]),
+    ("generate MODEL -p x --repeat-penalty 0", 2, &["--repeat-penalty"]),
+    ("generate MODEL -p x --top-k many", 2, &["many"]),
+    ("generate MODEL -p x --seed=-1", 2, &["-1"]),
+    ("generate MODEL -p x ON-HOST -c 0", 2, &["--context", "512"]),
+    ("generate MODEL -p x ON-HOST -c 513", 2, &["--context", "513", "512"]),
+    ("generate MODEL -p x -c many", 2, &["many", "max"]),
+    ("generate MODEL -p x --kv-type q9", 2, &["q9", "f16"]),
+    ("generate MODEL -p x --adapters 99", 2, &["`99`", "host", "ply adapters"]),
+    ("generate MODEL -p x --adapters no-such-gpu", 2, &["`no-such-gpu`", "host", "ply adapters"]),
+    ("generate MODEL -p x --adapters host,cuda:0", 2, &["`cuda:0`"]),
+    ("generate MODEL -p x --adapters host,host --split 1,2,3", 2, &["--split", "3 shares for 2"]),
+    ("generate MODEL -p x --adapters host,host --split 0,0", 2, &["--split"]),
+    ("generate MODEL -p x --split 1,1", 2, &["--split", "--adapters"]),
+    ("generate MODEL -p x --adapters host --split 1,x", 2, &["--split", "x"]),
+    ("generate MODEL -p x --adapters host --split=-1", 2, &["-1"]),
+    ("logits MODEL -p x", 2, &["--out"]),
+    ("logits MODEL --tokens 1,x -o out", 2, &["--tokens", "x"]),
+    ("logits MODEL --tokens 1 -p x -o out", 2, &["--tokens"]),
+    ("selftest --op nothing", 2, &["--op", "nothing"]),
+    ("selftest --adapters 99", 2, &["`99`"]),
+    ("bench", 2, &["MODEL"]),
+    ("bench --synthetic tiny:q8_0 -p 0 -n 0", 2, &["nothing to measure"]),
+    ("bench MODEL --synthetic tiny:q8_0", 2, &["--synthetic"]),
+];
+
+const WORK: &[Case] = &[
+    ("generate /nowhere/at/all.gguf -p x", 1, &["/nowhere/at/all.gguf", "No such file"]),
+    ("generate /dev/null -p x", 1, &["/dev/null"]),
+    ("generate /usr -p x", 1, &["/usr", "model.safetensors"]),
+    ("inspect /nowhere/at/all.gguf", 1, &["/nowhere/at/all.gguf"]),
+    ("generate MODEL -f /nowhere/prompt.txt", 1, &["/nowhere/prompt.txt"]),
+    ("generate MODEL -f /usr", 1, &["/usr"]),
+    ("generate MODEL ON-HOST -c 4 -p little-girl-named-Lily", 1, &["context of 4", "--context"]),
+    ("logits MODEL --adapters host --tokens 1,512 -o /tmp/never", 1, &["512", "vocabulary"]),
+    ("logits MODEL --adapters host --tokens 4294967295 -o /tmp/never", 1, &["4294967295"]),
+    ("logits MODEL --adapters host -p x -o /nowhere/at/all", 1, &["/nowhere/at/all", "No such file"]),
+    ("logits MODEL --adapters host -p x -o /usr", 1, &["/usr"]),
+    ("bench --synthetic llama-9000b:q8_0", 1, &["llama-9000b", "llama-8b", "q8_0"]),
+    ("bench --synthetic tiny", 1, &["tiny", "SHAPE:FORMAT"]),
+];
+
+fn check_all(cases: &[Case]) {
+    if stories("").is_none() {
+        return;
+    }
+    let check = |(arguments, status, says): &Case| {
+        let wrong = run(arguments).wrong(*status, says)?;
+        Some(format!("ply {arguments}: {wrong}"))
+    };
+    none_wrong(&cases.iter().filter_map(check).collect::<Vec<_>>());
+}
+
+#[test]
+fn wrong_usage() {
+    check_all(USAGE);
+}
+
+#[test]
+fn work_that_fails() {
+    check_all(WORK);
+}
+
+#[test]
+fn a_vocabulary_is_no_model() {
+    let Some(path) = data("tokenizers/llama.cpp-vocab/ggml-vocab-starcoder.gguf") else { return };
+    let mut command = ply("generate -p x");
+    let ended = finish(start(command.arg(path), b"", Stdio::piped()), LIMIT, |_| {});
+    none_wrong(&Vec::from_iter(ended.wrong(1, &["ggml-vocab-starcoder.gguf", "starcoder2"])));
+}
+
+#[test]
+fn prompts_from_standard_input() {
+    if stories("").is_none() {
+        return;
+    }
+    let run = |input: &[u8], arguments: &str| finish(start(&mut ply(arguments), input, Stdio::piped()), LIMIT, |_| {});
+    let told = run(b"Once upon a time", "generate MODEL ON-HOST -n 11 --quiet");
+    assert_eq!((told.status, told.stdout.as_str()), (Some(0), ", there was a little girl named Lily.\n"));
+    assert_eq!(told.stderr, "", "--quiet says nothing");
+    let refused = run(b"caf\xe9", "generate MODEL ON-HOST -n 12");
+    none_wrong(&Vec::from_iter(refused.wrong(1, &["standard input", "UTF-8"])));
+}
+
+/// Commands that write to standard output.
+const WRITERS: &[&str] = &[
+    "adapters",
+    "adapters --json",
+    "inspect MODEL",
+    "inspect MODEL --json --tensors",
+    "selftest --op add --adapters host",
+    "selftest --op add --adapters host --json",
+    "generate MODEL ON-HOST -p Once",
+    "generate MODEL ON-HOST -p Once --json",
+    "bench MODEL --adapters host -p 4 -n 4 -r 1",
+    "--help",
+];
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_on_standard_output() {
+    if stories("").is_none() {
+        return;
+    }
+    let check = |arguments: &&str| {
+        let full = File::create("/dev/full").expect("Linux has it");
+        let ended = finish(start(&mut ply(arguments), b"", full.into()), LIMIT, |_| {});
+        // Clap prints its help itself and does not look what became of it.
+        let (status, says): (i32, &[&str]) =
+            if *arguments == "--help" { (0, &[]) } else { (1, &["standard output", "No space left"]) };
+        Some(format!("ply {arguments}: {}", ended.wrong(status, says)?))
+    };
+    none_wrong(&WRITERS.iter().filter_map(check).collect::<Vec<_>>());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_on_standard_output() {
+    if stories("").is_none() {
+        return;
+    }
+    let check = |arguments: &&str| {
+        let mut child = start(&mut ply(arguments), b"", Stdio::piped());
+        drop(child.stdout.take());
+        let ended = finish(child, LIMIT, |_| {});
+        let wrong = ended.wrong(0, &[]).or((ended.stderr.contains("ply:")).then(|| ended.stderr.clone()))?;
+        Some(format!("ply {arguments}: {wrong}"))
+    };
+    none_wrong(&WRITERS.iter().filter_map(check).collect::<Vec<_>>());
+}
+
+/// The file beside which `ply logits` writes leads to a full disk.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_on_the_logits_file() {
+    if stories("").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let out = directory.path().join("logits.safetensors");
+    std::os::unix::fs::symlink("/dev/full", directory.path().join("logits.safetensors.partial")).expect("a link");
+    let mut command = ply("logits MODEL --adapters host -p Once -o");
+    let ended = finish(start(command.arg(&out), b"", Stdio::piped()), LIMIT, |_| {});
+    none_wrong(&Vec::from_iter(ended.wrong(1, &["logits.safetensors", "No space left"])));
+    assert!(!out.exists(), "half a file was left");
+}
+
+/// A long generation, stopped by Ctrl-C once it has said something.
+#[cfg(unix)]
+fn interrupt(arguments: &str, model: &std::path::Path) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
+    command.arg("generate").arg(model).args(arguments.split_whitespace());
+    let child = start(&mut command, b"", Stdio::piped());
+    let begin = std::time::Instant::now();
+    let mut pressed = false;
+    finish(child, LIMIT, |id| {
+        if !pressed && begin.elapsed() > Duration::from_secs(3) {
+            pressed = true;
+            let killed = Command::new("sh").args(["-c", &format!("kill -INT {id}")]).status();
+            assert!(killed.expect("there is a shell").success());
+        }
+    })
+}
+
+#[cfg(unix)]
+#[test]
+fn control_c_ends_with_what_was_generated() {
+    let directory = tempfile::tempdir().expect("a temporary folder");
+    let model = directory.path().join("slow.gguf");
+    Synthetic::named("tiny:f32").expect("a shape").write_gguf(&model).expect("it is written");
+    let arguments = "-p w1 --adapters host --temp 0 -n 100000 --ignore-eos";
+    let ended = interrupt(arguments, &model);
+    none_wrong(&Vec::from_iter(ended.wrong(130, &[])));
+    assert!(ended.stdout.trim().len() > 2, "nothing was generated: {ended:?}");
+    let ended = interrupt(&format!("{arguments} --json"), &model);
+    none_wrong(&Vec::from_iter(ended.wrong(130, &[])));
+    let report: Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
+    let generated = report["generated_tokens"].as_array().map_or(0, Vec::len);
+    println!("interrupted after {generated} tokens, ended after {:.1} s", ended.time.as_secs_f64());
+    assert_eq!(report["stop_reason"], "cancelled");
+    assert!((1..255).contains(&generated), "{generated} tokens were generated");
+}
+
+/// Vulkan alone, and a driver that is not there.
+#[test]
+fn no_adapter_at_all() {
+    let Some(stories) = expected_stories("greedy_ids.json") else { return };
+    let hidden = |arguments: &str| {
+        let mut command = ply(arguments);
+        for driver in ["VK_ICD_FILENAMES", "VK_DRIVER_FILES"] {
+            command.env(driver, "/nowhere/icd.json");
+        }
+        command.env("WGPU_BACKEND", "vulkan").env_remove("VK_ADD_DRIVER_FILES");
+        finish(start(&mut command, b"", Stdio::piped()), LIMIT, |_| {})
+    };
+    let listed = hidden("adapters --json");
+    none_wrong(&Vec::from_iter(listed.wrong(0, &[])));
+    let list: Value = serde_json::from_str(&listed.stdout).expect("a JSON list");
+    let kinds: Vec<&Value> = list.as_array().expect("a list").iter().map(|adapter| &adapter["kind"]).collect();
+    assert_eq!(kinds, ["host"]);
+    let told = hidden("generate MODEL --temp 0 --exact -n 200 --json");
+    none_wrong(&Vec::from_iter(told.wrong(0, &["warning", "host"])));
+    let report: Value = serde_json::from_str(&told.stdout).expect("one JSON object");
+    assert_eq!(plywood_tests::ids(&report["generated_tokens"]), stories[0].ids);
+    assert_eq!(report["placement"][0]["adapter"], "host");
+}

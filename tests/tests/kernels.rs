@@ -1,0 +1,173 @@
+//! Every case of every op on every adapter and every rung of its kernel ladder, against the reference.
+
+use std::time::Instant;
+
+use plywood::adapters::{Adapter, Adapters};
+use plywood::selftest::{Bench, CaseResult};
+use plywood_kernels::cases::{self, Case, EXACT};
+use plywood_kernels::graph::{Graph, Part, Source, Want, Weight};
+use plywood_kernels::op::Op;
+use plywood_kernels::reference::Machine;
+use plywood_tests::{nmse, none_wrong};
+
+/// Runs all cases on an adapter; gives what failed.
+fn check(adapters: &Adapters, adapter: &Adapter, cases: &[Case]) -> Vec<String> {
+    let begin = Instant::now();
+    let bench = match Bench::open(adapters, adapter) {
+        Ok(bench) => bench,
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut wrong = Vec::new();
+    for rung in bench.rungs() {
+        let results: Vec<CaseResult> = cases.iter().map(|case| bench.check(case, rung)).collect();
+        let worst = |exact: bool| {
+            let group = results.iter().filter(|result| (result.limit <= EXACT) == exact);
+            group.map(|result| result.nmse.unwrap_or(f64::INFINITY)).fold(0.0, f64::max)
+        };
+        let failed: Vec<&CaseResult> = results.iter().filter(|result| !result.passed).collect();
+        println!(
+            "{}, {}: {} of {} cases passed, worst NMSE {:.1e} in f32, {:.1e} with f16; {:.1} s so far",
+            adapter.label(),
+            rung.rung(),
+            results.len() - failed.len(),
+            results.len(),
+            worst(true),
+            worst(false),
+            begin.elapsed().as_secs_f64(),
+        );
+        wrong.extend(failed.into_iter().map(describe));
+    }
+    wrong
+}
+
+fn describe(result: &CaseResult) -> String {
+    let CaseResult { adapter, op, case, format, rung, nmse, limit, error, .. } = result;
+    let (format, error) = (format.unwrap_or("-"), error.as_deref().unwrap_or("no error"));
+    format!("{adapter}, {rung}: {op}, {case}, {format}: NMSE {nmse:?}, limit {limit:.0e} ({error})")
+}
+
+#[test]
+fn every_case_on_every_adapter() {
+    let (adapters, cases) = (Adapters::find(), cases::all());
+    none_wrong(&adapters.list().iter().flat_map(|adapter| check(&adapters, adapter, &cases)).collect::<Vec<_>>());
+}
+
+/// What the cases must hold, so that none is lost unseen.
+#[test]
+fn the_table_holds_what_it_should() {
+    let cases = cases::all();
+    let has = |what: &str, holds: &dyn Fn(&Case) -> bool| {
+        let count = cases.iter().filter(|case| holds(case)).count();
+        println!("{count} cases have {what}");
+        assert!(count > 0, "no case has {what}");
+    };
+    let tokens = |case: &Case| case.steps.iter().map(|step| step.tokens.len()).max();
+    let columns = |case: &Case, rest: usize| case.graph.weights.iter().any(|weight| weight.columns % rest != 0);
+    for op in ["embedding", "matmul"] {
+        for format in ["f32", "f16", "bf16", "q8_0", "q4_0"] {
+            let holds = |case: &Case| case.op == op && case.format.is_some_and(|found| found.name == format);
+            has(&format!("{op} of {format}"), &holds);
+        }
+    }
+    let ops = ["rms_norm", "rope", "attention", "gated", "add", "select_rows", "sample"];
+    ops.iter().for_each(|op| has(op, &|case| case.op == *op));
+    has("one token", &|case| tokens(case) == Some(1));
+    has("513 tokens", &|case| tokens(case) == Some(513));
+    has("weight rows that 32 does not divide", &|case| columns(case, 32));
+    has("weight rows that 4 does not divide", &|case| columns(case, 4));
+    has("inputs beyond f16", &|case| case.magnitude > 65_504.0);
+    has("matmul inputs beyond f16", &|case| case.op == "matmul" && case.magnitude > 65_504.0);
+    has("forced shards of a weight", &|case| case.max_shard.is_some() && case.graph.caches.is_empty());
+    has("forced shards of a cache", &|case| case.max_shard.is_some() && !case.graph.caches.is_empty());
+    has("several sequences in a step", &|case| {
+        case.steps.iter().any(|step| step.pages.len() > step.pages_per_sequence)
+    });
+    // Loose limits must be argued: only what passes through f16 has one.
+    let loose = cases.iter().filter(|case| case.limit > EXACT);
+    println!("{} of {} cases allow more than {EXACT:.0e}", loose.count(), cases.len());
+    has("the strict limit", &|case| case.limit <= EXACT);
+    assert!(cases.iter().all(|case| case.limit <= 5e-4), "a limit is looser than llama.cpp's");
+}
+
+/// The outputs of a case's last step, computed by the reference on a graph that may differ from the case's.
+fn outputs(case: &Case, graph: &Graph) -> Vec<f32> {
+    let changed = Case { graph: graph.clone(), ..case.clone() };
+    let mut machine = Machine::new(graph, changed.host_weights(), case.kv_type, case.pages());
+    let mut values = Default::default();
+    for (index, step) in case.steps.iter().enumerate() {
+        values = machine.step(step, case.given(index), &[Want::Logits]);
+    }
+    values.remove(&case.graph.outputs[0].1).expect("the output was wanted")
+}
+
+/// A copy of a weight whose numbers were changed, row by row.
+fn change(weight: &Weight, mut change: impl FnMut(usize, &mut [f32])) -> Weight {
+    let mut first = 0;
+    let mut part = |part: &Part| {
+        let Source::Computed(numbers) = &part.source else { panic!("a case has no files") };
+        let mut numbers = numbers.to_vec();
+        let rows = numbers.chunks_mut(weight.columns).enumerate();
+        rows.for_each(|(row, numbers)| change(first + row, numbers));
+        first += part.rows;
+        Part { source: Source::Computed(numbers.into()), ..part.clone() }
+    };
+    Weight { parts: weight.parts.iter().map(&mut part).collect(), ..weight.clone() }
+}
+
+/// The check can fail: mistakes that real kernels have made are above the limits of every matmul case.
+#[test]
+fn mistakes_are_seen() {
+    let cases = cases::all();
+    let products = cases.iter().filter(|case| case.op == "matmul" && matches!(case.graph.nodes[0].op, Op::MatMul(_)));
+    let mut seen = 0;
+    for case in products.filter(|case| case.graph.weights[0].columns < 600 && case.steps[0].tokens.len() < 40) {
+        let right = outputs(case, &case.graph);
+        let width = case.graph.values[case.graph.outputs[0].1.0].width;
+        let check = |what: &str, computed: &[f32]| {
+            let rows = right.chunks(width).zip(computed.chunks(width));
+            let row = rows.map(|(right, computed)| nmse(right, computed)).fold(0.0, f64::max);
+            let whole = nmse(&right, computed);
+            let unseen = whole <= case.limit && row <= case.limit * 100.0;
+            assert!(!unseen, "{}, {what}: NMSE {whole:.1e}, worst row {row:.1e}", case.name);
+        };
+        let mut rest_dropped = case.graph.clone();
+        rest_dropped.weights[0] = change(&case.graph.weights[0], |_, row| *row.last_mut().expect("a column") = 0.0);
+        let mut row_dropped = case.graph.clone();
+        let last = case.graph.weights[0].rows() - 1;
+        row_dropped.weights[0] = change(&case.graph.weights[0], |row, numbers| {
+            if row == last {
+                numbers.fill(0.0);
+            }
+        });
+        check("the last element of each weight row dropped", &outputs(case, &rest_dropped));
+        check("the last weight row dropped", &outputs(case, &row_dropped));
+        check("unwritten", &vec![f32::NAN; right.len()]);
+        let mut unwritten = right.clone();
+        *unwritten.last_mut().expect("an output") = f32::NAN;
+        check("the last output unwritten", &unwritten);
+        let mut zeroed = right.clone();
+        zeroed[..width].fill(0.0);
+        check("the first output row zeroed", &zeroed);
+        let mut swapped = right.clone();
+        swapped.rotate_left(1);
+        check("outputs one place off", &swapped);
+        seen += 1;
+    }
+    println!("6 mistakes seen in each of {seen} cases");
+    assert!(seen > 10, "only {seen} cases were tried");
+}
+
+/// The bench measures: a case that allows no error at all fails wherever sums are rounded.
+#[test]
+fn a_limit_of_nothing_fails() {
+    let adapters = Adapters::find();
+    let mut case = cases::all().into_iter().find(|case| case.op == "rms_norm").expect("a case");
+    case.limit = 0.0;
+    for adapter in adapters.list() {
+        let bench = Bench::open(&adapters, adapter).expect("the adapter opens");
+        let result = bench.check(&case, adapter.features);
+        println!("{}", describe(&result));
+        assert!(!result.passed || result.nmse == Some(0.0));
+        assert!(!result.passed || adapter.backend == "host", "{}: f32 sums were exact", adapter.label());
+    }
+}
