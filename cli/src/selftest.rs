@@ -43,9 +43,10 @@ pub fn run(arguments: &Arguments) -> Outcome {
         return Err(Failure::Usage(format!("--op: no op's name holds `{}`", arguments.op)));
     }
     let mut results = Vec::new();
+    let mut unopened = 0;
     for adapter in chosen {
         let begin = results.len();
-        test(arguments, &adapters, adapter, &cases, &mut results)?;
+        test(arguments, &adapters, adapter, &cases, &mut results, &mut unopened)?;
         if !arguments.json {
             print(&table(adapter, &results[begin..], arguments.verbose))?;
         }
@@ -54,8 +55,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if arguments.json {
         print_json(&results)?;
     }
-    match failed {
-        0 => Ok(()),
+    match (failed, unopened) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(Failure::Work(format!("{unopened} devices could not be opened"))),
         _ => Err(Failure::Work(format!(
             "{failed} of {} cases failed: do not trust these devices; please report the table with `ply adapters`",
             results.len()
@@ -69,6 +71,7 @@ fn test(
     adapter: &Adapter,
     cases: &[Case],
     results: &mut Vec<CaseResult>,
+    unopened: &mut usize,
 ) -> Outcome {
     let interrupted = interrupted();
     let bench = match Bench::open(adapters, adapter) {
@@ -76,6 +79,7 @@ fn test(
         // One device that can't be opened must not keep the others from being tested.
         Err(error) => {
             note(&format!("ply: {error}"));
+            *unopened += 1;
             return Ok(());
         }
     };
