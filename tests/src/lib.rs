@@ -61,15 +61,25 @@ pub struct Story {
     pub text: String,
 }
 
-/// The expected stories of a JSON file.
+/// The expected stories of a JSON file of the stories260K model.
 pub fn expected_stories(file: &str) -> Option<Vec<Story>> {
+    Some(read_stories(&expected(file)?))
+}
+
+/// The expected stories of the demo model, which lie in the repository.
+pub fn demo_stories() -> Vec<Story> {
+    let text = include_str!("../../models/demo/expected.json");
+    read_stories(&serde_json::from_str(text).expect("it is kept right"))
+}
+
+fn read_stories(json: &Value) -> Vec<Story> {
     let story = |case: &Value| Story {
         prompt: text(&case["prompt"]).into(),
         prompt_ids: ids(&case["prompt_ids"]),
         ids: ids(&case["generated_ids"]),
         text: text(&case["text"]).into(),
     };
-    Some(expected(file)?["cases"].as_array().expect("a list of cases").iter().map(story).collect())
+    json["cases"].as_array().expect("a list of cases").iter().map(story).collect()
 }
 
 /// The adapters that there are, the host last.
@@ -104,7 +114,7 @@ pub fn names(adapters: &[&Adapter]) -> String {
 
 /// A request for so many of the most probable tokens.
 pub fn greedy(tokens: usize) -> Request {
-    Request { max_tokens: tokens, ..Request::from(Sampling::greedy()) }
+    Request { max_tokens: tokens, ignore_eos: true, ..Request::from(Sampling::greedy()) }
 }
 
 /// Generates as many tokens as a story has, in a session of its own; gives the ids and the text.

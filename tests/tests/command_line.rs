@@ -45,6 +45,7 @@ const USAGE: &[Case] = &[
     ("generate MODEL -p x -n -5", 2, &["-5"]),
     ("generate MODEL -p x -n five", 2, &["five"]),
     ("generate MODEL -p x --temp=-1", 2, &["--temp", "-1"]),
+    ("generate MODEL -p x --temp -1", 2, &["--temp", "-1"]),
     ("generate MODEL -p x --temp=nan", 2, &["--temp"]),
     ("generate MODEL -p x --top-p 1.5", 2, &["--top-p", "1.5"]),
     ("generate MODEL -p x --min-p=-0.1", 2, &["--min-p", "-0.1"]),
@@ -58,7 +59,7 @@ const USAGE: &[Case] = &[
     ("generate MODEL -p x --adapters 99", 2, &["`99`", "host", "ply adapters"]),
     ("generate MODEL -p x --adapters no-such-gpu", 2, &["`no-such-gpu`", "host", "ply adapters"]),
     ("generate MODEL -p x --adapters host,cuda:0", 2, &["`cuda:0`"]),
-    ("generate MODEL -p x --adapters host,host --split 1,2,3", 2, &["--split", "3 shares for 2"]),
+    ("generate MODEL -p x --adapters host,host --split 1,2,3", 2, &["--split", "3 shares", "2 --adapters"]),
     ("generate MODEL -p x --adapters host,host --split 0,0", 2, &["--split"]),
     ("generate MODEL -p x --split 1,1", 2, &["--split", "--adapters"]),
     ("generate MODEL -p x --adapters host --split 1,x", 2, &["--split", "x"]),
@@ -73,6 +74,8 @@ const USAGE: &[Case] = &[
     ("bench MODEL --synthetic tiny:q8_0", 2, &["--synthetic"]),
 ];
 
+/// Linux's names of things that are always there.
+#[cfg(target_os = "linux")]
 const WORK: &[Case] = &[
     ("generate /nowhere/at/all.gguf -p x", 1, &["/nowhere/at/all.gguf", "No such file"]),
     ("generate /dev/null -p x", 1, &["/dev/null"]),
@@ -85,6 +88,7 @@ const WORK: &[Case] = &[
     ("logits MODEL --adapters host --tokens 4294967295 -o /tmp/never", 1, &["4294967295"]),
     ("logits MODEL --adapters host -p x -o /nowhere/at/all", 1, &["/nowhere/at/all", "No such file"]),
     ("logits MODEL --adapters host -p x -o /usr", 1, &["/usr"]),
+    ("logits MODEL --adapters host -p x -o /dev/full", 1, &["/dev/full", "No space left"]),
     ("bench --synthetic llama-9000b:q8_0", 1, &["llama-9000b", "llama-8b", "q8_0"]),
     ("bench --synthetic tiny", 1, &["tiny", "SHAPE:FORMAT"]),
 ];
@@ -105,9 +109,14 @@ fn wrong_usage() {
     check_all(USAGE);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn work_that_fails() {
+    use std::os::unix::fs::FileTypeExt;
     check_all(WORK);
+    // What is no ordinary file must not be replaced by one.
+    let full = std::fs::metadata("/dev/full").expect("Linux has it");
+    assert!(full.file_type().is_char_device());
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use plywood::adapters::Adapter;
+use plywood::gpu::SharedDevice;
+use plywood::gpu::wgpu;
 use plywood::{Model, Options};
-use plywood_tests::{adapters, exact, expected_stories, names, none_wrong, on, stories, wrong_story};
+use plywood_tests::{adapters, demo_stories, exact, expected_stories, names, none_wrong, on, stories, wrong_story};
 
 /// The model's layers.
 const LAYERS: u32 = 5;
@@ -100,4 +102,48 @@ fn a_stage_for_every_layer() {
     let stages: Vec<&Adapter> = adapters.iter().cycle().take(LAYERS as usize).collect();
     let options = Options { split: vec![1; stages.len()], ..exact(&stages) };
     none_wrong(&check("stories260k-f16.gguf", "greedy_ids.json", options, 3, &names(&stages)));
+}
+
+/// The model in the binary, Q8_0 with heads of 32 and more, against transformers in float64. Needs no test data.
+#[test]
+fn demo() {
+    let stories = demo_stories();
+    let mut wrong = Vec::new();
+    for adapter in adapters() {
+        let begin = Instant::now();
+        let model = Model::open("demo", exact(&[&adapter])).expect("the model opens");
+        let told = stories.iter().filter_map(|story| wrong_story(&model, story));
+        wrong.extend(told.map(|wrong| format!("{}: {wrong}", adapter.label())));
+        println!("demo on {}: {} stories, {:.1} s", adapter.label(), stories.len(), begin.elapsed().as_secs_f64());
+    }
+    none_wrong(&wrong);
+}
+
+/// An app's own device, with what the engine asks for and with no more than wgpu promises anywhere.
+#[test]
+fn on_a_device_of_the_app() {
+    let Some(stories) = expected_stories("greedy_ids.json") else { return };
+    let path = plywood_tests::stories("stories260k-f32.gguf").expect("the data are there");
+    let mut description = wgpu::InstanceDescriptor::new_without_display_handle();
+    description.flags = wgpu::InstanceFlags::empty();
+    let instance = wgpu::Instance::new(description.with_env());
+    for adapter in pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())) {
+        let most = (plywood::gpu::required_features(&adapter), plywood::gpu::required_limits(&adapter));
+        for (features, limits) in [most, (wgpu::Features::empty(), wgpu::Limits::default())] {
+            let description = wgpu::DeviceDescriptor {
+                label: Some("app"),
+                required_features: features,
+                required_limits: limits,
+                ..Default::default()
+            };
+            let what = format!("{} with {features:?}", adapter.get_info().name);
+            let opened = pollster::block_on(adapter.request_device(&description));
+            let (device, queue) = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
+            let shared = vec![SharedDevice { adapter: adapter.clone(), device, queue }];
+            let model = Model::open(&path, Options { shared, exact: true, ..Options::default() });
+            let model = model.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(wrong_story(&model, &stories[1]), None, "{what}");
+            println!("{what}: as expected");
+        }
+    }
 }

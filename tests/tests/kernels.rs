@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use plywood::adapters::{Adapter, Adapters};
+use plywood::adapters::{Adapter, Adapters, Kind};
 use plywood::selftest::{Bench, CaseResult};
 use plywood_kernels::cases::{self, Case, EXACT};
 use plywood_kernels::graph::{Graph, Part, Source, Want, Weight};
@@ -17,27 +17,23 @@ fn check(adapters: &Adapters, adapter: &Adapter, cases: &[Case]) -> Vec<String> 
         Ok(bench) => bench,
         Err(error) => return vec![error.to_string()],
     };
-    let mut wrong = Vec::new();
-    for rung in bench.rungs() {
-        let results: Vec<CaseResult> = cases.iter().map(|case| bench.check(case, rung)).collect();
+    let run = |case: &Case| bench.rungs(case).into_iter().map(|rung| bench.check(case, rung)).collect::<Vec<_>>();
+    let results: Vec<CaseResult> = cases.iter().flat_map(run).collect();
+    let mut rungs: Vec<&str> = results.iter().map(|result| result.rung).collect();
+    rungs.sort_unstable();
+    rungs.dedup();
+    for rung in rungs {
+        let here: Vec<&CaseResult> = results.iter().filter(|result| result.rung == rung).collect();
         let worst = |exact: bool| {
-            let group = results.iter().filter(|result| (result.limit <= EXACT) == exact);
+            let group = here.iter().filter(|result| (result.limit <= EXACT) == exact);
             group.map(|result| result.nmse.unwrap_or(f64::INFINITY)).fold(0.0, f64::max)
         };
-        let failed: Vec<&CaseResult> = results.iter().filter(|result| !result.passed).collect();
-        println!(
-            "{}, {}: {} of {} cases passed, worst NMSE {:.1e} in f32, {:.1e} with f16; {:.1} s so far",
-            adapter.label(),
-            rung.rung(),
-            results.len() - failed.len(),
-            results.len(),
-            worst(true),
-            worst(false),
-            begin.elapsed().as_secs_f64(),
-        );
-        wrong.extend(failed.into_iter().map(describe));
+        let (label, passed) = (adapter.label(), here.iter().filter(|result| result.passed).count());
+        let (exact, loose, all) = (worst(true), worst(false), here.len());
+        println!("{label}, {rung}: {passed} of {all} passed, worst NMSE {exact:.1e} in f32, {loose:.1e} with f16");
     }
-    wrong
+    println!("{}: {:.1} s", adapter.label(), begin.elapsed().as_secs_f64());
+    results.iter().filter(|result| !result.passed).map(describe).collect()
 }
 
 fn describe(result: &CaseResult) -> String {
@@ -148,26 +144,28 @@ fn mistakes_are_seen() {
         let mut zeroed = right.clone();
         zeroed[..width].fill(0.0);
         check("the first output row zeroed", &zeroed);
-        let mut swapped = right.clone();
-        swapped.rotate_left(1);
-        check("outputs one place off", &swapped);
+        if right.len() > 1 {
+            let mut shifted = right.clone();
+            shifted.rotate_left(1);
+            check("outputs one place off", &shifted);
+        }
         seen += 1;
     }
     println!("6 mistakes seen in each of {seen} cases");
     assert!(seen > 10, "only {seen} cases were tried");
 }
 
-/// The bench measures: a case that allows no error at all fails wherever sums are rounded.
+/// The bench measures: where no error at all is allowed, some sum of a GPU is rounded otherwise than the reference's.
 #[test]
 fn a_limit_of_nothing_fails() {
     let adapters = Adapters::find();
-    let mut case = cases::all().into_iter().find(|case| case.op == "rms_norm").expect("a case");
-    case.limit = 0.0;
-    for adapter in adapters.list() {
+    let strict = |case: &Case| Case { limit: 0.0, ..case.clone() };
+    let cases: Vec<Case> = cases::all().iter().filter(|case| case.op == "matmul").map(strict).collect();
+    for adapter in adapters.list().iter().filter(|adapter| adapter.kind != Kind::Host) {
         let bench = Bench::open(&adapters, adapter).expect("the adapter opens");
-        let result = bench.check(&case, adapter.features);
-        println!("{}", describe(&result));
-        assert!(!result.passed || result.nmse == Some(0.0));
-        assert!(!result.passed || adapter.backend == "host", "{}: f32 sums were exact", adapter.label());
+        let failed = cases.iter().map(|case| bench.check(case, adapter.features)).filter(|result| !result.passed);
+        let failed = failed.count();
+        println!("{}: {failed} of {} cases differ from the reference at all", adapter.label(), cases.len());
+        assert!(failed > 0, "{}: all cases are exact, so that nothing was computed there", adapter.label());
     }
 }
