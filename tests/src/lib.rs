@@ -66,10 +66,12 @@ pub fn expected_stories(file: &str) -> Option<Vec<Story>> {
     Some(read_stories(&expected(file)?))
 }
 
-/// The expected stories of the demo model, which lie in the repository.
+/// The expected stories of the demo model, which lie in the repository. Their texts begin behind the prompt.
 pub fn demo_stories() -> Vec<Story> {
     let text = include_str!("../../models/demo/expected.json");
-    read_stories(&serde_json::from_str(text).expect("it is kept right"))
+    let mut stories = read_stories(&serde_json::from_str(text).expect("it is kept right"));
+    stories.iter_mut().for_each(|story| story.text = story.prompt.clone() + &story.text);
+    stories
 }
 
 fn read_stories(json: &Value) -> Vec<Story> {

@@ -201,7 +201,7 @@ fn cancelled_from_another_thread() {
         });
         let mut generation = session.generate("Once", greedy(100_000)).expect("it can be generated");
         let mut pieces = 0;
-        while let Some(piece) = generation.next() {
+        for piece in generation.by_ref() {
             piece.expect("a cancelled generation is no error");
             pieces += 1;
             if pieces == 5 {
