@@ -11,10 +11,9 @@ use plywood::selftest::case_plan;
 use plywood_kernels::cases;
 use plywood_kernels::compose::compose;
 use plywood_kernels::formats;
-use plywood_kernels::graph::{Graph, Want};
+use plywood_kernels::graph::{Graph, Rows, Want};
 use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::op::{Class, Features, Shader};
-use plywood_kernels::step::MAX_COLUMNS;
 use plywood_models::synthetic::{SHAPES, Synthetic};
 use plywood_models::transformer;
 use plywood_tests::none_wrong;
@@ -43,10 +42,13 @@ type Variants = HashMap<Shader, Features>;
 
 /// Adds the shaders of a plan for steps of every class.
 fn add(variants: &mut Variants, plan: &StagePlan, graph: &Graph) {
-    let classes = (1..=MAX_COLUMNS as u32).map(Class::Columns).chain([Class::Many]);
-    for class in classes {
+    // A node's shader depends on the class of its own rows alone, so each kind of rows goes through its classes.
+    let one = Class::Columns(1);
+    let of_tokens = plan.steps.classes(Rows::Tokens).map(|tokens| (tokens, one));
+    let of_selected = plan.steps.classes(Rows::Selected).map(|selected| (one, selected));
+    for (tokens, selected) in of_tokens.chain(of_selected) {
         for wants in [vec![Want::Logits], vec![Want::Argmax, Want::TopK, Want::Normaliser]] {
-            let key = Key { tokens: class, selected: class, wants };
+            let key = Key { tokens, selected, wants };
             for command in plan.record(graph, &key).commands {
                 let least = variants.entry(command.shader).or_insert(plan.limits.features);
                 if plan.limits.features.workgroup_bytes < least.workgroup_bytes {

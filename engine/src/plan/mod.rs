@@ -62,6 +62,13 @@ impl StepLimits {
         self.context.div_ceil(PAGE_TOKENS)
     }
 
+    /// The classes that steps may have by the number of their rows of a kind.
+    pub fn classes(&self, rows: Rows) -> impl Iterator<Item = Class> {
+        let most = self.rows(rows);
+        let few = (1..=most.min(MAX_COLUMNS)).map(|columns| Class::Columns(columns as u32));
+        few.chain((most > MAX_COLUMNS).then_some(Class::Many))
+    }
+
     /// The most rows of a kind, in whole tiles where there are many.
     fn rows(&self, rows: Rows) -> usize {
         let most = match rows {

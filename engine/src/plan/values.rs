@@ -5,8 +5,6 @@ use std::ops::Range;
 
 use plywood_kernels::Graph;
 use plywood_kernels::graph::ValueId;
-use plywood_kernels::op::Class;
-use plywood_kernels::step::MAX_COLUMNS;
 
 use super::{StagePlan, allot, rows_of};
 use crate::memory::Purpose;
@@ -83,9 +81,7 @@ impl StagePlan {
         let mut sizes: Vec<u64> = Vec::new();
         let alignment = (self.limits.uniform_alignment as usize / 4).max(4);
         for node in &graph.nodes[self.nodes.clone()] {
-            let most = self.steps.rows(rows_of(graph, node));
-            let few = (1..=most.min(MAX_COLUMNS)).map(|columns| Class::Columns(columns as u32));
-            for class in few.chain((most > MAX_COLUMNS).then_some(Class::Many)) {
+            for class in self.steps.classes(rows_of(graph, node)) {
                 let lowered = self.lower(graph, node, class);
                 sizes.resize(sizes.len().max(lowered.scratch.len()), 0);
                 sizes.iter_mut().zip(lowered.scratch).for_each(|(size, bytes)| *size = bytes.max(*size));
