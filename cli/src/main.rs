@@ -8,6 +8,7 @@ mod inspect;
 mod logits;
 mod options;
 mod output;
+mod perplexity;
 mod selftest;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Write the logits of a prompt to a safetensors file
     Logits(logits::Arguments),
+    /// Score a text: mean negative log-likelihood and perplexity
+    Perplexity(perplexity::Arguments),
     /// Measure prompt processing and generation, in tokens per second
     Bench(bench::Arguments),
     /// Run every kernel on every device against the reference
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Adapters(arguments) => adapters::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Logits(arguments) => logits::run(arguments),
+        Command::Perplexity(arguments) => perplexity::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Selftest(arguments) => selftest::run(&arguments),
     };

@@ -150,7 +150,7 @@ impl PromptArguments {
             return Ok(text.clone());
         }
         if let Some(path) = &self.file {
-            return std::fs::read_to_string(path).map_err(|error| unreadable(&path.display().to_string(), &error));
+            return read_text(path);
         }
         let mut text = String::new();
         if !io::stdin().is_terminal() {
@@ -161,11 +161,16 @@ impl PromptArguments {
     }
 }
 
-/// Why a prompt could not be read from a place.
+/// The text of a file.
+pub fn read_text(path: &Path) -> Outcome<String> {
+    std::fs::read_to_string(path).map_err(|error| unreadable(&path.display().to_string(), &error))
+}
+
+/// Why a text could not be read from a place.
 fn unreadable(place: &str, error: &io::Error) -> Failure {
     Failure::Work(match error.kind() {
         io::ErrorKind::InvalidData => {
-            format!("{place}: the prompt is not UTF-8 text; convert it, for example with iconv")
+            format!("{place}: it is not UTF-8 text; convert it, for example with iconv")
         }
         _ => format!("{place}: {error}"),
     })

@@ -22,6 +22,7 @@ pub mod gpu;
 mod host;
 pub mod memory;
 pub mod model;
+pub mod perplexity;
 pub mod placement;
 pub mod plan;
 pub mod recording;

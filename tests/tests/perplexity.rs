@@ -1,0 +1,83 @@
+//! Perplexity against the recorded likelihoods, and against itself.
+
+use plywood::kernels::graph::Want;
+use plywood::perplexity::{Scoring, score};
+use plywood::{Model, Options, Rows};
+use plywood_tests::{adapters, exact, expected, ids, stories, text};
+
+/// The largest relative error of a likelihood in f32 against float64.
+const SHARE: f64 = 1e-5;
+
+fn open(weights: &str, context: usize) -> Option<Model> {
+    let adapters = adapters();
+    let options = Options { context: Some(context), step_rows: 64, ..exact(&[adapters.first()?]) };
+    Some(Model::open(stories(&format!("stories260k-{weights}.gguf"))?, options).expect("the model opens"))
+}
+
+#[test]
+fn every_token_scores_as_recorded() {
+    let Some(expected) = expected("nll.json") else { return };
+    for weights in ["f32", "f16", "mixed"] {
+        let Some(model) = open(weights, 512) else { return };
+        for story in expected["texts"].as_array().expect("a list of texts") {
+            let (ids, wanted) = (ids(&story["ids"]), story["mean_nll"][weights].as_f64().expect("a number"));
+            let found = score(&model, None, &ids[1..], Scoring::All, |_, _| true).expect("the text is scored");
+            println!("{weights}, {}: {} instead of {wanted}", text(&story["name"]), found.nll);
+            assert_eq!(found.tokens, ids.len() - 1);
+            assert!((found.nll - wanted).abs() < SHARE * wanted);
+            assert_eq!(found.perplexity, found.nll.exp());
+        }
+    }
+}
+
+/// Windows score their second half alone, as the rows of a session say.
+#[test]
+fn windows_score_their_second_half() {
+    let (Some(expected), Some(model)) = (expected("nll.json"), open("f32", 64)) else { return };
+    let text = ids(&expected["texts"][0]["ids"])[1..].to_vec();
+    let (mut sum, mut tokens) = (0.0, 0);
+    for window in text.chunks_exact(64) {
+        let mut window = window.to_vec();
+        window[0] = 1;
+        let mut session = model.session().expect("a session is free");
+        let rows = session.evaluate(&window, Rows::All, &[Want::Logits, Want::Normaliser]).expect("the window runs");
+        for place in 32..63 {
+            let normaliser = rows[place].normaliser.expect("it was wanted");
+            sum += f64::from(normaliser - rows[place].logits[window[place + 1] as usize]);
+            tokens += 1;
+        }
+    }
+    let found = score(&model, None, &text, Scoring::Windows, |_, _| true).expect("the text is scored");
+    assert_eq!(found.tokens, tokens);
+    assert!((found.nll - sum / tokens as f64).abs() < 1e-5, "{} instead of {}", found.nll, sum / tokens as f64);
+}
+
+#[test]
+fn a_reference_tells_what_differs() {
+    let Some(expected) = expected("nll.json") else { return };
+    let (Some(model), Some(mixed)) = (open("f32", 256), open("mixed", 256)) else { return };
+    let text = &ids(&expected["texts"][0]["ids"])[1..200];
+    let against = |reference: &Model| {
+        let score = score(&model, Some(reference), text, Scoring::All, |_, _| true).expect("the text is scored");
+        score.against.expect("there is a reference")
+    };
+    let same = against(&open("f32", 256).expect("it opened before"));
+    assert_eq!((same.kl, same.same_top), (0.0, 1.0));
+    let other = against(&mixed);
+    assert!(other.kl > 1e-5 && other.kl < 0.01 && other.same_top > 0.9 && other.same_top <= 1.0, "{other:?}");
+}
+
+#[test]
+fn what_cannot_be_scored_is_an_error() {
+    let Some(model) = open("f32", 64) else { return };
+    let check = |tokens: &[u32], scoring| {
+        let error = score(&model, None, tokens, scoring, |_, _| true).expect_err("it can't be scored");
+        println!("{error}");
+    };
+    check(&[], Scoring::All);
+    check(&[5; 64], Scoring::All);
+    check(&[5; 63], Scoring::Windows);
+    check(&[u32::MAX; 64], Scoring::Windows);
+    let cancelled = score(&model, None, &[5; 64], Scoring::Windows, |_, _| false);
+    assert!(matches!(cancelled, Err(plywood::Error::Cancelled)));
+}
