@@ -10,6 +10,7 @@ mod options;
 mod output;
 mod perplexity;
 mod selftest;
+mod tokenize;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Command {
     Adapters(adapters::Arguments),
     /// Show what a model file holds
     Inspect(inspect::Arguments),
+    /// Show the ids of a text, or the text of ids
+    Tokenize(tokenize::Arguments),
     /// Write the logits of a prompt to a safetensors file
     Logits(logits::Arguments),
     /// Score a text: mean negative log-likelihood and perplexity
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Generate(arguments) => generate::run(arguments),
         Command::Adapters(arguments) => adapters::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Tokenize(arguments) => tokenize::run(&arguments),
         Command::Logits(arguments) => logits::run(arguments),
         Command::Perplexity(arguments) => perplexity::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
