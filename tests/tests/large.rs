@@ -79,9 +79,10 @@ fn a_model_of_one_billion() {
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
     let report: Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
     let ledger: u64 = report["placement"][0]["bytes"].as_object().expect("bytes by purpose").values().map(number).sum();
-    let generated = report["generated_tokens"].as_array().map_or(0, Vec::len);
+    let count = |list: &str| report[list].as_array().map_or(0, Vec::len);
+    let (prompt, generated) = (count("prompt_tokens"), count("generated_tokens"));
     println!(
-        "{}: {generated} tokens in {:.1} s; loaded in {} s, first token after {} s, then {} tokens/s",
+        "{}: {prompt} and {generated} tokens in {:.1} s; loaded in {} s, first token after {} s, then {} tokens/s",
         adapter.label(),
         ended.time.as_secs_f64(),
         report["timings"]["load_s"],

@@ -7,7 +7,6 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{Module, ShaderStage};
 use plywood::plan::{Limits, StagePlan, StepLimits};
 use plywood::recording::Key;
-use plywood::selftest::case_plan;
 use plywood_kernels::cases;
 use plywood_kernels::compose::compose;
 use plywood_kernels::formats;
@@ -59,14 +58,21 @@ fn add(variants: &mut Variants, plan: &StagePlan, graph: &Graph) {
     }
 }
 
+/// Steps that may be of every class, whatever a case's own are.
+fn steps(context: usize, pages: usize, kv_type: KvType) -> StepLimits {
+    StepLimits { tokens: 64, selected: 64, sequences: pages, context, pages, kv_type }
+}
+
 /// The shaders of all cases, and of models with the shapes of real ones in every format, on every device.
 fn variants() -> Vec<(Shader, Features)> {
     let mut variants = Variants::new();
     let lattice = lattice();
     for case in cases::all() {
         for features in &lattice {
-            let plan = case_plan(&case, limits(*features, 1 << 27)).expect("a case can be planned");
-            add(&mut variants, &plan, &case.graph);
+            let limits = limits(*features, case.max_shard.unwrap_or(1 << 27));
+            let steps = steps(case.context(), case.pages(), case.kv_type);
+            let plan = StagePlan::new(&case.graph, 0..case.graph.nodes.len(), limits, steps);
+            add(&mut variants, &plan.expect("a case can be planned"), &case.graph);
         }
     }
     let of_cases = variants.len();
@@ -78,7 +84,7 @@ fn variants() -> Vec<(Shader, Features)> {
             graph.fuse();
             for features in &lattice {
                 for (kv_type, max_shard) in [(KvType::F16, 1 << 27), (KvType::F32, 1 << 40)] {
-                    let steps = StepLimits { tokens: 64, selected: 64, sequences: 1, context: 64, pages: 2, kv_type };
+                    let steps = steps(64, 2, kv_type);
                     let limits = limits(*features, max_shard);
                     // Layers are alike: the first, and what lies before and behind them.
                     for nodes in [0..graph.marks[1], graph.marks[graph.layers()]..graph.nodes.len()] {
