@@ -7,7 +7,7 @@ use clap::Args;
 use plywood::bench::{Measurement, Test};
 use plywood::{Model, Options};
 
-use crate::options::{Context, DeviceArguments};
+use crate::options::DeviceArguments;
 use crate::output::{Failure, Outcome, interrupted, print, print_json};
 
 /// What the command takes.
@@ -53,8 +53,8 @@ pub fn run(arguments: Arguments) -> Outcome {
     let longest = tests.iter().map(Test::tokens).max();
     let longest = longest.ok_or_else(|| Failure::Usage("-p and -n: there is nothing to measure".into()))?;
     let mut options = arguments.device.options();
-    if !matches!(arguments.device.context, Some(Context::Tokens(_))) {
-        options = Options { context: Some(longest), max_context: false, ..options };
+    if arguments.device.context.is_none() {
+        options = Options { context: Some(longest), ..options };
     }
     let model = match (&arguments.model, &arguments.synthetic) {
         (Some(path), _) => Model::open(path, options)?,

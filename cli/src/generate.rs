@@ -11,7 +11,7 @@ use plywood::{Model, Request, Sampling, StopReason};
 use serde::Serialize;
 
 use crate::options::{DeviceArguments, PromptArguments, describe};
-use crate::output::{Failure, Outcome, interrupted, note, print, print_json};
+use crate::output::{Failure, Outcome, interrupted, note, on_interrupt, print, print_json};
 
 /// What the command takes.
 #[derive(Args)]
@@ -120,6 +120,10 @@ pub fn run(arguments: Arguments) -> Outcome {
         ignore_eos: arguments.sampling.ignore_eos,
     };
     let cancel = session.canceller();
+    on_interrupt(move || cancel.cancel());
+    if pressed.load(Ordering::Relaxed) {
+        return Err(Failure::Interrupted);
+    }
     let streaming = !arguments.device.json;
     if streaming && arguments.echo {
         print(&prompt)?;
@@ -127,22 +131,15 @@ pub fn run(arguments: Arguments) -> Outcome {
     let mut text = if arguments.echo { prompt } else { String::new() };
     let mut generation = session.generate_tokens(&prompt_tokens, request)?;
     let mut failure = None;
-    loop {
-        if pressed.load(Ordering::Relaxed) {
-            cancel.cancel();
-        }
-        match generation.next() {
-            None => break,
-            Some(Ok(piece)) => {
+    for piece in generation.by_ref() {
+        match piece {
+            Ok(piece) => {
                 if streaming {
                     print(&piece.text)?;
                 }
                 text.push_str(&piece.text);
             }
-            Some(Err(error)) => {
-                failure = Some(error);
-                break;
-            }
+            Err(error) => failure = Some(error),
         }
     }
     if streaming && !text.is_empty() && !text.ends_with('\n') {

@@ -8,7 +8,7 @@ use plywood::{Model, Options, Rows};
 use serde::Serialize;
 
 use crate::options::{DeviceArguments, PromptArguments};
-use crate::output::{Outcome, note, print_json, write_file};
+use crate::output::{Outcome, note, on_interrupt, print_json, write_file};
 
 /// Rows of logits in a step.
 const STEP_ROWS: usize = 64;
@@ -48,6 +48,8 @@ pub fn run(arguments: Arguments) -> Outcome {
         Some(prompt) => session.encode(&prompt)?,
         None => arguments.tokens,
     };
+    let cancel = session.canceller();
+    on_interrupt(move || cancel.cancel());
     let rows = session.evaluate(&tokens, Rows::All, &[Want::Logits])?;
     let logits: Vec<f32> = rows.into_iter().flat_map(|row| row.logits).collect();
     let vocabulary = model.config().vocabulary;

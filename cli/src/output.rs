@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plywood::Error;
@@ -106,6 +106,14 @@ pub fn note(text: &str) {
     _ = writeln!(io::stderr(), "{text}");
 }
 
+/// What the first Ctrl-C does besides setting the flag.
+static ACT: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
+
+/// Has the first Ctrl-C from now on do something, in a thread of its own.
+pub fn on_interrupt(act: impl Fn() + Send + 'static) {
+    *ACT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
+}
+
 /// Whether Ctrl-C was pressed. From the first call on, the first Ctrl-C sets it and the second ends the process.
 pub fn interrupted() -> Arc<AtomicBool> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
@@ -116,6 +124,9 @@ pub fn interrupted() -> Arc<AtomicBool> {
         _ = ctrlc::set_handler(move || {
             if pressed.swap(true, Ordering::Relaxed) {
                 std::process::exit(i32::from(INTERRUPTED));
+            }
+            if let Some(act) = &*ACT.lock().unwrap_or_else(PoisonError::into_inner) {
+                act();
             }
         });
         flag

@@ -119,7 +119,8 @@ impl Adapters {
     /// The adapters that entries of `--adapters` name, in their order; an adapter may be named twice.
     pub fn choose(&self, entries: &[String]) -> Result<Vec<&Adapter>> {
         let find = |entry: &String| {
-            let found = self.list.iter().find(|adapter| adapter.answers_to(entry.trim()));
+            let named = entry.trim();
+            let found = self.list.iter().find(|adapter| !named.is_empty() && adapter.answers_to(named));
             found.ok_or_else(|| Error::NoAdapter { wanted: entry.clone(), available: self.names() })
         };
         entries.iter().map(find).collect()

@@ -26,6 +26,9 @@ use crate::stage::{Stage, StageTimes, WeightReader};
 /// The context where none is given, if the model's own is longer.
 pub const DEFAULT_CONTEXT: usize = 8192;
 
+/// Rows go along one dimension of a dispatch, which every device lets reach so far.
+const MAX_STEP_TOKENS: usize = 65_535;
+
 /// Is told bytes of weights that were loaded, and of all; loading ends with [`Error::Cancelled`] where it returns false.
 pub type Progress = Box<dyn FnMut(u64, u64) -> bool + Send>;
 
@@ -135,6 +138,7 @@ impl Model {
         };
         let plans = placed.iter().map(plan).collect::<Result<Vec<_>>>()?;
         let ledger = ledger(&placed, &plans);
+        check_system_memory(&placed, &ledger)?;
         let graph = Arc::new(graph);
         let reader = Reader(parts.weights.as_ref());
         let mut loading = Loading::new(&ledger, options.progress.take());
@@ -254,8 +258,9 @@ fn place(graph: &Graph, chosen: Vec<Chosen>, shares: &[u32]) -> Result<Vec<(Chos
 }
 
 fn step_limits(options: &Options, placed: &[(Chosen, StageNodes)], context: usize) -> StepLimits {
-    let software = placed.iter().all(|(device, _)| matches!(device.facts.kind, Kind::Software | Kind::Host));
-    let tokens = options.step_tokens.unwrap_or(if software { 128 } else { 512 });
+    // A single dispatch is never cut, so slow devices get short steps.
+    let slow = placed.iter().any(|(device, _)| device.facts.kind != Kind::Discrete);
+    let tokens = options.step_tokens.unwrap_or(if slow { 128 } else { 512 }).min(MAX_STEP_TOKENS);
     let sequences = options.sessions.max(1);
     let kv_type = if options.exact { KvType::F32 } else { options.kv_type };
     let mut limits =
@@ -273,6 +278,22 @@ fn device_limits(adapter: &Adapter, options: &Options) -> Limits {
     limits.features.f16 &= !options.exact;
     limits.max_shard = options.max_shard.unwrap_or(limits.max_shard).min(limits.max_shard);
     limits
+}
+
+/// An error where devices that compute on the CPU would take more than is free: their drivers promise memory that is not
+/// there, and the process is killed later. A GPU says no by itself.
+fn check_system_memory(placed: &[(Chosen, StageNodes)], ledger: &Ledger) -> Result<()> {
+    let stages = placed.iter().zip(&ledger.stages);
+    let software = stages.filter(|((device, _), _)| matches!(device.facts.kind, Kind::Software | Kind::Host));
+    let mut bytes = 0u64;
+    for (_, stage) in software {
+        bytes = bytes.saturating_add(stage.bytes.total());
+        if stage.available.is_some_and(|free| bytes > free) {
+            let (device, what) = (stage.adapter.clone(), "the model and its KV cache".into());
+            return Err(Error::OutOfMemory { device, what, bytes });
+        }
+    }
+    Ok(())
 }
 
 fn ledger(placed: &[(Chosen, StageNodes)], plans: &[StagePlan]) -> Ledger {

@@ -63,6 +63,13 @@ pub fn score(
     let total: usize = sequences.iter().map(|(ids, _)| ids.len()).sum();
     let mut models = vec![model];
     models.extend(reference);
+    for model in &models {
+        let vocabulary = model.config().vocabulary;
+        let unknown = |id: &&u32| **id as usize >= vocabulary;
+        if let Some(token) = sequences.iter().flat_map(|(ids, _)| ids).find(unknown) {
+            return Err(Error::UnknownToken { token: *token, vocabulary });
+        }
+    }
     let (mut sums, mut done) = (Sums::default(), 0);
     for (ids, first) in &sequences {
         let mut sessions = models.iter().map(|model| model.session()).collect::<Result<Vec<_>>>()?;
@@ -103,7 +110,7 @@ fn sequences(model: &Model, text: &[u32], scoring: Scoring) -> Result<Vec<(Vec<u
                 ids[0] = bos.unwrap_or(ids[0]);
                 (ids, context / 2)
             };
-            if text.len() < context || context < 2 {
+            if text.len() < context || context < 3 {
                 let reason = format!(
                     "it has {} tokens, less than a window of {context}; use a smaller --context or --all",
                     text.len()

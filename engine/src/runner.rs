@@ -1,7 +1,7 @@
 //! Runs steps over the stages of a model, and gathers what several sessions want into one step.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use plywood_kernels::Graph;
 use plywood_kernels::graph::{ValueId, Want};
@@ -153,19 +153,65 @@ struct Job {
     reply: Reply,
 }
 
+impl Drop for Job {
+    /// Nobody may wait for a job that was lost with the step it was in.
+    fn drop(&mut self) {
+        let mut reply = self.reply.lock().unwrap_or_else(PoisonError::into_inner);
+        reply.get_or_insert_with(|| Err("the thread that ran this step panicked, which is a defect: report it".into()));
+    }
+}
+
+/// Turns in the order of asking: std's lock lets the thread that leaves take it again before others wake.
+#[derive(Default)]
+struct Turns {
+    state: Mutex<Tickets>,
+    changed: Condvar,
+}
+
+/// The ticket that the next to ask gets, and the one whose turn it is.
+#[derive(Default)]
+struct Tickets {
+    next: u64,
+    current: u64,
+}
+
+/// One thread's turn, which ends when it is dropped.
+struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    fn take(&self) -> Turn<'_> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = state.next;
+        state.next += 1;
+        while state.current != mine {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).current += 1;
+        self.0.changed.notify_all();
+    }
+}
+
 /// Gathers runs: whichever thread has the runner takes along what the others queued meanwhile.
 pub(crate) struct Scheduler {
+    turns: Turns,
     runner: Mutex<Runner>,
     queue: Mutex<Vec<Job>>,
 }
 
 impl Scheduler {
     pub fn new(runner: Runner) -> Scheduler {
-        Scheduler { runner: Mutex::new(runner), queue: Mutex::default() }
+        Scheduler { turns: Turns::default(), runner: Mutex::new(runner), queue: Mutex::default() }
     }
 
     /// The runner, for what is no step.
     pub fn with<T>(&self, call: impl FnOnce(&mut Runner) -> T) -> T {
+        let _turn = self.turns.take();
         // A panic in a step leaves no half-written state that a later step would read.
         call(&mut self.runner.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -174,6 +220,7 @@ impl Scheduler {
     pub fn run(&self, run: Run) -> Result<Vec<Row>> {
         let reply: Reply = Arc::default();
         self.queue().push(Job { run, reply: Arc::clone(&reply) });
+        let _turn = self.turns.take();
         let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(outcome) = reply.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -60,6 +60,10 @@ impl Model {
         let limits = self.limits();
         let (mut tokens, mut rows, mut ready) = (0, 0, Vec::new());
         for run in runs.iter() {
+            if !Arc::ptr_eq(run.session.shared(), self.shared()) {
+                let reason = "a session belongs to another model".to_string();
+                return Err(Error::Option { option: "Model::step", reason });
+            }
             run.session.check(run.tokens)?;
             let run = run.session.run_of(run.tokens, run.rows, wants);
             (tokens, rows) = (tokens + run.tokens.len(), rows + run.selected.len());

@@ -14,7 +14,7 @@ use crate::plan::StagePlan;
 use crate::recording::Handle;
 
 /// Rows are read from files in pieces of about so many bytes.
-const READ_BYTES: usize = 4 << 20;
+pub(crate) const READ_BYTES: usize = 4 << 20;
 
 /// Where the bytes of tensors come from.
 pub trait WeightReader: Sync {

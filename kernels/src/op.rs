@@ -364,8 +364,8 @@ pub struct Work {
 
 impl Work {
     /// So many, whatever the step.
-    pub fn fixed(operations: u32) -> Work {
-        Work { operations: u64::from(operations), each: Extent::One }
+    pub fn fixed(operations: u64) -> Work {
+        Work { operations, each: Extent::One }
     }
 
     /// Multiply-adds of all workgroups in a step of this size, roughly.

@@ -1,6 +1,5 @@
 //! The oracle: runs any graph on the CPU, op by op, naively, accumulating in float64.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -195,7 +194,7 @@ pub fn run_node(
 /// A graph with its weights and caches in host memory.
 #[derive(Debug)]
 pub struct Machine<'a> {
-    graph: Cow<'a, Graph>,
+    graph: &'a Graph,
     weights: Vec<HostWeight>,
     caches: Vec<HostCache>,
 }
@@ -204,7 +203,7 @@ impl<'a> Machine<'a> {
     /// A machine with empty caches of so many pages.
     pub fn new(graph: &'a Graph, weights: Vec<HostWeight>, kv_type: KvType, pages: usize) -> Machine<'a> {
         let caches = graph.caches.iter().map(|slot| HostCache::new(*slot, kv_type, pages)).collect();
-        Machine { graph: Cow::Borrowed(graph), weights, caches }
+        Machine { graph, weights, caches }
     }
 
     /// Runs the nodes needed for what is wanted, on values given from outside; returns all values.
@@ -213,7 +212,7 @@ impl<'a> Machine<'a> {
         for index in self.graph.needed(wants) {
             let node = &self.graph.nodes[index];
             let compute = |node: &Node, operands: &mut Operands| node.op.kernel().reference(operands);
-            run_node(&self.graph, node, &mut values, &self.weights, &mut self.caches, step, compute);
+            run_node(self.graph, node, &mut values, &self.weights, &mut self.caches, step, compute);
         }
         values
     }
@@ -221,10 +220,10 @@ impl<'a> Machine<'a> {
 
 /// Normalised mean squared error: `Σ(a−b)² / Σa²` of a reference `a` and what was computed.
 ///
-/// Infinite where anything computed is not finite; 0 for equal slices, even of zeros.
+/// Infinite where anything on either side is not finite; 0 for equal slices, even of zeros.
 pub fn nmse(expected: &[f32], computed: &[f32]) -> f64 {
     assert_eq!(expected.len(), computed.len(), "both sides have one shape");
-    if computed.iter().any(|value| !value.is_finite()) {
+    if expected.iter().chain(computed).any(|value| !value.is_finite()) {
         return f64::INFINITY;
     }
     let pairs = || expected.iter().zip(computed).map(|(a, b)| (f64::from(*a), f64::from(*b)));

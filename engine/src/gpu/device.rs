@@ -1,6 +1,7 @@
 //! An opened device: pipelines, allocation, submission and waiting, with every failure as an error.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::memory::Purpose;
 use crate::plan::BufferPlan;
 
-/// How long a submission may take. Submissions are bounded far below it; this is for drivers that hang.
+/// How long a submission may take. Submissions are bounded far below it, and each waits for the one before; this is for
+/// drivers that hang.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Bytes that the measuring of copies takes: beyond caches, and quick on a slow device.
@@ -94,7 +96,7 @@ impl GpuDevice {
     }
 
     /// Runs calls whose errors are to be caught here.
-    fn scoped<T>(&self, calls: impl FnOnce() -> T) -> (T, Option<wgpu::Error>) {
+    pub(super) fn scoped<T>(&self, calls: impl FnOnce() -> T) -> (T, Option<wgpu::Error>) {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -150,6 +152,15 @@ impl GpuDevice {
         Ok(best)
     }
 
+    /// Polls the device; an error where it was lost.
+    pub fn poll(&self, poll: wgpu::PollType) -> Result<Result<wgpu::PollStatus, wgpu::PollError>> {
+        // wgpu 30 panics where the device is lost while it is polled; its callback has told the fault before.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(poll)));
+        self.check()?;
+        let reason = "it failed while it was waited for".to_string();
+        polled.map_err(|_| Error::DeviceLost { device: self.label(), reason })
+    }
+
     /// Waits for a submission.
     pub fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
         let begin = Instant::now();
@@ -159,9 +170,7 @@ impl GpuDevice {
                 submission_index: Some(submission.clone()),
                 timeout: Some(Duration::from_secs(1)),
             };
-            let polled = self.device.poll(wait);
-            self.check()?;
-            match polled {
+            match self.poll(wait)? {
                 Ok(_) => return Ok(()),
                 Err(wgpu::PollError::Timeout) if begin.elapsed() < DEADLINE => {}
                 Err(wgpu::PollError::Timeout) => {

@@ -1,4 +1,4 @@
-//! Pipelines from shaders. The only `unsafe` of the engine is here: kernels without runtime checks.
+//! Pipelines from shaders: in release builds, of kernels without runtime checks.
 
 #![allow(unsafe_code, reason = "release builds trust kernels that the tests have run with checks on")]
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
@@ -59,7 +58,7 @@ pub(crate) struct GpuStage {
     buffers: Vec<wgpu::Buffer>,
     recordings: HashMap<Key, Arc<PreparedRecording>>,
     /// Multiply-adds that a submission may hold.
-    budget: AtomicU64,
+    budget: u64,
     times: StageTimes,
 }
 
@@ -94,7 +93,7 @@ impl GpuStage {
             plan,
             buffers,
             recordings: HashMap::new(),
-            budget: AtomicU64::new(FIRST_OPERATIONS),
+            budget: FIRST_OPERATIONS,
             times: StageTimes::default(),
         })
     }
@@ -162,12 +161,13 @@ impl GpuStage {
         size: StepSize,
         results: &[(ValueId, u64)],
     ) -> Result<Submitted> {
-        let budget = self.budget.load(Ordering::Relaxed);
+        let budget = self.budget;
         let most = self.device.facts.max_workgroups;
         let new_encoder = || {
             let label = Some("step");
             self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label })
         };
+        let mut queued: Option<wgpu::SubmissionIndex> = None;
         let mut encode = Duration::ZERO;
         let mut begin = Instant::now();
         let mut encoder = new_encoder();
@@ -193,8 +193,11 @@ impl GpuStage {
             if next < recording.commands.len() {
                 let commands = encoder.finish();
                 encode += begin.elapsed();
-                // A software driver may compute in here.
-                self.device.queue.submit([commands]);
+                // A software driver may compute in here. One runs while the next is encoded, so that nothing waits for more
+                // than two.
+                if let Some(before) = queued.replace(self.device.queue.submit([commands])) {
+                    self.device.wait(before)?;
+                }
                 begin = Instant::now();
                 encoder = new_encoder();
                 held = 0;
@@ -261,16 +264,24 @@ impl Stage for GpuStage {
             results.push((*value, bytes));
         }
         let Submitted { last, operations, encode } = self.submit(&recording, size, &results)?;
-        self.device.wait(last)?;
+        if let Err(error) = self.device.wait(last) {
+            // A buffer left mapped would make every later step fail.
+            for (value, _) in &results {
+                let buffer = &self.buffers[self.plan.readbacks[value].0];
+                _ = self.device.scoped(|| buffer.unmap());
+            }
+            return Err(error);
+        }
         let busy = begin.elapsed();
         self.times.add(busy, encode, recording.commands.len());
         // What the next submissions may hold, from how long this step took; no more than doubled at once.
         let measured = (operations as f64 * SUBMISSION.as_secs_f64() / busy.as_secs_f64().max(1e-6)) as u64;
-        let budget = self.budget.load(Ordering::Relaxed);
-        if operations > budget / 4 {
-            self.budget.store(measured.clamp(FIRST_OPERATIONS / 16, budget * 2), Ordering::Relaxed);
+        if operations > self.budget / 4 {
+            self.budget = measured.clamp(FIRST_OPERATIONS / 16, self.budget * 2);
         }
-        results.into_iter().map(|(value, bytes)| Ok((value, self.read_back(value, bytes)?))).collect()
+        // All are read, and so unmapped, before one's error is told.
+        let read: Vec<_> = results.into_iter().map(|(value, bytes)| (value, self.read_back(value, bytes))).collect();
+        read.into_iter().map(|(value, rows)| Ok((value, rows?))).collect()
     }
 
     fn plan(&self) -> &StagePlan {

@@ -84,7 +84,7 @@ impl<'a> Upload<'a> {
             self.device.wait(submission)?;
         } else {
             // Its first mapping waits for nothing.
-            _ = self.device.device.poll(wgpu::PollType::Poll);
+            _ = self.device.poll(wgpu::PollType::Poll)?;
         }
         match self.pieces[index].mapped.load(Ordering::Acquire) {
             true => Ok(()),

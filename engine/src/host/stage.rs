@@ -13,10 +13,7 @@ use plywood_kernels::step::Step;
 use super::threads;
 use crate::error::Result;
 use crate::plan::StagePlan;
-use crate::stage::{Stage, StageTimes, WeightReader, part_rows};
-
-/// Rows are read in pieces of about so many bytes, so that progress moves.
-const READ_BYTES: usize = 4 << 20;
+use crate::stage::{READ_BYTES, Stage, StageTimes, WeightReader, part_rows};
 
 /// A stage on the host.
 pub(crate) struct HostStage {

@@ -25,7 +25,8 @@ impl StagePlan {
             let max_shard = if cut { self.limits.max_shard } else { self.limits.max_binding };
             let most_rows = (max_shard / row_bytes) as usize;
             if most_rows == 0 || (!cut && weight.rows() > most_rows) {
-                return Err(self.binding_error(&weight.name, row_bytes, "use another adapter"));
+                let bytes = if most_rows == 0 { row_bytes } else { row_bytes * weight.rows() as u64 };
+                return Err(self.binding_error(&weight.name, bytes, "use another adapter"));
             }
             // Parts of one format that follow each other share shards.
             let run = weight.parts[part..].iter().take_while(|next| weight.device_format(next) == format).count();

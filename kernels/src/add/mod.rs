@@ -31,7 +31,7 @@ impl Kernel for Add {
                 spread: Count::fixed(out.width.div_ceil(WORKGROUP)),
                 rows: Count::each(Extent::Rows(site.rows)),
             },
-            work: Work::fixed(WORKGROUP),
+            work: Work::fixed(u64::from(WORKGROUP)),
         })
     }
 

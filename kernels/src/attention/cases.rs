@@ -22,6 +22,8 @@ pub fn cases() -> Vec<Case> {
         cases.push(case((3, 3, 80), kv_type, grown, 1.0));
         cases.push(case((4, 2, 128), kv_type, long, 1.0));
         cases.push(case((2, 1, 256), kv_type, grown, 1.0));
+        // More query heads to a KV head than workgroup memory holds at once.
+        cases.push(case((64, 1, 128), kv_type, grown, 1.0));
         let mut sharded = case((8, 4, 32), kv_type, grown, 1.0);
         // Room for one head of the two pages.
         sharded.max_shard = Some(kv_type.bytes(2 * 32 * 32));

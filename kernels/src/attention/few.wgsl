@@ -1,11 +1,12 @@
-// Attention of few tokens: one workgroup for each token, KV head and span of keys. The GROUP query heads of the
-// KV head share each key and value that is read. Leaves unnormalised sums for combine.wgsl.
+// Attention of few tokens: one workgroup for each token, span of keys and GROUP query heads of one KV head, which
+// share each key and value that is read. Leaves unnormalised sums for combine.wgsl.
 #import grid
 #import reduce
 #import kv
 
 struct Params {
     kv_heads: u32, // of this shard
+    parts: u32, // groups of query heads for each KV head
     pages_per_sequence: u32,
     scale: f32,
     span: u32, // keys
@@ -39,8 +40,10 @@ var<workgroup> part_sums: array<vec4<f32>, WORKGROUP>;
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lane: Lane) {
     let place = spread_index(group, groups);
-    let kv_head = place % params.kv_heads;
-    let span = place / params.kv_heads;
+    let groups_of_heads = params.kv_heads * params.parts;
+    let head_group = place % groups_of_heads;
+    let kv_head = head_group / params.parts;
+    let span = place / groups_of_heads;
     let token = tokens[group.y];
     let first_key = span * params.span;
     let last_key = min(first_key + params.span, token.y + 1u);
@@ -48,7 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         // combine.wgsl asks only for spans within the token's past.
         return;
     }
-    let first_head = params.first_head + kv_head * GROUP;
+    let first_head = params.first_head + head_group * GROUP;
     let input_row = params.input_offset + group.y * params.input_stride + first_head * HEAD_QUADS;
     for (var quad = lane.index; quad < GROUP * HEAD_QUADS; quad += WORKGROUP) {
         queries[quad] = input[input_row + quad] * params.scale;

@@ -41,11 +41,12 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let place = spread_index(group, groups);
-    let heads = params.kv_heads * params.group;
-    let head = place % heads;
+    let head = spread_index(group, groups);
+    if head >= params.kv_heads * params.group {
+        return;
+    }
     let kv_head = head / params.group;
-    let block = blocks[place / heads];
+    let block = blocks[group.y];
     let query = index / LANES;
     let lane = index % LANES;
     // Queries behind the block's last repeat it, and are not written.

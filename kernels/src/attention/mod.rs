@@ -78,13 +78,18 @@ impl Attention {
 
     fn lower_few(&self, site: &Site) -> Lowered {
         let (cache, input, out) = (site.cache(), site.inputs[0], site.output());
-        let (group, heads) = (self.group(site), self.heads as u32);
+        let heads = self.heads as u32;
         let quads = cache.slot.head_width as u32 / 4;
         let span = cache.context.div_ceil(MAX_SPANS).next_multiple_of(MIN_SPAN);
         let spans = cache.context.div_ceil(span);
         // Every quad of a head needs an invocation of its own.
         let lanes = if site.features.software { 16 } else { 64 };
         let workgroup = quads.next_power_of_two().max(lanes);
+        let group = self.group(site);
+        // As many of the query heads that share a KV head as workgroup memory holds.
+        let bytes = |share: u32| 16 * share * quads + 4 * share * workgroup + 20 * workgroup;
+        let fits = |share: &u32| group.is_multiple_of(*share) && bytes(*share) <= site.features.workgroup_bytes;
+        let share = (1..=group).rev().find(fits).unwrap_or(1);
         let mut lowered = Lowered::default();
         let mut first_head = 0;
         for (shard, kv_heads) in cache.shards.iter().enumerate() {
@@ -97,11 +102,12 @@ impl Attention {
                         ("WORKGROUP", workgroup),
                         ("PAGE_TOKENS", PAGE_TOKENS as u32),
                         ("HEAD_QUADS", quads),
-                        ("GROUP", group),
+                        ("GROUP", share),
                     ],
                 },
                 params: vec![
                     *kv_heads,
+                    group / share,
                     cache.pages_per_sequence,
                     self.scale.to_bits(),
                     span,
@@ -121,10 +127,10 @@ impl Attention {
                     Binding::Scratch(1),
                 ],
                 grid: Grid {
-                    spread: Count { extent: Extent::Keys, divisor: span, factor: *kv_heads },
+                    spread: Count { extent: Extent::Keys, divisor: span, factor: kv_heads * (group / share) },
                     rows: Count::each(Extent::Rows(site.rows)),
                 },
-                work: Work::fixed(span * group * quads * 8),
+                work: Work::fixed(u64::from(span) * u64::from(share) * u64::from(quads) * 8),
             });
             first_head += kv_heads;
         }
@@ -138,7 +144,7 @@ impl Attention {
             params: vec![span, spans, heads, out.offset / 4, out.stride / 4],
             bindings: vec![Binding::Tokens, Binding::Scratch(0), Binding::Scratch(1), Binding::Output],
             grid: Grid { spread: Count::fixed(heads), rows: Count::each(Extent::Rows(site.rows)) },
-            work: Work::fixed(spans * quads * 4),
+            work: Work::fixed(u64::from(spans) * u64::from(quads) * 4),
         });
         let Class::Columns(columns) = site.class else { unreachable!("few tokens are columns") };
         let results = u64::from(columns * heads * spans);
@@ -184,10 +190,7 @@ impl Attention {
                     Binding::Values(shard),
                     Binding::Output,
                 ],
-                grid: Grid {
-                    spread: Count { extent: Extent::Blocks, divisor: 1, factor: kv_heads * group },
-                    rows: Count::fixed(1),
-                },
+                grid: Grid { spread: Count::fixed(kv_heads * group), rows: Count::each(Extent::Blocks) },
                 work: Work { operations: BLOCK_TOKENS as u64 * u64::from(quads) * 8, each: Extent::Keys },
             });
             first_head += kv_heads;

@@ -34,7 +34,7 @@ impl Kernel for Embedding {
             params: vec![shard.first_row, shard.rows, shard.row_stride, units, out.offset / 4, out.stride / 4],
             bindings: vec![Binding::Tokens, Binding::Shard { weight: 0, shard: index }, Binding::Output],
             grid: Grid { spread: Count::fixed(units.div_ceil(WORKGROUP)), rows: Count::each(Extent::Rows(site.rows)) },
-            work: Work::fixed(WORKGROUP * UNIT as u32),
+            work: Work::fixed(u64::from(WORKGROUP) * UNIT as u64),
         };
         Lowered { dispatches: site.weights[0].shards.iter().enumerate().map(dispatch).collect(), scratch: Vec::new() }
     }

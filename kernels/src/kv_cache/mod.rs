@@ -56,7 +56,7 @@ impl KvType {
     }
 }
 
-/// `kv_place`: where a head's key or value of a position begins.
+/// `pages_place`: where a head's key or value of a position begins.
 pub(crate) const PAGES: (&str, &str) = ("pages", include_str!("pages.wgsl"));
 
 /// Inputs keys and values, `[tokens, kv_heads * head_width]` each; written to the cache slot at each token's position.
@@ -107,7 +107,7 @@ impl Kernel for KvWrite {
                     spread: Count::fixed(quads.div_ceil(WORKGROUP)),
                     rows: Count::each(Extent::Rows(site.rows)),
                 },
-                work: Work::fixed(8 * WORKGROUP),
+                work: Work::fixed(8 * u64::from(WORKGROUP)),
             });
             first_head += heads;
         }

@@ -127,7 +127,7 @@ fn columns_dispatch(site: &Site, index: usize, shard: &Shard, columns: u32) -> D
         params: params(site, shard),
         bindings: bindings(site, index),
         grid: Grid { spread: Count::fixed(shard.rows.div_ceil(group_rows)), rows: Count::fixed(1) },
-        work: Work::fixed(group_rows * columns * site.inputs[0].width),
+        work: Work::fixed(u64::from(group_rows) * u64::from(columns) * u64::from(site.inputs[0].width)),
     }
 }
 
@@ -164,6 +164,6 @@ fn tiles_dispatch(site: &Site, index: usize, shard: &Shard) -> Dispatch {
             spread: Count::fixed(shard.rows.div_ceil(side * 4)),
             rows: Count::per(Extent::Rows(site.rows), side * 4),
         },
-        work: Work::fixed(side * side * 16 * site.inputs[0].width),
+        work: Work::fixed(u64::from(side) * u64::from(side) * 16 * u64::from(site.inputs[0].width)),
     }
 }

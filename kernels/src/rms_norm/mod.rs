@@ -30,7 +30,7 @@ impl Kernel for RmsNorm {
             params: vec![out.width, self.epsilon.to_bits(), input.offset, input.stride, out.offset, out.stride],
             bindings: vec![Binding::Input(0), Binding::Shard { weight: 0, shard: 0 }, Binding::Output],
             grid: Grid { spread: Count::fixed(1), rows: Count::each(Extent::Rows(site.rows)) },
-            work: Work::fixed(2 * out.width),
+            work: Work::fixed(2 * u64::from(out.width)),
         })
     }
 

@@ -87,7 +87,7 @@ impl Kernel for Rope {
             ],
             bindings: vec![Binding::Tokens, Binding::Input(0), Binding::Shard { weight: 0, shard: 0 }, Binding::Output],
             grid: Grid { spread: Count::fixed(pairs.div_ceil(WORKGROUP)), rows: Count::each(Extent::Rows(site.rows)) },
-            work: Work::fixed(4 * WORKGROUP),
+            work: Work::fixed(4 * u64::from(WORKGROUP)),
         })
     }
 

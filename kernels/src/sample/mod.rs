@@ -45,7 +45,8 @@ impl Kernel for Argmax {
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        (0..operands.rows).map(|row| f32::from_bits(ranked(operands.inputs[0].row(row))[0])).collect()
+        let best = |row: &[f32]| ranked(row).into_iter().find(|id| row[*id as usize].is_finite()).unwrap_or(u32::MAX);
+        (0..operands.rows).map(|row| f32::from_bits(best(operands.inputs[0].row(row)))).collect()
     }
 }
 
@@ -154,7 +155,7 @@ fn reduce(site: &Site, segment: u32, results: impl Fn(u32) -> u32, shader: impl 
                 spread: Count::fixed(from.1.width.div_ceil(segment)),
                 rows: Count::each(Extent::Rows(site.rows)),
             },
-            work: Work::fixed(segment * 8),
+            work: Work::fixed(u64::from(segment) * 8),
         });
         if last {
             return lowered;

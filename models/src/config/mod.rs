@@ -14,7 +14,10 @@ use crate::error::{Error, Result};
 
 /// The largest sizes that are believed: layers, and elements or rows of anything else.
 const LAYERS_LIMIT: u64 = 1 << 12;
-const SIZE_LIMIT: u64 = 1 << 24;
+const SIZE_LIMIT: u64 = 1 << 21;
+const VOCABULARY_LIMIT: u64 = 1 << 24;
+/// The attention kernels give each 4 elements of a head an invocation, of which every device has 256.
+const HEAD_LIMIT: u64 = 1024;
 const CONTEXT_LIMIT: u64 = 1 << 28;
 
 /// The numbers of a model.
@@ -134,9 +137,9 @@ impl Config {
             ("the width", self.width, SIZE_LIMIT),
             ("the number of heads", self.heads, SIZE_LIMIT),
             ("the number of key/value heads", self.kv_heads, SIZE_LIMIT),
-            ("the head width", self.head_width, SIZE_LIMIT),
+            ("the head width", self.head_width, HEAD_LIMIT),
             ("the feed-forward width", self.feed_forward, SIZE_LIMIT),
-            ("the vocabulary", self.vocabulary, SIZE_LIMIT),
+            ("the vocabulary", self.vocabulary, VOCABULARY_LIMIT),
             ("the context length", self.context, CONTEXT_LIMIT),
             ("the number of heads times their width", self.heads.saturating_mul(self.head_width), SIZE_LIMIT),
         ];
