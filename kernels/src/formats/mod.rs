@@ -7,23 +7,37 @@
 mod bf16;
 mod f16;
 mod f32;
+mod packing;
 mod q4_0;
+mod q4_1;
+mod q5_0;
+mod q5_1;
 mod q8_0;
 
 use std::fmt;
+use std::mem::take;
 use std::ops::Deref;
 
 pub use self::bf16::BF16;
 pub use self::f16::F16;
 pub use self::f32::F32;
 pub use self::q4_0::Q4_0;
+pub use self::q4_1::Q4_1;
+pub use self::q5_0::Q5_0;
+pub use self::q5_1::Q5_1;
 pub use self::q8_0::Q8_0;
 
 /// Elements that a shader decodes at once. Device rows are padded with zeros to whole units.
 pub const UNIT: usize = 32;
 
 /// Every format that this build runs, in the order of their GGUF ids.
-pub static ALL: [Format; 5] = [F32, F16, Q4_0, Q8_0, BF16];
+pub static ALL: [Format; 8] = [F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, BF16];
+
+/// Elements of a super-block, which has scales of its own for groups of 16 or 32.
+const SUPER_BLOCK: usize = 256;
+
+/// Quantises elements into whole blocks of file bytes.
+pub type Encode = fn(elements: &[f32], blocks: &mut [u8]);
 
 /// The facts of one weight format.
 pub struct Layout {
@@ -35,6 +49,8 @@ pub struct Layout {
     pub block_elements: usize,
     /// Bytes of a block in a file.
     pub block_bytes: usize,
+    /// Where the half-precision numbers of a block begin, which its elements are scaled or shifted by.
+    pub halves: &'static [usize],
     /// Whether the elements of a unit, before its scale, are exact in f16, so that a tile may hold them as such.
     pub f16_units: bool,
     /// Bytes of a row of so many elements on a device, a multiple of 16.
@@ -43,8 +59,8 @@ pub struct Layout {
     pub decode: fn(blocks: &[u8], elements: &mut [f32]),
     /// Rearranges one row of file bytes into a zeroed device row.
     pub repack: fn(row: &[u8], device_row: &mut [u8]),
-    /// Quantises elements into whole blocks of file bytes.
-    pub encode: fn(elements: &[f32], blocks: &mut [u8]),
+    /// How elements become blocks, in a format that we write.
+    pub encode: Option<Encode>,
     /// `fn $decode(row: u32, units: u32, unit: u32) -> Unit` over the binding `$words`.
     pub wgsl: &'static str,
 }
@@ -78,9 +94,12 @@ impl Format {
     }
 
     /// Quantises a row or several into file bytes.
+    ///
+    /// Panics for a format that is only read.
     pub fn encode_rows(self, elements: &[f32]) -> Vec<u8> {
         let mut blocks = vec![0; elements.len() / self.block_elements * self.block_bytes];
-        (self.encode)(elements, &mut blocks);
+        let encode = self.encode.unwrap_or_else(|| panic!("{self} is only read"));
+        encode(elements, &mut blocks);
         blocks
     }
 }
@@ -132,6 +151,31 @@ fn repack_scaled(row: &[u8], device_row: &mut [u8], code_bytes: usize) {
     for (block, (code, scale)) in blocks.zip(places) {
         scale.copy_from_slice(&block[..2]);
         code.copy_from_slice(&block[2..]);
+    }
+}
+
+/// Bytes of a device row of several planes, each of so many bytes per block and padded to 16.
+fn planes_row_bytes(blocks: usize, planes: &[usize]) -> usize {
+    planes.iter().map(|bytes| (blocks * bytes).next_multiple_of(16)).sum()
+}
+
+/// Hands each block of a row to `repack`, with its places in the planes of a device row.
+fn repack_planes<const PLANES: usize>(
+    row: &[u8],
+    block_bytes: usize,
+    device_row: &mut [u8],
+    planes: [usize; PLANES],
+    repack: impl Fn(&[u8], [&mut [u8]; PLANES]),
+) {
+    let blocks = row.chunks_exact(block_bytes);
+    let mut behind = device_row;
+    let mut planes = planes.map(|bytes| {
+        let (plane, rest) = take(&mut behind).split_at_mut((blocks.len() * bytes).next_multiple_of(16));
+        behind = rest;
+        plane[..blocks.len() * bytes].chunks_exact_mut(bytes)
+    });
+    for block in blocks {
+        repack(block, planes.each_mut().map(|plane| plane.next().expect("a plane has a place for every block")));
     }
 }
 

@@ -12,11 +12,12 @@ static LAYOUT: Layout = Layout {
     gguf_id: 8,
     block_elements: UNIT,
     block_bytes: 2 + CODE_BYTES,
+    halves: &[0],
     f16_units: true,
     device_row_bytes: |elements| scaled_row_bytes(elements, CODE_BYTES),
     decode,
     repack: |row, device_row| repack_scaled(row, device_row, CODE_BYTES),
-    encode,
+    encode: Some(encode),
     wgsl: include_str!("decode.wgsl"),
 };
 
