@@ -21,7 +21,7 @@ from gguf.quants import dequantize, quantize
 ENCODED = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"]
 
 # Formats that are only read, and where the half-precision numbers of a block begin.
-READ = {}
+READ = {"Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
 
 random = np.random.default_rng(1)
 

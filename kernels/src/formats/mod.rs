@@ -8,10 +8,15 @@ mod bf16;
 mod f16;
 mod f32;
 mod packing;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
+mod q4_k;
 mod q5_0;
 mod q5_1;
+mod q5_k;
+mod q6_k;
 mod q8_0;
 
 use std::fmt;
@@ -21,17 +26,22 @@ use std::ops::Deref;
 pub use self::bf16::BF16;
 pub use self::f16::F16;
 pub use self::f32::F32;
+pub use self::q2_k::Q2_K;
+pub use self::q3_k::Q3_K;
 pub use self::q4_0::Q4_0;
 pub use self::q4_1::Q4_1;
+pub use self::q4_k::Q4_K;
 pub use self::q5_0::Q5_0;
 pub use self::q5_1::Q5_1;
+pub use self::q5_k::Q5_K;
+pub use self::q6_k::Q6_K;
 pub use self::q8_0::Q8_0;
 
 /// Elements that a shader decodes at once. Device rows are padded with zeros to whole units.
 pub const UNIT: usize = 32;
 
 /// Every format that this build runs, in the order of their GGUF ids.
-pub static ALL: [Format; 8] = [F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, BF16];
+pub static ALL: [Format; 13] = [F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, BF16];
 
 /// Elements of a super-block, which has scales of its own for groups of 16 or 32.
 const SUPER_BLOCK: usize = 256;
