@@ -7,6 +7,10 @@
 mod bf16;
 mod f16;
 mod f32;
+mod iq4_nl;
+mod iq4_xs;
+mod mxfp4;
+mod nvfp4;
 mod packing;
 mod q2_k;
 mod q3_k;
@@ -18,6 +22,8 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod tq1_0;
+mod tq2_0;
 
 use std::fmt;
 use std::mem::take;
@@ -26,6 +32,10 @@ use std::ops::Deref;
 pub use self::bf16::BF16;
 pub use self::f16::F16;
 pub use self::f32::F32;
+pub use self::iq4_nl::IQ4_NL;
+pub use self::iq4_xs::IQ4_XS;
+pub use self::mxfp4::MXFP4;
+pub use self::nvfp4::NVFP4;
 pub use self::q2_k::Q2_K;
 pub use self::q3_k::Q3_K;
 pub use self::q4_0::Q4_0;
@@ -36,12 +46,17 @@ pub use self::q5_1::Q5_1;
 pub use self::q5_k::Q5_K;
 pub use self::q6_k::Q6_K;
 pub use self::q8_0::Q8_0;
+pub use self::tq1_0::TQ1_0;
+pub use self::tq2_0::TQ2_0;
 
 /// Elements that a shader decodes at once. Device rows are padded with zeros to whole units.
 pub const UNIT: usize = 32;
 
 /// Every format that this build runs, in the order of their GGUF ids.
-pub static ALL: [Format; 13] = [F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, BF16];
+pub static ALL: [Format; 19] = [
+    F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16, TQ1_0, TQ2_0, MXFP4,
+    NVFP4,
+];
 
 /// Elements of a super-block, which has scales of its own for groups of 16 or 32.
 const SUPER_BLOCK: usize = 256;
