@@ -1,6 +1,6 @@
 //! Weight formats: how a row of numbers lies in a file and on a device. One folder and one line of [`ALL`] each.
 //!
-//! On a device a row is its codes, then its scales, padded to 16 bytes, so that a shader reads
+//! On a device a row is planes of codes, then of scales, each padded to 16 bytes, so that a shader reads
 //! `vec4<u32>` at 16-byte steps and finds a row from its index alone. Shaders consume *units* of
 //! [`UNIT`] elements: `decode.wgsl` of each format gives `$decode(row, units, unit) -> Unit`.
 
@@ -160,23 +160,6 @@ impl fmt::Display for Format {
 /// Bytes of a device row whose elements have `element_bytes` each.
 fn float_row_bytes(elements: usize, element_bytes: usize) -> usize {
     elements.next_multiple_of(UNIT) * element_bytes
-}
-
-/// Bytes of a device row of `code_bytes` per unit followed by one half-precision scale per unit.
-fn scaled_row_bytes(elements: usize, code_bytes: usize) -> usize {
-    let units = elements / UNIT;
-    units * code_bytes + (units * 2).next_multiple_of(16)
-}
-
-/// Copies blocks of a half-precision scale followed by `code_bytes` of codes into a device row.
-fn repack_scaled(row: &[u8], device_row: &mut [u8], code_bytes: usize) {
-    let blocks = row.chunks_exact(2 + code_bytes);
-    let (codes, scales) = device_row.split_at_mut(blocks.len() * code_bytes);
-    let places = codes.chunks_exact_mut(code_bytes).zip(scales.chunks_exact_mut(2));
-    for (block, (code, scale)) in blocks.zip(places) {
-        scale.copy_from_slice(&block[..2]);
-        code.copy_from_slice(&block[2..]);
-    }
 }
 
 /// Bytes of a device row of several planes, each of so many bytes per block and padded to 16.

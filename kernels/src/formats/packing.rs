@@ -18,8 +18,10 @@ pub const PAIRS: Packing = Packing { bits: 2, stride: 4 };
 /// Single bits of a device row: a word holds those of a unit (`$bits` in codes.wgsl).
 pub const BITS: Packing = Packing { bits: 1, stride: 4 };
 
+// Always inline: loops over constant bits and strides are several times as fast, and loading a model repacks all of it.
 impl Packing {
     /// The codes in some bytes, of which there are `CODES`.
+    #[inline(always)]
     pub fn unpack<const CODES: usize>(self, bytes: &[u8]) -> [u8; CODES] {
         let mut codes = [0; CODES];
         let groups = codes.chunks_exact_mut(self.stride * 8 / self.bits);
@@ -34,6 +36,7 @@ impl Packing {
     }
 
     /// Packs codes into bytes; of each the lowest bits count.
+    #[inline(always)]
     pub fn pack(self, codes: &[u8], bytes: &mut [u8]) {
         bytes.fill(0);
         let groups = codes.chunks_exact(self.stride * 8 / self.bits);
@@ -47,6 +50,7 @@ impl Packing {
     }
 
     /// Packs the `CODES` codes of some bytes in another way.
+    #[inline(always)]
     pub fn repack<const CODES: usize>(self, bytes: &[u8], packing: Packing, repacked: &mut [u8]) {
         packing.pack(&self.unpack::<CODES>(bytes), repacked);
     }

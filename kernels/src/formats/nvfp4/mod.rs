@@ -46,8 +46,12 @@ fn half_scale(byte: u8) -> f32 {
 fn decode(blocks: &[u8], elements: &mut [f32]) {
     for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(BLOCK_ELEMENTS)) {
         let codes: [u8; BLOCK_ELEMENTS] = CODES.unpack(&block[4..]);
-        for (index, element) in out.iter_mut().enumerate() {
-            *element = half_scale(block[index / 16]) * f32::from(DOUBLED[usize::from(codes[index])]);
+        let groups = block[..4].iter().zip(codes.chunks_exact(16)).zip(out.chunks_exact_mut(16));
+        for ((scale, codes), out) in groups {
+            let scale = half_scale(*scale);
+            for (code, element) in codes.iter().zip(out) {
+                *element = scale * f32::from(DOUBLED[usize::from(*code)]);
+            }
         }
     }
 }
