@@ -104,6 +104,12 @@ pub(crate) fn part_rows(
             *bytes = part.format.encode_rows(numbers);
             Ok(())
         }
+        Source::Blocks(blocks) => {
+            let row_bytes = blocks.len() / part.rows;
+            bytes.clear();
+            bytes.extend_from_slice(&blocks[rows.start * row_bytes..rows.end * row_bytes]);
+            Ok(())
+        }
         Source::Tensor(tensor) => {
             let row_bytes =
                 part.format.file_row_bytes(weight.columns).expect("shapes were checked when the graph was built");

@@ -100,8 +100,8 @@ impl Case {
         let format = self.format.unwrap_or(F32);
         let mut random = Random::new(parts.len() as u64 * 31 + columns as u64);
         let part = |rows: &usize| {
-            let numbers: Vec<f32> = (0..rows * columns).map(|_| random.signed()).collect();
-            Part { source: Source::Computed(Arc::from(numbers)), format, rows: *rows }
+            let blocks = random_blocks(format, rows * columns, 1.0, &mut random);
+            Part { source: Source::Blocks(Arc::from(blocks)), format, rows: *rows }
         };
         let parts = parts.iter().map(part).collect();
         self.graph.weight(Weight { name: format!("{} weight", self.op), columns, parts, widen: false })
@@ -166,18 +166,47 @@ impl Case {
     pub fn host_weights(&self) -> Vec<HostWeight> {
         let host = |weight: &Weight| HostWeight {
             columns: weight.columns,
-            parts: weight.parts.iter().map(computed_part).collect(),
+            parts: weight.parts.iter().map(host_part).collect(),
         };
         self.graph.weights.iter().map(host).collect()
     }
 }
 
-/// The blocks of a part that was computed rather than read.
+/// A part that is in memory.
 ///
 /// Panics on one that lies in a file: cases have none.
-pub fn computed_part(part: &Part) -> HostPart {
-    let Source::Computed(numbers) = &part.source else { panic!("a case has no files") };
-    HostPart { format: part.format, rows: part.rows, bytes: Arc::from(part.format.encode_rows(numbers)) }
+pub fn host_part(part: &Part) -> HostPart {
+    let bytes = match &part.source {
+        Source::Computed(numbers) => Arc::from(part.format.encode_rows(numbers)),
+        Source::Blocks(blocks) => blocks.clone(),
+        Source::Tensor(_) => panic!("a case has no files"),
+    };
+    HostPart { format: part.format, rows: part.rows, bytes }
+}
+
+/// Blocks of random elements up to a magnitude: encoded, or of random bits in a format that is only read.
+pub fn random_blocks(format: Format, elements: usize, magnitude: f32, random: &mut Random) -> Vec<u8> {
+    if format.encode.is_some() {
+        let numbers: Vec<f32> = (0..elements).map(|_| random.signed() * magnitude).collect();
+        return format.encode_rows(&numbers);
+    }
+    let mut blocks: Vec<u8> =
+        (0..elements / format.block_elements * format.block_bytes).map(|_| random.next() as u8).collect();
+    let mut decoded = vec![0.0; format.block_elements];
+    for block in blocks.chunks_exact_mut(format.block_bytes) {
+        // The elements are linear in the halves: decoded once with any, these can be made to give the magnitude.
+        let halves: Vec<f32> = format.halves.iter().map(|_| random.signed()).collect();
+        let set_halves = |block: &mut [u8], factor: f32| {
+            for (at, number) in format.halves.iter().zip(&halves) {
+                block[*at..at + 2].copy_from_slice(&half::f16::from_f32(number * factor).to_le_bytes());
+            }
+        };
+        set_halves(block, 1.0);
+        format.decode_row(block, &mut decoded);
+        let largest = decoded.iter().fold(0f32, |largest, element| largest.max(element.abs()));
+        set_halves(block, magnitude / largest);
+    }
+    blocks
 }
 
 /// A step of sequences, each with tokens already cached and tokens to run, over shuffled pages.

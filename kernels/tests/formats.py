@@ -1,31 +1,85 @@
 # Writes formats.txt: blocks of every format and what the Python package `gguf` decodes them to.
 """python kernels/tests/formats.py
 
-Each line is a format's name, blocks in hexadecimal, and the little-endian f32 values of their elements.
-The blocks hold Gaussian numbers, numbers of very different size, zeros, and one row with extreme scales.
+Each line is a format's name, blocks in hexadecimal, and the little-endian f32 values of their elements; where `gguf`
+encodes the format as we do, the values that the blocks were made from follow. Those are Gaussian numbers, numbers of very
+different size, zeros, and a row with extreme scales.
+
+Blocks of a format that is only read are random bits, with scales that are finite: small, ordinary and large ones, zeros,
+and with all bits of the codes set. Those behind them were written by llama.cpp's own quantiser, which `xllamacpp` carries.
 """
 
+import ctypes
 from pathlib import Path
 
 import numpy as np
+import xllamacpp
+from gguf import GGML_QUANT_SIZES
 from gguf import GGMLQuantizationType as Type
 from gguf.quants import dequantize, quantize
 
-TYPES = {"f32": Type.F32, "f16": Type.F16, "bf16": Type.BF16, "q8_0": Type.Q8_0, "q4_0": Type.Q4_0}
+ENCODED = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "MXFP4", "TQ1_0", "TQ2_0"]
+
+# Formats that are only read, and where the half-precision numbers of a block begin.
+READ = {"Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0], "IQ4_XS": [0]}
 
 random = np.random.default_rng(1)
-rows = random.standard_normal((8, 64)).astype(np.float32)
-rows[1] *= 1e-4
-rows[2] *= 1e3
-rows[3] = 0
-rows[4, ::2] = 0
-rows[5] = np.linspace(-1, 1, 64)
-rows[6] = 60000 * np.sign(rows[6])
-rows[7, 0] = 500
+
+
+def made_rows(width):
+    rows = random.standard_normal((8, width)).astype(np.float32)
+    rows[1] *= 1e-4
+    rows[2] *= 1e3
+    rows[3] = 0
+    rows[4, ::2] = 0
+    rows[5] = np.linspace(-1, 1, width)
+    rows[6] = 60000 * np.sign(rows[6])
+    rows[7, 0] = 500
+    return rows
+
+
+def random_blocks(type_, halves):
+    elements, size = GGML_QUANT_SIZES[type_]
+    blocks = random.integers(0, 256, (5 * 256 // elements, size), np.uint8)
+    kinds = np.split(blocks, 5)
+    for kind, scale in zip(kinds, [0.01, 1, 60, 0, 1]):
+        for at in halves:
+            numbers = scale * random.standard_normal(len(kind))
+            kind[:, at : at + 2] = numbers.astype("<f2")[:, None].view(np.uint8)
+    coded = np.ones(size, bool)
+    coded[[at + byte for at in halves for byte in range(2)]] = False
+    kinds[4][:, coded] = 255
+    return kinds
+
+
+def llama_cpp_blocks(type_, rows):
+    library = ctypes.CDLL(str(next(Path(xllamacpp.__file__).parent.glob("*.so"))))
+    elements, size = GGML_QUANT_SIZES[type_]
+    blocks = np.empty((len(rows), rows.shape[1] // elements * size), np.uint8)
+    source, target = rows.ctypes.data_as(ctypes.c_void_p), blocks.ctypes.data_as(ctypes.c_void_p)
+    library.ggml_quantize_chunk.restype = ctypes.c_size_t
+    sizes = [ctypes.c_int64(number) for number in (0, *rows.shape)]
+    assert library.ggml_quantize_chunk(int(type_), source, target, *sizes, None) == blocks.size
+    return list(blocks)
+
+
+def text(array):
+    return array.tobytes().hex()
+
 
 with (Path(__file__).parent / "formats.txt").open("w") as file:
-    for name, type_ in TYPES.items():
-        for row in rows:
+    for name in ENCODED:
+        type_ = Type[name]
+        for row in made_rows(max(64, GGML_QUANT_SIZES[type_][0])):
             blocks = quantize(row[None], type_)
             values = dequantize(blocks, type_).astype("<f4")
-            print(name, blocks.tobytes().hex(), values.tobytes().hex(), row.astype("<f4").tobytes().hex(), file=file)
+            print(name.lower(), text(blocks), text(values), text(row.astype("<f4")), file=file)
+    # `gguf` only decodes NVFP4: llama.cpp's quantiser wrote these.
+    for row in made_rows(64):
+        blocks = llama_cpp_blocks(Type.NVFP4, row[None])[0]
+        print("nvfp4", text(blocks), text(dequantize(blocks, Type.NVFP4).astype("<f4")), text(row.astype("<f4")), file=file)
+    for name, halves in READ.items():
+        for blocks in random_blocks(Type[name], halves) + llama_cpp_blocks(Type[name], made_rows(256)[[0, 1, 4, 7]]):
+            values = dequantize(blocks, Type[name]).astype("<f4")
+            assert np.isfinite(values).all()
+            print(name.lower(), text(blocks), text(values), file=file)

@@ -232,6 +232,19 @@ pub enum Error {
         /// The formats.
         formats: String,
     },
+
+    /// A synthetic model whose rows the blocks of its format do not divide.
+    #[error(
+        "synthetic model {name}: rows of {width} elements are not whole blocks of {block_elements}; choose another format"
+    )]
+    UnevenSynthetic {
+        /// What was given.
+        name: String,
+        /// Elements of a row.
+        width: usize,
+        /// Elements of a block.
+        block_elements: usize,
+    },
 }
 
 impl Error {

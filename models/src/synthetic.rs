@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use plywood_kernels::Format;
+use plywood_kernels::cases::{Random, random_blocks};
 use plywood_kernels::formats::{self, F32};
 
 use crate::architectures;
@@ -35,6 +36,13 @@ pub struct Shape {
     pub tied: bool,
     /// The longest sequence, in tokens.
     pub context: usize,
+}
+
+impl Shape {
+    /// Elements in the rows of its matrices.
+    pub fn row_widths(&self) -> [usize; 3] {
+        [self.width, self.heads * self.head_width, self.feed_forward]
+    }
 }
 
 /// The shapes, smallest first: the `config.json` of Llama-3.2-1B and 3B, Llama-3.1-8B and 70B;
@@ -136,7 +144,11 @@ impl Synthetic {
         let (shape, format) = name.split_once(':').ok_or_else(unknown)?;
         let shape = SHAPES.iter().find(|row| row.name == shape).ok_or_else(unknown)?;
         let format = Format::from_name(format).ok_or_else(unknown)?;
-        Ok(Synthetic::new(shape, format))
+        let block_elements = format.block_elements;
+        match shape.row_widths().into_iter().find(|width| !width.is_multiple_of(block_elements)) {
+            Some(width) => Err(Error::UnevenSynthetic { name: name.into(), width, block_elements }),
+            None => Ok(Synthetic::new(shape, format)),
+        }
     }
 
     /// A model of a shape, its matrices in one format, its norms in F32 and all 1.
@@ -234,17 +246,7 @@ fn tensors(config: &Config, format: Format) -> Vec<TensorInfo> {
 
 /// Random elements between plus and minus [`LARGEST`], the same in every run.
 fn random_block(format: Format) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let elements: Vec<f32> = (0..BLOCKS * BLOCK_ELEMENTS).map(|_| (2.0 * random(&mut state) - 1.0) * LARGEST).collect();
-    format.encode_rows(&elements)
-}
-
-/// The next number from 0 to 1 (xorshift64, Marsaglia, <https://doi.org/10.18637/jss.v008.i14>).
-fn random(state: &mut u64) -> f32 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    (*state >> 40) as f32 / (1 << 24) as f32
+    random_blocks(format, BLOCKS * BLOCK_ELEMENTS, LARGEST, &mut Random::new(1))
 }
 
 /// The metadata of a GGUF file of a model, with a vocabulary as SentencePiece has it.

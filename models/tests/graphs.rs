@@ -23,6 +23,7 @@ fn load(graph: &Graph, weights: &dyn Weights) -> Vec<HostWeight> {
     let read = |source: &Source| -> Result<Arc<[u8]>> {
         match source {
             Source::Computed(numbers) => Ok(numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
+            Source::Blocks(blocks) => Ok(blocks.clone()),
             Source::Tensor(index) => {
                 let mut bytes = vec![0; weights.tensors()[*index].bytes as usize];
                 weights.read(*index, 0, &mut bytes)?;
@@ -93,6 +94,7 @@ fn every_synthetic_shape_builds() {
     assert_eq!(bytes("llama-1b:q8_0") / 1_000_000, 1313);
     check_message(Synthetic::named("llama-1b"), &["llama-1b", "llama-70b", "q8_0"]);
     check_message(Synthetic::named("llama-1b:q9_9"), &["q4_0"]);
+    check_message(Synthetic::named("tiny:q4_k"), &["tiny:q4_k", "288", "256"]);
 }
 
 #[test]
@@ -170,7 +172,7 @@ fn rope_table(config: &Config, weights: &dyn Weights) -> Vec<f32> {
     let weight = graph.weights.iter().find(|weight| weight.name == "rope").unwrap();
     match &weight.parts[0].source {
         Source::Computed(numbers) => numbers.to_vec(),
-        Source::Tensor(_) => panic!("rotations are computed"),
+        Source::Blocks(_) | Source::Tensor(_) => panic!("rotations are computed"),
     }
 }
 

@@ -94,7 +94,7 @@ const CHANGES: &[(Change, &[&str])] = &[
     (Change::Shape(QUERY, [64, u64::MAX]), &[QUERY]),
     (Change::Shape(QUERY, [0, 64]), &[QUERY]),
     (Change::Shape("token_embd.weight", [64, 511]), &["511"]),
-    (Change::Type(QUERY, 7), &[QUERY, "Q5_1"]),
+    (Change::Type(QUERY, 9), &[QUERY, "Q8_1"]),
     (Change::Type(QUERY, 99), &[QUERY, "99"]),
     (Change::Offset(QUERY, 1 << 40), &[QUERY, "broken.gguf"]),
     (Change::Offset(QUERY, u64::MAX - 31), &[QUERY, "broken.gguf"]),

@@ -77,7 +77,7 @@ fn variants() -> Vec<(Shader, Features)> {
     }
     let of_cases = variants.len();
     for shape in &SHAPES {
-        for format in formats::ALL.iter().copied() {
+        for format in formats::ALL.iter().copied().filter(|format| shape.width.is_multiple_of(format.block_elements)) {
             let synthetic = Synthetic::new(shape, format);
             let graph = transformer::build(&synthetic, &synthetic.config, 64);
             let mut graph = graph.expect("a synthetic model has a graph");

@@ -44,9 +44,10 @@ impl Kernel for Embedding {
     }
 }
 
-/// Every format; rows that no unit divides; a matrix cut into shards.
+/// Every format, in rows of its blocks; rows that no unit divides; a matrix cut into shards.
 pub fn cases() -> Vec<Case> {
     let case = |format: Format, width: usize, tokens: usize, max_shard: Option<u64>| {
+        let width = width.next_multiple_of(format.block_elements);
         let shards = if max_shard.is_some() { " in shards" } else { "" };
         let mut case = Case::new("embedding", format!("{tokens}x{width}{shards}"), tokens);
         case.format = Some(format);

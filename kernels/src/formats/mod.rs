@@ -1,29 +1,68 @@
 //! Weight formats: how a row of numbers lies in a file and on a device. One folder and one line of [`ALL`] each.
 //!
-//! On a device a row is its codes, then its scales, padded to 16 bytes, so that a shader reads
+//! On a device a row is planes of codes, then of scales, each padded to 16 bytes, so that a shader reads
 //! `vec4<u32>` at 16-byte steps and finds a row from its index alone. Shaders consume *units* of
 //! [`UNIT`] elements: `decode.wgsl` of each format gives `$decode(row, units, unit) -> Unit`.
 
 mod bf16;
 mod f16;
 mod f32;
+mod iq4_nl;
+mod iq4_xs;
+mod mxfp4;
+mod nvfp4;
+mod packing;
+mod q2_k;
+mod q3_k;
 mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
 mod q8_0;
+mod tq1_0;
+mod tq2_0;
 
 use std::fmt;
+use std::mem::take;
 use std::ops::Deref;
 
 pub use self::bf16::BF16;
 pub use self::f16::F16;
 pub use self::f32::F32;
+pub use self::iq4_nl::IQ4_NL;
+pub use self::iq4_xs::IQ4_XS;
+pub use self::mxfp4::MXFP4;
+pub use self::nvfp4::NVFP4;
+pub use self::q2_k::Q2_K;
+pub use self::q3_k::Q3_K;
 pub use self::q4_0::Q4_0;
+pub use self::q4_1::Q4_1;
+pub use self::q4_k::Q4_K;
+pub use self::q5_0::Q5_0;
+pub use self::q5_1::Q5_1;
+pub use self::q5_k::Q5_K;
+pub use self::q6_k::Q6_K;
 pub use self::q8_0::Q8_0;
+pub use self::tq1_0::TQ1_0;
+pub use self::tq2_0::TQ2_0;
 
 /// Elements that a shader decodes at once. Device rows are padded with zeros to whole units.
 pub const UNIT: usize = 32;
 
 /// Every format that this build runs, in the order of their GGUF ids.
-pub static ALL: [Format; 5] = [F32, F16, Q4_0, Q8_0, BF16];
+pub static ALL: [Format; 19] = [
+    F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16, TQ1_0, TQ2_0, MXFP4,
+    NVFP4,
+];
+
+/// Elements of a super-block, which has scales of its own for groups of 16 or 32.
+const SUPER_BLOCK: usize = 256;
+
+/// Quantises elements into whole blocks of file bytes.
+pub type Encode = fn(elements: &[f32], blocks: &mut [u8]);
 
 /// The facts of one weight format.
 pub struct Layout {
@@ -35,6 +74,8 @@ pub struct Layout {
     pub block_elements: usize,
     /// Bytes of a block in a file.
     pub block_bytes: usize,
+    /// Where the half-precision numbers of a block begin, which its elements are scaled or shifted by.
+    pub halves: &'static [usize],
     /// Whether the elements of a unit, before its scale, are exact in f16, so that a tile may hold them as such.
     pub f16_units: bool,
     /// Bytes of a row of so many elements on a device, a multiple of 16.
@@ -43,8 +84,8 @@ pub struct Layout {
     pub decode: fn(blocks: &[u8], elements: &mut [f32]),
     /// Rearranges one row of file bytes into a zeroed device row.
     pub repack: fn(row: &[u8], device_row: &mut [u8]),
-    /// Quantises elements into whole blocks of file bytes.
-    pub encode: fn(elements: &[f32], blocks: &mut [u8]),
+    /// How elements become blocks, in a format that we write.
+    pub encode: Option<Encode>,
     /// `fn $decode(row: u32, units: u32, unit: u32) -> Unit` over the binding `$words`.
     pub wgsl: &'static str,
 }
@@ -78,9 +119,12 @@ impl Format {
     }
 
     /// Quantises a row or several into file bytes.
+    ///
+    /// Panics for a format that is only read.
     pub fn encode_rows(self, elements: &[f32]) -> Vec<u8> {
         let mut blocks = vec![0; elements.len() / self.block_elements * self.block_bytes];
-        (self.encode)(elements, &mut blocks);
+        let encode = self.encode.unwrap_or_else(|| panic!("{self} is only read"));
+        encode(elements, &mut blocks);
         blocks
     }
 }
@@ -118,20 +162,28 @@ fn float_row_bytes(elements: usize, element_bytes: usize) -> usize {
     elements.next_multiple_of(UNIT) * element_bytes
 }
 
-/// Bytes of a device row of `code_bytes` per unit followed by one half-precision scale per unit.
-fn scaled_row_bytes(elements: usize, code_bytes: usize) -> usize {
-    let units = elements / UNIT;
-    units * code_bytes + (units * 2).next_multiple_of(16)
+/// Bytes of a device row of several planes, each of so many bytes per block and padded to 16.
+fn planes_row_bytes(blocks: usize, planes: &[usize]) -> usize {
+    planes.iter().map(|bytes| (blocks * bytes).next_multiple_of(16)).sum()
 }
 
-/// Copies blocks of a half-precision scale followed by `code_bytes` of codes into a device row.
-fn repack_scaled(row: &[u8], device_row: &mut [u8], code_bytes: usize) {
-    let blocks = row.chunks_exact(2 + code_bytes);
-    let (codes, scales) = device_row.split_at_mut(blocks.len() * code_bytes);
-    let places = codes.chunks_exact_mut(code_bytes).zip(scales.chunks_exact_mut(2));
-    for (block, (code, scale)) in blocks.zip(places) {
-        scale.copy_from_slice(&block[..2]);
-        code.copy_from_slice(&block[2..]);
+/// Hands each block of a row to `repack`, with its places in the planes of a device row.
+fn repack_planes<const PLANES: usize>(
+    row: &[u8],
+    block_bytes: usize,
+    device_row: &mut [u8],
+    planes: [usize; PLANES],
+    repack: impl Fn(&[u8], [&mut [u8]; PLANES]),
+) {
+    let blocks = row.chunks_exact(block_bytes);
+    let mut behind = device_row;
+    let mut planes = planes.map(|bytes| {
+        let (plane, rest) = take(&mut behind).split_at_mut((blocks.len() * bytes).next_multiple_of(16));
+        behind = rest;
+        plane[..blocks.len() * bytes].chunks_exact_mut(bytes)
+    });
+    for block in blocks {
+        repack(block, planes.each_mut().map(|plane| plane.next().expect("a plane has a place for every block")));
     }
 }
 

@@ -125,12 +125,16 @@ fn storage(type_id: u32) -> Storage {
 /// Bytes of a tensor, 0 where its type is unknown; `None` where blocks do not divide its rows or they overflow.
 fn tensor_bytes(shape: &[usize], type_id: u32) -> Option<u64> {
     let elements = shape.iter().try_fold(1u64, |product, size| product.checked_mul(*size as u64))?;
-    let Some(known) = types::by_id(type_id) else { return Some(0) };
+    let (block_elements, block_bytes) = match (Format::from_gguf_id(type_id), types::by_id(type_id)) {
+        (Some(format), _) => (format.block_elements as u64, format.block_bytes as u64),
+        (None, Some(known)) => (known.block_elements, known.block_bytes),
+        (None, None) => return Some(0),
+    };
     let columns = *shape.last()? as u64;
-    if !columns.is_multiple_of(known.block_elements) {
+    if !columns.is_multiple_of(block_elements) {
         return None;
     }
-    (elements / known.block_elements).checked_mul(known.block_bytes)
+    (elements / block_elements).checked_mul(block_bytes)
 }
 
 /// Makes a tensor's offset one from the front of the file, and checks that its bytes are there.

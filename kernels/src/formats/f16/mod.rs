@@ -10,11 +10,12 @@ static LAYOUT: Layout = Layout {
     gguf_id: 1,
     block_elements: 1,
     block_bytes: 2,
+    halves: &[0],
     f16_units: true,
     device_row_bytes: |elements| float_row_bytes(elements, 2),
     decode,
     repack: |row, device_row| device_row[..row.len()].copy_from_slice(row),
-    encode,
+    encode: Some(encode),
     wgsl: concat!(include_str!("quad.wgsl"), include_str!("../halves.wgsl")),
 };
 

@@ -10,11 +10,12 @@ static LAYOUT: Layout = Layout {
     gguf_id: 0,
     block_elements: 1,
     block_bytes: 4,
+    halves: &[],
     f16_units: false,
     device_row_bytes: |elements| float_row_bytes(elements, 4),
     decode,
     repack: |row, device_row| device_row[..row.len()].copy_from_slice(row),
-    encode,
+    encode: Some(encode),
     wgsl: include_str!("decode.wgsl"),
 };
 

@@ -2,9 +2,12 @@
 //!
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31; a nibble stands for itself minus 8.
 
-use super::{Format, Layout, UNIT, half_at, repack_scaled, scaled_row_bytes};
+use super::{Format, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
 
-const CODE_BYTES: usize = 16;
+const BLOCK_BYTES: usize = 2 + 16;
+
+/// Nibbles; scales.
+const PLANES: [usize; 2] = [16, 2];
 
 /// A half-precision scale and 16 bytes of nibbles per 32 elements.
 pub const Q4_0: Format = Format(&LAYOUT);
@@ -13,19 +16,20 @@ static LAYOUT: Layout = Layout {
     name: "q4_0",
     gguf_id: 2,
     block_elements: UNIT,
-    block_bytes: 2 + CODE_BYTES,
+    block_bytes: BLOCK_BYTES,
+    halves: &[0],
     f16_units: true,
-    device_row_bytes: |elements| scaled_row_bytes(elements, CODE_BYTES),
+    device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
     decode,
-    repack: |row, device_row| repack_scaled(row, device_row, CODE_BYTES),
-    encode,
+    repack,
+    encode: Some(encode),
     wgsl: include_str!("decode.wgsl"),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {
-    for (block, out) in blocks.chunks_exact(2 + CODE_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
         let scale = half_at(block);
-        let (low, high) = out.split_at_mut(CODE_BYTES);
+        let (low, high) = out.split_at_mut(UNIT / 2);
         for ((byte, low), high) in block[2..].iter().zip(low).zip(high) {
             *low = scale * f32::from((byte & 15) as i8 - 8);
             *high = scale * f32::from((byte >> 4) as i8 - 8);
@@ -33,8 +37,15 @@ fn decode(blocks: &[u8], elements: &mut [f32]) {
     }
 }
 
+fn repack(row: &[u8], device_row: &mut [u8]) {
+    repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [nibbles, scale]| {
+        scale.copy_from_slice(&block[..2]);
+        nibbles.copy_from_slice(&block[2..]);
+    });
+}
+
 fn encode(elements: &[f32], blocks: &mut [u8]) {
-    for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(2 + CODE_BYTES)) {
+    for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
         // The element of the largest magnitude, with its sign, becomes code 0, which stands for -8.
         let extreme =
             values.iter().fold(0f32, |extreme, value| if value.abs() > extreme.abs() { *value } else { extreme });
@@ -43,7 +54,7 @@ fn encode(elements: &[f32], blocks: &mut [u8]) {
         block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
         let nibble = |value: f32| ((value * inverse + 8.5) as u8).min(15);
         for (index, code) in block[2..].iter_mut().enumerate() {
-            *code = nibble(values[index]) | nibble(values[index + CODE_BYTES]) << 4;
+            *code = nibble(values[index]) | nibble(values[index + UNIT / 2]) << 4;
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Q8_0: blocks of 32 elements, each a half-precision scale and 32 signed bytes (ggml's `block_q8_0`).
 
-use super::{Format, Layout, UNIT, half_at, repack_scaled, scaled_row_bytes};
+use super::{Format, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
 
-const CODE_BYTES: usize = 32;
+const BLOCK_BYTES: usize = 2 + 32;
+
+/// Codes; scales.
+const PLANES: [usize; 2] = [32, 2];
 
 /// A half-precision scale and 32 signed bytes per 32 elements.
 pub const Q8_0: Format = Format(&LAYOUT);
@@ -11,17 +14,18 @@ static LAYOUT: Layout = Layout {
     name: "q8_0",
     gguf_id: 8,
     block_elements: UNIT,
-    block_bytes: 2 + CODE_BYTES,
+    block_bytes: BLOCK_BYTES,
+    halves: &[0],
     f16_units: true,
-    device_row_bytes: |elements| scaled_row_bytes(elements, CODE_BYTES),
+    device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
     decode,
-    repack: |row, device_row| repack_scaled(row, device_row, CODE_BYTES),
-    encode,
+    repack,
+    encode: Some(encode),
     wgsl: include_str!("decode.wgsl"),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {
-    for (block, out) in blocks.chunks_exact(2 + CODE_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
         let scale = half_at(block);
         for (code, element) in block[2..].iter().zip(out) {
             *element = scale * f32::from(*code as i8);
@@ -29,8 +33,15 @@ fn decode(blocks: &[u8], elements: &mut [f32]) {
     }
 }
 
+fn repack(row: &[u8], device_row: &mut [u8]) {
+    repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [codes, scale]| {
+        scale.copy_from_slice(&block[..2]);
+        codes.copy_from_slice(&block[2..]);
+    });
+}
+
 fn encode(elements: &[f32], blocks: &mut [u8]) {
-    for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(2 + CODE_BYTES)) {
+    for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
         let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         let scale = largest / 127.0;
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };

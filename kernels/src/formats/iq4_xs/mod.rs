@@ -1,0 +1,53 @@
+//! IQ4_XS: super-blocks of 256 elements, each a half-precision scale, 8 high pairs of bits and 8 low nibbles of factors of
+//! it for every 32 elements, and 128 bytes of nibbles (ggml's `block_iq4_xs`).
+//!
+//! A nibble stands for its one of IQ4_NL's values, a factor for itself minus 32.
+
+use super::iq4_nl::VALUES;
+use super::packing::{NIBBLES, Packing};
+use super::{Format, Layout, SUPER_BLOCK, UNIT, half_at, planes_row_bytes, repack_planes};
+
+const BLOCK_BYTES: usize = 8 + 128;
+
+/// High pairs of bits and low nibbles of the 8 factors.
+const FACTOR_HIGH: Packing = Packing { bits: 2, stride: 1 };
+const FACTOR_LOW: Packing = Packing { bits: 4, stride: 1 };
+
+/// Nibbles; what a file has before them.
+const PLANES: [usize; 2] = [128, 8];
+
+/// 4 bits per element, 6 bits of scale per 32, and a half-precision scale per 256, with steps that are finer near 0.
+pub const IQ4_XS: Format = Format(&LAYOUT);
+
+static LAYOUT: Layout = Layout {
+    name: "iq4_xs",
+    gguf_id: 23,
+    block_elements: SUPER_BLOCK,
+    block_bytes: BLOCK_BYTES,
+    halves: &[0],
+    f16_units: true,
+    device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
+    decode,
+    repack: |row, device_row| {
+        repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [nibbles, head]| {
+            head.copy_from_slice(&block[..8]);
+            nibbles.copy_from_slice(&block[8..]);
+        });
+    },
+    encode: None,
+    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../iq4_nl/values.wgsl"), include_str!("../plane.wgsl")),
+};
+
+fn decode(blocks: &[u8], elements: &mut [f32]) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(SUPER_BLOCK)) {
+        let scale = half_at(block);
+        let high: [u8; 8] = FACTOR_HIGH.unpack(&block[2..4]);
+        let low: [u8; 8] = FACTOR_LOW.unpack(&block[4..8]);
+        let codes: [u8; SUPER_BLOCK] = NIBBLES.unpack(&block[8..]);
+        for (index, element) in out.iter_mut().enumerate() {
+            let unit = index / UNIT;
+            let scale = scale * f32::from((low[unit] | high[unit] << 4) as i8 - 32);
+            *element = scale * f32::from(VALUES[usize::from(codes[index])]);
+        }
+    }
+}

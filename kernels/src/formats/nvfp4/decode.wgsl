@@ -1,0 +1,19 @@
+// NVFP4: a row is one vec4 of nibbles per unit (low nibbles first 16 elements), then one byte of scale per 16 elements.
+fn $half_scale(byte: u32) -> f32 {
+    let exponent = (byte >> 3u) & 15u;
+    let mantissa = byte & 7u;
+    let normal = bitcast<f32>(((exponent + 119u) << 23u) | (mantissa << 20u));
+    let number = select(normal, f32(mantissa) / 1024.0, exponent == 0u);
+    return select(number, 0.0, byte == 127u);
+}
+
+fn $decode(row: u32, units: u32, unit: u32) -> Unit {
+    let nibbles = $words[row + unit];
+    let bytes = $word(row + units, unit >> 1u) >> ((unit & 1u) * 16u);
+    return Unit(
+        1.0,
+        $half_scale(bytes & 255u) * $values(nibbles),
+        $half_scale((bytes >> 8u) & 255u) * $values(nibbles >> vec4<u32>(4u)),
+    );
+}
+

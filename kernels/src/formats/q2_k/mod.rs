@@ -1,0 +1,52 @@
+//! Q2_K: super-blocks of 256 elements, each a byte of factors for every 16 elements, 64 bytes of pairs of bits, and a
+//! half-precision scale and minimum (ggml's `block_q2_K`).
+//!
+//! Of a byte of factors the low nibble is the scale's, the high one the minimum's.
+
+use super::packing::{PAIRS, Packing};
+use super::{Format, Layout, SUPER_BLOCK, half_at, planes_row_bytes, repack_planes};
+
+const BLOCK_BYTES: usize = 16 + 64 + 4;
+
+/// Pairs of bits in a file.
+const CODES: Packing = Packing { bits: 2, stride: 32 };
+
+/// Pairs of bits; factors; scales and minima.
+const PLANES: [usize; 3] = [64, 16, 4];
+
+/// 2 bits per element, 4 bits of scale and minimum per 16, and a half-precision scale and minimum per 256.
+pub const Q2_K: Format = Format(&LAYOUT);
+
+static LAYOUT: Layout = Layout {
+    name: "q2_k",
+    gguf_id: 10,
+    block_elements: SUPER_BLOCK,
+    block_bytes: BLOCK_BYTES,
+    halves: &[80, 82],
+    f16_units: false,
+    device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
+    decode,
+    repack,
+    encode: None,
+    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
+};
+
+fn decode(blocks: &[u8], elements: &mut [f32]) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(SUPER_BLOCK)) {
+        let codes: [u8; SUPER_BLOCK] = CODES.unpack(&block[16..80]);
+        let (scale, minimum) = (half_at(&block[80..]), half_at(&block[82..]));
+        for (index, element) in out.iter_mut().enumerate() {
+            let factors = block[index / 16];
+            let (scale, minimum) = (scale * f32::from(factors & 15), minimum * f32::from(factors >> 4));
+            *element = scale * f32::from(codes[index]) - minimum;
+        }
+    }
+}
+
+fn repack(row: &[u8], device_row: &mut [u8]) {
+    repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [pairs, factors, affine]| {
+        factors.copy_from_slice(&block[..16]);
+        CODES.repack::<SUPER_BLOCK>(&block[16..80], PAIRS, pairs);
+        affine.copy_from_slice(&block[80..]);
+    });
+}

@@ -1,0 +1,60 @@
+//! Q3_K: super-blocks of 256 elements, each 32 bytes of high bits, 64 of low pairs of bits, 12 of 6-bit scales for every 16
+//! elements, and a half-precision scale (ggml's `block_q3_K`).
+//!
+//! A code stands for itself minus 4, a scale for itself minus 32.
+
+use super::packing::{BITS, PAIRS, Packing};
+use super::{Format, Layout, SUPER_BLOCK, half_at, planes_row_bytes, repack_planes};
+
+const BLOCK_BYTES: usize = 32 + 64 + 12 + 2;
+
+/// High bits and low pairs of bits in a file.
+const HIGH: Packing = Packing { bits: 1, stride: 32 };
+const LOW: Packing = Packing { bits: 2, stride: 32 };
+
+/// Low nibbles and high pairs of bits of the 16 scales.
+const SCALE_LOW: Packing = Packing { bits: 4, stride: 8 };
+const SCALE_HIGH: Packing = Packing { bits: 2, stride: 4 };
+
+/// Low pairs of bits; high bits; scales as in a file, which take 14 bytes of the 16.
+const PLANES: [usize; 3] = [64, 32, 16];
+
+/// 3 bits per element, 6 bits of scale per 16, and a half-precision scale per 256.
+pub const Q3_K: Format = Format(&LAYOUT);
+
+static LAYOUT: Layout = Layout {
+    name: "q3_k",
+    gguf_id: 11,
+    block_elements: SUPER_BLOCK,
+    block_bytes: BLOCK_BYTES,
+    halves: &[108],
+    f16_units: true,
+    device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
+    decode,
+    repack,
+    encode: None,
+    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
+};
+
+fn decode(blocks: &[u8], elements: &mut [f32]) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(SUPER_BLOCK)) {
+        let high: [u8; SUPER_BLOCK] = HIGH.unpack(&block[..32]);
+        let low: [u8; SUPER_BLOCK] = LOW.unpack(&block[32..96]);
+        let scale_low: [u8; 16] = SCALE_LOW.unpack(&block[96..104]);
+        let scale_high: [u8; 16] = SCALE_HIGH.unpack(&block[104..108]);
+        let scale = half_at(&block[108..]);
+        for (index, element) in out.iter_mut().enumerate() {
+            let group = index / 16;
+            let scale = scale * f32::from((scale_low[group] | scale_high[group] << 4) as i8 - 32);
+            *element = scale * f32::from((low[index] | high[index] << 2) as i8 - 4);
+        }
+    }
+}
+
+fn repack(row: &[u8], device_row: &mut [u8]) {
+    repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [pairs, bits, scales]| {
+        HIGH.repack::<SUPER_BLOCK>(&block[..32], BITS, bits);
+        LOW.repack::<SUPER_BLOCK>(&block[32..96], PAIRS, pairs);
+        scales[..14].copy_from_slice(&block[96..]);
+    });
+}

@@ -1,0 +1,59 @@
+//! Q4_1: blocks of 32 elements, each a half-precision scale and minimum and 16 bytes of nibbles (ggml's `block_q4_1`).
+//!
+//! The low nibbles are elements 0 to 15, the high ones 16 to 31.
+
+use super::packing::NIBBLES;
+use super::{Format, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
+
+const BLOCK_BYTES: usize = 4 + 16;
+
+/// Nibbles; scales and minima.
+const PLANES: [usize; 2] = [16, 4];
+
+/// A half-precision scale and minimum and 16 bytes of nibbles per 32 elements.
+pub const Q4_1: Format = Format(&LAYOUT);
+
+static LAYOUT: Layout = Layout {
+    name: "q4_1",
+    gguf_id: 3,
+    block_elements: UNIT,
+    block_bytes: BLOCK_BYTES,
+    halves: &[0, 2],
+    f16_units: false,
+    device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
+    decode,
+    repack,
+    encode: Some(encode),
+    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
+};
+
+fn decode(blocks: &[u8], elements: &mut [f32]) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
+        let (scale, minimum) = (half_at(block), half_at(&block[2..]));
+        let codes: [u8; UNIT] = NIBBLES.unpack(&block[4..]);
+        for (code, element) in codes.iter().zip(out) {
+            *element = scale * f32::from(*code) + minimum;
+        }
+    }
+}
+
+fn repack(row: &[u8], device_row: &mut [u8]) {
+    repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [nibbles, affine]| {
+        affine.copy_from_slice(&block[..4]);
+        nibbles.copy_from_slice(&block[4..]);
+    });
+}
+
+fn encode(elements: &[f32], blocks: &mut [u8]) {
+    for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
+        let smallest = values.iter().copied().fold(f32::INFINITY, f32::min);
+        let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let scale = (largest - smallest) / 15.0;
+        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        let code = |value: &f32| (((value - smallest) * inverse + 0.5) as u8).min(15);
+        let codes: Vec<u8> = values.iter().map(code).collect();
+        block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
+        block[2..4].copy_from_slice(&half::f16::from_f32(smallest).to_le_bytes());
+        NIBBLES.pack(&codes, &mut block[4..]);
+    }
+}

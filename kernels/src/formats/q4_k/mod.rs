@@ -1,0 +1,63 @@
+//! Q4_K: super-blocks of 256 elements, each a half-precision scale and minimum, 12 bytes of 6-bit factors of both for every
+//! 32 elements, and 128 bytes of nibbles (ggml's `block_q4_K`).
+
+use super::packing::{NIBBLES, Packing};
+use super::{Format, Layout, SUPER_BLOCK, UNIT, half_at, planes_row_bytes, repack_planes};
+
+const BLOCK_BYTES: usize = 16 + 128;
+
+/// Nibbles in a file.
+const CODES: Packing = Packing { bits: 4, stride: 32 };
+
+/// Nibbles; what a file has before them.
+const PLANES: [usize; 2] = [128, 16];
+
+/// 4 bits per element, 6 bits of scale and minimum per 32, and a half-precision scale and minimum per 256.
+pub const Q4_K: Format = Format(&LAYOUT);
+
+static LAYOUT: Layout = Layout {
+    name: "q4_k",
+    gguf_id: 12,
+    block_elements: SUPER_BLOCK,
+    block_bytes: BLOCK_BYTES,
+    halves: &[0, 2],
+    f16_units: false,
+    device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
+    decode,
+    repack,
+    encode: None,
+    wgsl: concat!(include_str!("decode.wgsl"), include_str!("affine.wgsl"), include_str!("../codes.wgsl")),
+};
+
+/// The scale and minimum of each of 8 units, out of the 16 bytes that a super-block of Q4_K or Q5_K begins with.
+pub(super) fn affine(head: &[u8]) -> [(f32, f32); SUPER_BLOCK / UNIT] {
+    let (scale, minimum) = (half_at(head), half_at(&head[2..]));
+    // Of units 0 to 3 the factors are the low 6 bits of bytes; of the others their high bits are above those.
+    let (scales, minima, nibbles) = (&head[4..8], &head[8..12], &head[12..16]);
+    std::array::from_fn(|unit| {
+        let (scale_factor, minimum_factor) = match unit.checked_sub(4) {
+            None => (scales[unit] & 63, minima[unit] & 63),
+            Some(unit) => (nibbles[unit] & 15 | scales[unit] >> 6 << 4, nibbles[unit] >> 4 | minima[unit] >> 6 << 4),
+        };
+        (scale * f32::from(scale_factor), minimum * f32::from(minimum_factor))
+    })
+}
+
+fn decode(blocks: &[u8], elements: &mut [f32]) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(SUPER_BLOCK)) {
+        let codes: [u8; SUPER_BLOCK] = CODES.unpack(&block[16..]);
+        let units = codes.chunks_exact(UNIT).zip(affine(block)).zip(out.chunks_exact_mut(UNIT));
+        for ((codes, (scale, minimum)), out) in units {
+            for (code, element) in codes.iter().zip(out) {
+                *element = scale * f32::from(*code) - minimum;
+            }
+        }
+    }
+}
+
+fn repack(row: &[u8], device_row: &mut [u8]) {
+    repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [nibbles, head]| {
+        head.copy_from_slice(&block[..16]);
+        CODES.repack::<SUPER_BLOCK>(&block[16..], NIBBLES, nibbles);
+    });
+}

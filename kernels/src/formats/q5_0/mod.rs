@@ -1,0 +1,65 @@
+//! Q5_0: blocks of 32 elements, each a half-precision scale, 4 bytes of high bits and 16 of low nibbles (ggml's `block_q5_0`).
+//!
+//! The low nibbles of bytes are elements 0 to 15, the high ones 16 to 31; a code stands for itself minus 16.
+
+use super::packing::{BITS, NIBBLES, Packing};
+use super::{Format, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
+
+const BLOCK_BYTES: usize = 2 + 4 + 16;
+
+/// High bits in a file.
+const HIGH: Packing = Packing { bits: 1, stride: 1 };
+
+/// Low nibbles; high bits; scales.
+const PLANES: [usize; 3] = [16, 4, 2];
+
+/// A half-precision scale and 5 bits per element, for 32 elements.
+pub const Q5_0: Format = Format(&LAYOUT);
+
+static LAYOUT: Layout = Layout {
+    name: "q5_0",
+    gguf_id: 6,
+    block_elements: UNIT,
+    block_bytes: BLOCK_BYTES,
+    halves: &[0],
+    f16_units: true,
+    device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
+    decode,
+    repack,
+    encode: Some(encode),
+    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
+};
+
+fn decode(blocks: &[u8], elements: &mut [f32]) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
+        let scale = half_at(block);
+        let high: [u8; UNIT] = HIGH.unpack(&block[2..6]);
+        let low: [u8; UNIT] = NIBBLES.unpack(&block[6..]);
+        for ((low, high), element) in low.iter().zip(high).zip(out) {
+            *element = scale * f32::from((low | high << 4) as i8 - 16);
+        }
+    }
+}
+
+fn repack(row: &[u8], device_row: &mut [u8]) {
+    repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [nibbles, bits, scale]| {
+        scale.copy_from_slice(&block[..2]);
+        HIGH.repack::<UNIT>(&block[2..6], BITS, bits);
+        nibbles.copy_from_slice(&block[6..]);
+    });
+}
+
+fn encode(elements: &[f32], blocks: &mut [u8]) {
+    for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
+        // The element of the largest magnitude, with its sign, becomes code 0, which stands for -16.
+        let extreme =
+            values.iter().fold(0f32, |extreme, value| if value.abs() > extreme.abs() { *value } else { extreme });
+        let scale = extreme / -16.0;
+        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        let codes: Vec<u8> = values.iter().map(|value| ((value * inverse + 16.5) as u8).min(31)).collect();
+        let high: Vec<u8> = codes.iter().map(|code| code >> 4).collect();
+        block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
+        HIGH.pack(&high, &mut block[2..6]);
+        NIBBLES.pack(&codes, &mut block[6..]);
+    }
+}

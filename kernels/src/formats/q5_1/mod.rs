@@ -1,0 +1,67 @@
+//! Q5_1: blocks of 32 elements, each a half-precision scale and minimum, 4 bytes of high bits and 16 of low nibbles
+//! (ggml's `block_q5_1`).
+//!
+//! The low nibbles of bytes are elements 0 to 15, the high ones 16 to 31.
+
+use super::packing::{BITS, NIBBLES, Packing};
+use super::{Format, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
+
+const BLOCK_BYTES: usize = 4 + 4 + 16;
+
+/// High bits in a file.
+const HIGH: Packing = Packing { bits: 1, stride: 1 };
+
+/// Low nibbles; high bits; scales and minima.
+const PLANES: [usize; 3] = [16, 4, 4];
+
+/// A half-precision scale and minimum and 5 bits per element, for 32 elements.
+pub const Q5_1: Format = Format(&LAYOUT);
+
+static LAYOUT: Layout = Layout {
+    name: "q5_1",
+    gguf_id: 7,
+    block_elements: UNIT,
+    block_bytes: BLOCK_BYTES,
+    halves: &[0, 2],
+    f16_units: false,
+    device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
+    decode,
+    repack,
+    encode: Some(encode),
+    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
+};
+
+fn decode(blocks: &[u8], elements: &mut [f32]) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
+        let (scale, minimum) = (half_at(block), half_at(&block[2..]));
+        let high: [u8; UNIT] = HIGH.unpack(&block[4..8]);
+        let low: [u8; UNIT] = NIBBLES.unpack(&block[8..]);
+        for ((low, high), element) in low.iter().zip(high).zip(out) {
+            *element = scale * f32::from(low | high << 4) + minimum;
+        }
+    }
+}
+
+fn repack(row: &[u8], device_row: &mut [u8]) {
+    repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [nibbles, bits, affine]| {
+        affine.copy_from_slice(&block[..4]);
+        HIGH.repack::<UNIT>(&block[4..8], BITS, bits);
+        nibbles.copy_from_slice(&block[8..]);
+    });
+}
+
+fn encode(elements: &[f32], blocks: &mut [u8]) {
+    for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
+        let smallest = values.iter().copied().fold(f32::INFINITY, f32::min);
+        let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let scale = (largest - smallest) / 31.0;
+        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        let code = |value: &f32| (((value - smallest) * inverse + 0.5) as u8).min(31);
+        let codes: Vec<u8> = values.iter().map(code).collect();
+        let high: Vec<u8> = codes.iter().map(|code| code >> 4).collect();
+        block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
+        block[2..4].copy_from_slice(&half::f16::from_f32(smallest).to_le_bytes());
+        HIGH.pack(&high, &mut block[4..8]);
+        NIBBLES.pack(&codes, &mut block[8..]);
+    }
+}

@@ -1,0 +1,52 @@
+//! Q6_K: super-blocks of 256 elements, each 128 bytes of low nibbles, 64 of high pairs of bits, 16 signed scales and a
+//! half-precision one (ggml's `block_q6_K`). A code stands for itself minus 32.
+
+use super::packing::{NIBBLES, PAIRS, Packing};
+use super::{Format, Layout, SUPER_BLOCK, half_at, planes_row_bytes, repack_planes};
+
+const BLOCK_BYTES: usize = 128 + 64 + 16 + 2;
+
+/// Low nibbles and high pairs of bits in a file.
+const LOW: Packing = Packing { bits: 4, stride: 64 };
+const HIGH: Packing = Packing { bits: 2, stride: 32 };
+
+/// Low nibbles; high pairs of bits; scales of 16 elements; scales of them.
+const PLANES: [usize; 4] = [128, 64, 16, 2];
+
+/// 6 bits per element, a signed byte of scale per 16, and a half-precision scale per 256.
+pub const Q6_K: Format = Format(&LAYOUT);
+
+static LAYOUT: Layout = Layout {
+    name: "q6_k",
+    gguf_id: 14,
+    block_elements: SUPER_BLOCK,
+    block_bytes: BLOCK_BYTES,
+    halves: &[208],
+    f16_units: false,
+    device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
+    decode,
+    repack,
+    encode: None,
+    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
+};
+
+fn decode(blocks: &[u8], elements: &mut [f32]) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(SUPER_BLOCK)) {
+        let low: [u8; SUPER_BLOCK] = LOW.unpack(&block[..128]);
+        let high: [u8; SUPER_BLOCK] = HIGH.unpack(&block[128..192]);
+        let scale = half_at(&block[208..]);
+        for (index, element) in out.iter_mut().enumerate() {
+            let scale = scale * f32::from(block[192 + index / 16] as i8);
+            *element = scale * f32::from((low[index] | high[index] << 4) as i8 - 32);
+        }
+    }
+}
+
+fn repack(row: &[u8], device_row: &mut [u8]) {
+    repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [nibbles, pairs, scales, scale]| {
+        LOW.repack::<SUPER_BLOCK>(&block[..128], NIBBLES, nibbles);
+        HIGH.repack::<SUPER_BLOCK>(&block[128..192], PAIRS, pairs);
+        scales.copy_from_slice(&block[192..208]);
+        scale.copy_from_slice(&block[208..]);
+    });
+}
