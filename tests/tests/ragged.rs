@@ -183,7 +183,8 @@ fn threads_share_a_model() {
         let steps: u64 = model.times().iter().map(|times| times.steps).sum();
         let tokens: usize = (0..4).map(|teller| stories[teller % stories.len()].ids.len()).sum();
         println!("{}: {tokens} tokens of 4 sessions in {steps} steps", adapter.label());
-        assert!(steps < tokens as u64, "{}: no two sessions ever shared a step", adapter.label());
+        // In turn, four sessions need little more than a fourth of the steps; one after the other, all.
+        assert!(steps * 3 < tokens as u64 * 2, "{}: the sessions do not take turns", adapter.label());
     }
     none_wrong(&wrong);
 }
