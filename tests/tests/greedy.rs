@@ -6,7 +6,8 @@ use std::time::Instant;
 use plywood::adapters::Adapter;
 use plywood::gpu::SharedDevice;
 use plywood::gpu::wgpu;
-use plywood::{Model, Options};
+use plywood::kernels::graph::Want;
+use plywood::{Model, Options, Rows};
 use plywood_tests::{adapters, demo_stories, exact, expected_stories, names, none_wrong, on, stories, wrong_story};
 
 /// The model's layers.
@@ -149,6 +150,33 @@ fn on_a_device_of_the_app() {
             let model = model.unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(wrong_story(&model, &stories[1]), None, "{what}");
             println!("{what}: as expected");
+        }
+    }
+}
+
+/// A device that goes away is an error of every step from then on: no panic, no hang.
+#[test]
+fn a_device_that_goes_away() {
+    let Some(path) = plywood_tests::stories("stories260k-f32.gguf") else { return };
+    let mut description = wgpu::InstanceDescriptor::new_without_display_handle();
+    description.flags = wgpu::InstanceFlags::empty();
+    let instance = wgpu::Instance::new(description.with_env());
+    for adapter in pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())) {
+        let what = adapter.get_info().name;
+        let description = wgpu::DeviceDescriptor {
+            required_limits: plywood::gpu::required_limits(&adapter),
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let opened = pollster::block_on(adapter.request_device(&description));
+        let (device, queue) = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let shared = vec![SharedDevice { adapter, device: device.clone(), queue }];
+        let model = Model::open(&path, Options { shared, ..Options::default() }).expect("the model opens");
+        let mut session = model.session().expect("a session is free");
+        session.evaluate(&[1, 2, 3], Rows::Last, &[Want::Argmax]).expect("the device is there");
+        device.destroy();
+        for _ in 0..2 {
+            let gone = session.evaluate(&[4], Rows::Last, &[Want::Argmax]).expect_err("the device is gone");
+            println!("{what}: {gone}");
         }
     }
 }

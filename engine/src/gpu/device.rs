@@ -105,6 +105,17 @@ impl GpuDevice {
         (result, errors.into_iter().flatten().next())
     }
 
+    /// Runs calls whose errors become theirs: an app's own device has no handler of ours.
+    pub fn caught<T>(&self, what: &str, calls: impl FnOnce() -> Result<T>) -> Result<T> {
+        let (result, error) = self.scoped(calls);
+        match error {
+            // Where the device was lost, that is the reason of all that follows.
+            Some(_) if matches!(result, Err(Error::DeviceLost { .. })) => result,
+            Some(error) => Err(Error::device(&self.label(), format!("{what}: {error}"))),
+            None => result,
+        }
+    }
+
     /// Allocates a planned buffer.
     pub fn allocate(&self, plan: &BufferPlan, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         let description =

@@ -250,28 +250,31 @@ impl GpuStage {
 impl Stage for GpuStage {
     fn run(&mut self, step: &Step, wants: &[Want], given: &Values) -> Result<Values> {
         let size = step_size(step);
-        let key = Key::of(step, wants);
-        let recording = self.recording(&key)?;
+        let device = Arc::clone(&self.device);
+        let recording = device.caught("a recording", || self.recording(&Key::of(step, wants)))?;
         if recording.commands.is_empty() {
             return Ok(Values::new());
         }
         let begin = Instant::now();
-        self.write_step(step, given);
         let mut results = Vec::new();
         for value in &recording.results {
             let rows = crate::stage::rows_of(&self.graph, *value, step);
             let bytes = (rows * StagePlan::stride(&self.graph, *value) * 4) as u64;
             results.push((*value, bytes));
         }
-        let Submitted { last, operations, encode } = self.submit(&recording, size, &results)?;
-        if let Err(error) = self.device.wait(last) {
+        let computed = device.caught("a step", || {
+            self.write_step(step, given);
+            let submitted = self.submit(&recording, size, &results)?;
+            self.device.wait(submitted.last.clone())?;
+            Ok(submitted)
+        });
+        let Submitted { operations, encode, .. } = computed.inspect_err(|_| {
             // A buffer left mapped would make every later step fail.
             for (value, _) in &results {
                 let buffer = &self.buffers[self.plan.readbacks[value].0];
-                _ = self.device.scoped(|| buffer.unmap());
+                _ = device.scoped(|| buffer.unmap());
             }
-            return Err(error);
-        }
+        })?;
         let busy = begin.elapsed();
         self.times.add(busy, encode, recording.commands.len());
         // What the next submissions may hold, from how long this step took; no more than doubled at once.

@@ -49,6 +49,10 @@ impl<'a> Upload<'a> {
 
     /// Copies bytes (a multiple of 4) to an offset of a buffer.
     pub fn write(&mut self, target: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.device.caught("upload", || self.write_pieces(target, offset, bytes))
+    }
+
+    fn write_pieces(&mut self, target: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         let mut offset = offset;
         for chunk in bytes.chunks(PIECE_BYTES as usize) {
             let index = self.next;
