@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use plywood::kernels::formats::{self, Format};
 use plywood::kernels::kv_cache::KvType;
 use plywood::{Model, Options};
 
@@ -24,6 +25,9 @@ pub struct DeviceArguments {
     /// How the KV cache is stored
     #[arg(long, default_value = "f16", value_name = "TYPE")]
     pub kv_type: KvTypeArgument,
+    /// Quantise the model's matrices of floats while they load, such as to q8_0 or q4_0
+    #[arg(long, value_name = "TYPE", value_parser = quantisation)]
+    pub quantize: Option<Format>,
     /// Only float kernels and an f32 cache, for comparing
     #[arg(long)]
     pub exact: bool,
@@ -58,6 +62,13 @@ impl std::str::FromStr for Context {
     }
 }
 
+/// A format to quantise to.
+fn quantisation(name: &str) -> Result<Format, String> {
+    let written = |format: &Format| format.encode.is_some() && !format.is_float();
+    let names = || formats::ALL.into_iter().filter(written).map(|format| format.name).collect::<Vec<_>>().join(", ");
+    Format::from_name(name).filter(written).ok_or_else(|| format!("it is none of {}", names()))
+}
+
 /// A type of the KV cache on the command line.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum KvTypeArgument {
@@ -86,6 +97,7 @@ impl DeviceArguments {
             adapters: self.adapters.clone(),
             split: self.split.clone(),
             kv_type: self.kv_type.into(),
+            quantize: self.quantize,
             exact: self.exact,
             progress: Some(loading_bar(self.quiet)),
             ..Options::default()

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use plywood_kernels::Graph;
 use plywood_kernels::kv_cache::KvType;
+use plywood_kernels::{Format, Graph};
 use plywood_models::checkpoint::Weights;
 use plywood_models::config::Config;
 use plywood_models::synthetic::Synthetic;
@@ -46,6 +46,8 @@ pub struct Options {
     pub split: Vec<u32>,
     /// How the KV cache is stored.
     pub kv_type: KvType,
+    /// What matrices of floats are quantised to while they load, where blocks divide their rows; not at all where `None`.
+    pub quantize: Option<Format>,
     /// Only float kernels and an f32 cache, for comparing.
     pub exact: bool,
     /// Sessions that may be open at once.
@@ -69,6 +71,7 @@ impl Default for Options {
             shared: Vec::new(),
             split: Vec::new(),
             kv_type: KvType::F16,
+            quantize: None,
             exact: false,
             sessions: 1,
             step_tokens: None,
@@ -127,6 +130,9 @@ impl Model {
         let context = context(&parts.config, asked)?;
         let mut graph = plywood_models::transformer::build(parts.weights.as_ref(), &parts.config, context)?;
         graph.fuse();
+        if let Some(format) = options.quantize {
+            graph.quantise(format);
+        }
         let chosen = Chosen::of(&options)?;
         let placed = place(&graph, chosen, &options.split)?;
         let limits = step_limits(&options, &placed, context);

@@ -1,5 +1,6 @@
 //! A stage: some nodes of a graph on one device, and what GPU and host stages share.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,11 +91,30 @@ pub(crate) fn pack_blocks(step: &Step) -> Vec<u32> {
     step.blocks().iter().flat_map(|block| [block.first, block.tokens, block.sequence, 0]).collect()
 }
 
-/// The file bytes of some rows of a part.
+/// Some rows of a part, as a file of the format in which a device holds them would have them.
 pub(crate) fn part_rows(
     weight: &Weight,
     part: &Part,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
+    reader: &dyn WeightReader,
+    bytes: &mut Vec<u8>,
+) -> Result<()> {
+    let count = rows.len();
+    file_rows(weight, part, rows, reader, bytes)?;
+    let held = weight.device_format(part);
+    if part.format != held {
+        let mut numbers = vec![0.0; count * weight.columns];
+        part.format.decode_row(bytes, &mut numbers);
+        *bytes = held.encode_rows(&numbers);
+    }
+    Ok(())
+}
+
+/// Some rows of a part, as its source has them.
+fn file_rows(
+    weight: &Weight,
+    part: &Part,
+    rows: Range<usize>,
     reader: &dyn WeightReader,
     bytes: &mut Vec<u8>,
 ) -> Result<()> {
@@ -142,11 +162,6 @@ pub(crate) fn read_weights(
                 for first in piece.rows.clone().step_by(step) {
                     let rows = first..(first + step).min(piece.rows.end);
                     part_rows(weight, part, rows.clone(), reader, &mut file_bytes)?;
-                    if part.format != format {
-                        let mut numbers = vec![0.0; rows.len() * weight.columns];
-                        part.format.decode_row(&file_bytes, &mut numbers);
-                        file_bytes = format.encode_rows(&numbers);
-                    }
                     device_bytes.clear();
                     device_bytes.resize(rows.len() * row_bytes, 0);
                     let file_rows = file_bytes.chunks_exact(file_bytes.len() / rows.len());

@@ -104,7 +104,7 @@ impl Case {
             Part { source: Source::Blocks(Arc::from(blocks)), format, rows: *rows }
         };
         let parts = parts.iter().map(part).collect();
-        self.graph.weight(Weight { name: format!("{} weight", self.op), columns, parts, widen: false })
+        self.graph.weight(Weight { name: format!("{} weight", self.op), columns, parts, held: None })
     }
 
     /// The longest sequence, in whole pages.

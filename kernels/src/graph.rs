@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::formats::{F32, Format};
+use crate::formats::Format;
 use crate::op::Op;
 
 /// A value by its place in [`Graph::values`].
@@ -93,8 +93,9 @@ pub struct Weight {
     pub columns: usize,
     /// What it is stacked from, from the first row on.
     pub parts: Vec<Part>,
-    /// Whether the device holds it as F32 whatever its format (norms, biases), rather than in its own bits.
-    pub widen: bool,
+    /// The format in which a device holds it, where that is not the one of its parts: F32 for norms and biases, or what its
+    /// numbers are quantised to at load.
+    pub held: Option<Format>,
 }
 
 impl Weight {
@@ -105,7 +106,7 @@ impl Weight {
 
     /// The format in which a device holds a part.
     pub fn device_format(&self, part: &Part) -> Format {
-        if self.widen { F32 } else { part.format }
+        self.held.unwrap_or(part.format)
     }
 }
 
@@ -241,6 +242,21 @@ impl Graph {
         nodes
     }
 
+    /// Has every matrix of floats held in a format, where its blocks divide the rows; what else there is stays as it is.
+    ///
+    /// Panics for a format that is only read.
+    pub fn quantise(&mut self, format: Format) {
+        assert!(format.encode.is_some(), "{format} is only read");
+        let matrices = self.nodes.iter().filter(|node| node.op.kernel().takes_shards()).flat_map(|node| &node.weights);
+        for id in matrices {
+            let weight = &mut self.weights[id.0];
+            let floats = weight.parts.iter().all(|part| part.format.is_float());
+            if floats && weight.columns.is_multiple_of(format.block_elements) {
+                weight.held = Some(format);
+            }
+        }
+    }
+
     /// Rewrites `add(matmul(x), residual)` to a matmul that adds the residual as it writes.
     pub fn fuse(&mut self) {
         let mut readers = vec![0usize; self.values.len()];
@@ -290,7 +306,7 @@ mod tests {
         let mut residual = graph.input("residual", Rows::Tokens, 4);
         for layer in 0..2 {
             graph.mark();
-            let weight = graph.weight(Weight { name: "weight".into(), columns: 4, parts: Vec::new(), widen: false });
+            let weight = graph.weight(Weight { name: "weight".into(), columns: 4, parts: Vec::new(), held: None });
             let (product, sum) = (graph.value("product", Rows::Tokens, 4), graph.value("sum", Rows::Tokens, 4));
             graph.node(Op::MatMul(MatMul), &[graph.whole(residual)], &[weight], None, Some(product));
             graph.node(Op::Add(Add), &[graph.whole(residual), graph.whole(product)], &[], None, Some(sum));

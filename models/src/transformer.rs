@@ -151,7 +151,7 @@ impl<'a> Builder<'a> {
     fn norm(&mut self, label: String, role: Role, layer: usize, input: ValueId) -> Result<ValueId> {
         let columns = self.config.width;
         let part = self.part(role, layer, &[columns])?;
-        let weight = self.graph.weight(Weight { name: label, columns, parts: vec![part], widen: true });
+        let weight = self.graph.weight(Weight { name: label, columns, parts: vec![part], held: Some(F32) });
         let rows = self.graph.values[input.0].rows;
         let normed = self.graph.value("normed", rows, columns);
         let op = Op::RmsNorm(RmsNorm { epsilon: self.config.norm_epsilon });
@@ -181,7 +181,7 @@ impl<'a> Builder<'a> {
     fn matrix(&mut self, label: String, layer: usize, columns: usize, stack: &[(Role, usize)]) -> Result<WeightId> {
         let parts = stack.iter().map(|(role, rows)| self.part(*role, layer, &[*rows, columns]));
         let parts = parts.collect::<Result<Vec<Part>>>()?;
-        Ok(self.graph.weight(Weight { name: label, columns, parts, widen: false }))
+        Ok(self.graph.weight(Weight { name: label, columns, parts, held: None }))
     }
 
     /// A tensor as part of a weight, checked against the shape that the configuration wants.
@@ -214,7 +214,7 @@ impl<'a> Builder<'a> {
         }
         let table = rope::tables(&frequencies, context, 1.0);
         let part = Part { rows: table.len() / rotated, source: Source::Computed(table.into()), format: F32 };
-        Ok(self.graph.weight(Weight { name: "rope".into(), columns: rotated, parts: vec![part], widen: false }))
+        Ok(self.graph.weight(Weight { name: "rope".into(), columns: rotated, parts: vec![part], held: None }))
     }
 
     /// What the file divides RoPE's frequencies by, such as converters compute it for `llama3` scaling.

@@ -1,9 +1,11 @@
 //! Perplexity against the recorded likelihoods, and against itself.
 
+use plywood::adapters::Adapter;
+use plywood::kernels::formats::Q8_0;
 use plywood::kernels::graph::Want;
 use plywood::perplexity::{Scoring, score};
 use plywood::{Model, Options, Rows};
-use plywood_tests::{adapters, exact, expected, ids, stories, text};
+use plywood_tests::{adapters, exact, expected, ids, nmse, stories, text};
 
 /// The largest relative error of a likelihood in f32 against float64.
 const SHARE: f64 = 1e-5;
@@ -80,4 +82,25 @@ fn what_cannot_be_scored_is_an_error() {
     check(&[u32::MAX; 64], Scoring::Windows);
     let cancelled = score(&model, None, &[5; 64], Scoring::Windows, |_, _| false);
     assert!(matches!(cancelled, Err(plywood::Error::Cancelled)));
+}
+
+/// The demo's bf16 master, quantised at load, is the demo that the Python package `gguf` quantised.
+#[test]
+fn quantised_at_load() {
+    let master = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/demo/master");
+    let logits = |path: &str, quantize, adapter: &Adapter| {
+        let options = Options { quantize, step_rows: 16, ..exact(&[adapter]) };
+        let model = Model::open(path, options).expect("the model opens");
+        let mut session = model.session().expect("a session is free");
+        let rows =
+            session.evaluate(&[0, 40, 454, 79, 920, 11, 300], Rows::All, &[Want::Logits]).expect("the step runs");
+        rows.into_iter().flat_map(|row| row.logits).collect::<Vec<f32>>()
+    };
+    for adapter in adapters() {
+        let expected = logits("demo", None, &adapter);
+        let quantised = nmse(&expected, &logits(master, Some(Q8_0), &adapter));
+        let floats = nmse(&expected, &logits(master, None, &adapter));
+        println!("{}: NMSE {quantised:.1e} quantised, {floats:.1e} as it is", adapter.label());
+        assert!(quantised <= 1e-9 && floats > 1e-6);
+    }
 }

@@ -39,14 +39,15 @@ impl HostStage {
                 for part in &weight.parts {
                     let mut bytes = Vec::new();
                     let mut piece = Vec::new();
-                    let row_bytes = part.format.file_row_bytes(weight.columns).unwrap_or(1);
+                    let format = weight.device_format(part);
+                    let row_bytes = format.file_row_bytes(weight.columns).unwrap_or(1);
                     let step = (READ_BYTES / row_bytes.max(1)).max(1);
                     for first in (0..part.rows).step_by(step) {
                         part_rows(weight, part, first..(first + step).min(part.rows), reader, &mut piece)?;
                         bytes.extend_from_slice(&piece);
                         progress(piece.len() as u64)?;
                     }
-                    host.parts.push(HostPart { format: part.format, rows: part.rows, bytes: Arc::from(bytes) });
+                    host.parts.push(HostPart { format, rows: part.rows, bytes: Arc::from(bytes) });
                 }
             }
             weights.push(host);

@@ -32,7 +32,7 @@ fn part(format: Format, rows: usize) -> Part {
 fn graph(parts: Vec<Part>) -> Graph {
     let mut graph = Graph::default();
     let rows = parts.iter().map(|part| part.rows).sum();
-    let weight = graph.weight(Weight { name: "weight".into(), columns: 64, parts, widen: false });
+    let weight = graph.weight(Weight { name: "weight".into(), columns: 64, parts, held: None });
     let (input, residual) = (graph.input("input", Rows::Tokens, 64), graph.input("residual", Rows::Tokens, rows));
     let (product, sum) = (graph.value("product", Rows::Tokens, rows), graph.value("sum", Rows::Tokens, rows));
     graph.node(Op::MatMul(MatMul), &[graph.whole(input)], &[weight], None, Some(product));

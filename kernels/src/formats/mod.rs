@@ -105,6 +105,11 @@ impl Format {
         ALL.into_iter().find(|format| format.name.eq_ignore_ascii_case(name))
     }
 
+    /// Whether its elements are floating-point numbers by themselves, rather than codes of a block.
+    pub fn is_float(self) -> bool {
+        self.block_elements == 1
+    }
+
     /// Bytes of a row of `elements` in a file; `None` where blocks do not divide it or the size overflows.
     pub fn file_row_bytes(self, elements: usize) -> Option<usize> {
         if !elements.is_multiple_of(self.block_elements) {

@@ -139,7 +139,7 @@ pub fn cases() -> Vec<Case> {
             name: "rope table".into(),
             columns: rotated,
             parts: vec![Part { rows: table.len() / rotated, source: Source::Computed(table.into()), format: F32 }],
-            widen: false,
+            held: None,
         });
         let width = heads * head_width;
         let both = case.graph.input("qkv", Rows::Tokens, width + head_width);
