@@ -152,11 +152,15 @@ pub(crate) fn read_weights(
     let (mut file_bytes, mut device_bytes) = (Vec::new(), Vec::new());
     for (id, planned) in &plan.weights {
         let weight = &graph.weights[id.0];
-        for (handle, pieces) in &planned.shards {
-            let mut offset = 0;
+        for ((handle, pieces), shard) in planned.shards.iter().zip(&planned.device.shards) {
+            let table = shard.format.table;
+            if !table.is_empty() {
+                write(*handle, 0, table)?;
+            }
+            let mut offset = table.len() as u64;
             for piece in pieces {
                 let part = &weight.parts[piece.part];
-                let format = weight.device_format(part);
+                let format = shard.format;
                 let row_bytes = (format.device_row_bytes)(weight.columns);
                 let step = (READ_BYTES / row_bytes).max(1);
                 for first in piece.rows.clone().step_by(step) {

@@ -197,8 +197,8 @@ pub fn random_blocks(format: Format, elements: usize, magnitude: f32, random: &m
         // The elements are linear in the halves: decoded once with any, these can be made to give the magnitude.
         let halves: Vec<f32> = format.halves.iter().map(|_| random.signed()).collect();
         let set_halves = |block: &mut [u8], factor: f32| {
-            for (at, number) in format.halves.iter().zip(&halves) {
-                block[*at..at + 2].copy_from_slice(&half::f16::from_f32(number * factor).to_le_bytes());
+            for (half, number) in format.halves.iter().zip(&halves) {
+                half.set(block, number * factor);
             }
         };
         set_halves(block, 1.0);

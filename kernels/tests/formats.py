@@ -20,8 +20,14 @@ from gguf.quants import dequantize, quantize
 
 ENCODED = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "MXFP4", "TQ1_0", "TQ2_0"]
 
-# Formats that are only read, and where the half-precision numbers of a block begin.
-READ = {"Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0], "IQ4_XS": [0]}
+# Formats that are only read, and where the half-precision numbers of a block begin. IQ1_M's is in pieces.
+READ = {
+    **{"Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0], "IQ4_XS": [0]},
+    **{"IQ2_XXS": [0], "IQ2_XS": [0], "IQ2_S": [0], "IQ3_XXS": [0], "IQ3_S": [0], "IQ1_S": [0], "IQ1_M": None},
+}
+
+# Formats that llama.cpp writes only with an importance of each column.
+IMPORTANCE = [Type.IQ2_XXS, Type.IQ2_XS, Type.IQ1_S]
 
 random = np.random.default_rng(1)
 
@@ -43,13 +49,21 @@ def random_blocks(type_, halves):
     blocks = random.integers(0, 256, (5 * 256 // elements, size), np.uint8)
     kinds = np.split(blocks, 5)
     for kind, scale in zip(kinds, [0.01, 1, 60, 0, 1]):
-        for at in halves:
-            numbers = scale * random.standard_normal(len(kind))
-            kind[:, at : at + 2] = numbers.astype("<f2")[:, None].view(np.uint8)
-    coded = np.ones(size, bool)
-    coded[[at + byte for at in halves for byte in range(2)]] = False
-    kinds[4][:, coded] = 255
+        numbers = [(scale * random.standard_normal(len(kind))).astype("<f2") for _ in halves or [0]]
+        set_halves(kind, halves, numbers)
+    kinds[4][:] = 255
+    set_halves(kinds[4], halves, numbers)
     return kinds
+
+
+def set_halves(blocks, halves, numbers):
+    if halves is None:
+        for nibble, byte in enumerate([49, 51, 53, 55]):
+            bits = numbers[0].view("<u2") >> (4 * nibble) & 15
+            blocks[:, byte] = blocks[:, byte] & 15 | bits << 4
+        return
+    for at, numbers in zip(halves, numbers):
+        blocks[:, at : at + 2] = numbers[:, None].view(np.uint8)
 
 
 def llama_cpp_blocks(type_, rows):
@@ -59,7 +73,9 @@ def llama_cpp_blocks(type_, rows):
     source, target = rows.ctypes.data_as(ctypes.c_void_p), blocks.ctypes.data_as(ctypes.c_void_p)
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
     sizes = [ctypes.c_int64(number) for number in (0, *rows.shape)]
-    assert library.ggml_quantize_chunk(int(type_), source, target, *sizes, None) == blocks.size
+    # Some formats are only written with an importance of each column: here all are equal.
+    importance = np.ones(rows.shape[1], np.float32).ctypes.data_as(ctypes.c_void_p) if type_ in IMPORTANCE else None
+    assert library.ggml_quantize_chunk(int(type_), source, target, *sizes, importance) == blocks.size
     return list(blocks)
 
 
@@ -83,3 +99,6 @@ with (Path(__file__).parent / "formats.txt").open("w") as file:
             values = dequantize(blocks, Type[name]).astype("<f4")
             assert np.isfinite(values).all()
             print(name.lower(), text(blocks), text(values), file=file)
+    # Doubles of single precision.
+    for row in made_rows(64):
+        print("f64", text(row.astype("<f8")), text(row.astype("<f4")), text(row.astype("<f4")), file=file)

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Component, Path};
 
-use plywood_kernels::formats::{BF16, F16, F32};
+use plywood_kernels::formats::{BF16, F16, F32, F64};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde::Deserialize;
@@ -123,6 +123,7 @@ fn read_header(file: &File, index: usize) -> Result<Vec<TensorInfo>> {
 fn storage(dtype: Dtype) -> Storage {
     match dtype {
         Dtype::F32 => Storage::Format(F32),
+        Dtype::F64 => Storage::Format(F64),
         Dtype::F16 => Storage::Format(F16),
         Dtype::BF16 => Storage::Format(BF16),
         other => Storage::Unsupported(format!("{other:?}")),

@@ -23,9 +23,12 @@ impl StagePlan {
             let format = weight.device_format(&weight.parts[part]);
             let row_bytes = (format.device_row_bytes)(weight.columns) as u64;
             let max_shard = if cut { self.limits.max_shard } else { self.limits.max_binding };
-            let most_rows = (max_shard / row_bytes) as usize;
+            // A format's table lies before the first row of each shard.
+            let table_bytes = format.table.len() as u64;
+            let most_rows = (max_shard.saturating_sub(table_bytes) / row_bytes) as usize;
             if most_rows == 0 || (!cut && weight.rows() > most_rows) {
-                let bytes = if most_rows == 0 { row_bytes } else { row_bytes * weight.rows() as u64 };
+                let rows = if most_rows == 0 { 1 } else { weight.rows() as u64 };
+                let bytes = table_bytes + row_bytes * rows;
                 return Err(self.binding_error(&weight.name, bytes, "use another adapter"));
             }
             // Parts of one format that follow each other share shards.
@@ -53,7 +56,8 @@ impl StagePlan {
                 } else {
                     format!("{} +{first_row}", weight.name)
                 };
-                let handle = allot(&mut self.buffers, label, row_bytes * rows as u64, Purpose::Weights);
+                let bytes = table_bytes + row_bytes * rows as u64;
+                let handle = allot(&mut self.buffers, label, bytes, Purpose::Weights);
                 planned.shards.push((handle, shard));
                 planned.device.shards.push(Shard {
                     format,

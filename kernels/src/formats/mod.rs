@@ -1,12 +1,22 @@
 //! Weight formats: how a row of numbers lies in a file and on a device. One folder and one line of [`ALL`] each.
 //!
 //! On a device a row is planes of codes, then of scales, each padded to 16 bytes, so that a shader reads
-//! `vec4<u32>` at 16-byte steps and finds a row from its index alone. Shaders consume *units* of
-//! [`UNIT`] elements: `decode.wgsl` of each format gives `$decode(row, units, unit) -> Unit`.
+//! `vec4<u32>` at 16-byte steps and finds a row from its index alone; a format's table, if it has one, lies before the
+//! first row. Shaders consume *units* of [`UNIT`] elements: `decode.wgsl` of each format gives
+//! `$decode(row, units, unit) -> Unit`.
 
 mod bf16;
 mod f16;
 mod f32;
+mod f64;
+mod grid;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod mxfp4;
@@ -32,10 +42,19 @@ use std::ops::Deref;
 pub use self::bf16::BF16;
 pub use self::f16::F16;
 pub use self::f32::F32;
+pub use self::f64::F64;
+pub use self::iq1_m::IQ1_M;
+pub use self::iq1_s::IQ1_S;
+pub use self::iq2_s::IQ2_S;
+pub use self::iq2_xs::IQ2_XS;
+pub use self::iq2_xxs::IQ2_XXS;
+pub use self::iq3_s::IQ3_S;
+pub use self::iq3_xxs::IQ3_XXS;
 pub use self::iq4_nl::IQ4_NL;
 pub use self::iq4_xs::IQ4_XS;
 pub use self::mxfp4::MXFP4;
 pub use self::nvfp4::NVFP4;
+pub use self::packing::Half;
 pub use self::q2_k::Q2_K;
 pub use self::q3_k::Q3_K;
 pub use self::q4_0::Q4_0;
@@ -53,9 +72,9 @@ pub use self::tq2_0::TQ2_0;
 pub const UNIT: usize = 32;
 
 /// Every format that this build runs, in the order of their GGUF ids.
-pub static ALL: [Format; 19] = [
-    F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, BF16, TQ1_0, TQ2_0, MXFP4,
-    NVFP4,
+pub static ALL: [Format; 27] = [
+    F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ2_XXS, IQ2_XS, IQ3_XXS, IQ1_S, IQ4_NL,
+    IQ3_S, IQ2_S, IQ4_XS, F64, IQ1_M, BF16, TQ1_0, TQ2_0, MXFP4, NVFP4,
 ];
 
 /// Elements of a super-block, which has scales of its own for groups of 16 or 32.
@@ -74,10 +93,12 @@ pub struct Layout {
     pub block_elements: usize,
     /// Bytes of a block in a file.
     pub block_bytes: usize,
-    /// Where the half-precision numbers of a block begin, which its elements are scaled or shifted by.
-    pub halves: &'static [usize],
+    /// The half-precision numbers of a block, which its elements are scaled or shifted by.
+    pub halves: &'static [Half],
     /// Whether the elements of a unit, before its scale, are exact in f16, so that a tile may hold them as such.
     pub f16_units: bool,
+    /// What lies before the first row of a shard, a multiple of 16 bytes: naga copies a constant array at each access.
+    pub table: &'static [u8],
     /// Bytes of a row of so many elements on a device, a multiple of 16.
     pub device_row_bytes: fn(elements: usize) -> usize,
     /// Decodes whole blocks of file bytes into as many elements.
@@ -190,6 +211,11 @@ fn repack_planes<const PLANES: usize>(
     for block in blocks {
         repack(block, planes.each_mut().map(|plane| plane.next().expect("a plane has a place for every block")));
     }
+}
+
+/// The four bytes of a little-endian word.
+fn word_at(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
 /// The half-precision number in two little-endian bytes.

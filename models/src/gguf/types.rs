@@ -17,21 +17,13 @@ const fn of(id: u32, name: &'static str, block_elements: u64, block_bytes: u64) 
 }
 
 /// The other types that ggml has or had blocks for (`ggml/include/ggml.h`, `gguf-py/gguf/constants.py`).
-pub static TYPES: [Type; 15] = [
+pub static TYPES: [Type; 7] = [
     of(9, "Q8_1", 32, 36),
     of(15, "Q8_K", 256, 292),
-    of(16, "IQ2_XXS", 256, 66),
-    of(17, "IQ2_XS", 256, 74),
-    of(18, "IQ3_XXS", 256, 98),
-    of(19, "IQ1_S", 256, 50),
-    of(21, "IQ3_S", 256, 110),
-    of(22, "IQ2_S", 256, 82),
     of(24, "I8", 1, 1),
     of(25, "I16", 1, 2),
     of(26, "I32", 1, 4),
     of(27, "I64", 1, 8),
-    of(28, "F64", 1, 8),
-    of(29, "IQ1_M", 256, 56),
     of(41, "Q1_0", 128, 18),
 ];
 

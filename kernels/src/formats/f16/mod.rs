@@ -1,6 +1,6 @@
 //! F16: IEEE half precision.
 
-use super::{Format, Layout, float_row_bytes, half_at};
+use super::{Format, Half, Layout, float_row_bytes, half_at};
 
 /// IEEE half precision.
 pub const F16: Format = Format(&LAYOUT);
@@ -10,8 +10,9 @@ static LAYOUT: Layout = Layout {
     gguf_id: 1,
     block_elements: 1,
     block_bytes: 2,
-    halves: &[0],
+    halves: &[Half::at(0)],
     f16_units: true,
+    table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 2),
     decode,
     repack: |row, device_row| device_row[..row.len()].copy_from_slice(row),

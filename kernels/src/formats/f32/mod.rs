@@ -12,6 +12,7 @@ static LAYOUT: Layout = Layout {
     block_bytes: 4,
     halves: &[],
     f16_units: false,
+    table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 4),
     decode,
     repack: |row, device_row| device_row[..row.len()].copy_from_slice(row),

@@ -5,7 +5,7 @@
 
 use super::iq4_nl::VALUES;
 use super::packing::{NIBBLES, Packing};
-use super::{Format, Layout, SUPER_BLOCK, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Half, Layout, SUPER_BLOCK, UNIT, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 8 + 128;
 
@@ -24,8 +24,9 @@ static LAYOUT: Layout = Layout {
     gguf_id: 23,
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[0],
+    halves: &[Half::at(0)],
     f16_units: true,
+    table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
     repack: |row, device_row| {

@@ -24,6 +24,7 @@ static LAYOUT: Layout = Layout {
     block_bytes: BLOCK_BYTES,
     halves: &[],
     f16_units: true,
+    table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
     decode,
     repack,

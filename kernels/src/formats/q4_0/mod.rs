@@ -2,7 +2,7 @@
 //!
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31; a nibble stands for itself minus 8.
 
-use super::{Format, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 16;
 
@@ -17,8 +17,9 @@ static LAYOUT: Layout = Layout {
     gguf_id: 2,
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
-    halves: &[0],
+    halves: &[Half::at(0)],
     f16_units: true,
+    table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
     decode,
     repack,

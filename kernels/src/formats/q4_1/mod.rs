@@ -3,7 +3,7 @@
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31.
 
 use super::packing::NIBBLES;
-use super::{Format, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 4 + 16;
 
@@ -18,8 +18,9 @@ static LAYOUT: Layout = Layout {
     gguf_id: 3,
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
-    halves: &[0, 2],
+    halves: &[Half::at(0), Half::at(2)],
     f16_units: false,
+    table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
     decode,
     repack,

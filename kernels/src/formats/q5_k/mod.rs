@@ -3,7 +3,7 @@
 
 use super::packing::{BITS, NIBBLES, Packing};
 use super::q4_k::affine;
-use super::{Format, Layout, SUPER_BLOCK, UNIT, planes_row_bytes, repack_planes};
+use super::{Format, Half, Layout, SUPER_BLOCK, UNIT, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 16 + 32 + 128;
 
@@ -22,8 +22,9 @@ static LAYOUT: Layout = Layout {
     gguf_id: 13,
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[0, 2],
+    halves: &[Half::at(0), Half::at(2)],
     f16_units: false,
+    table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
     repack,

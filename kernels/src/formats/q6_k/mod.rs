@@ -2,7 +2,7 @@
 //! half-precision one (ggml's `block_q6_K`). A code stands for itself minus 32.
 
 use super::packing::{NIBBLES, PAIRS, Packing};
-use super::{Format, Layout, SUPER_BLOCK, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Half, Layout, SUPER_BLOCK, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 128 + 64 + 16 + 2;
 
@@ -21,8 +21,9 @@ static LAYOUT: Layout = Layout {
     gguf_id: 14,
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[208],
+    halves: &[Half::at(208)],
     f16_units: false,
+    table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
     repack,

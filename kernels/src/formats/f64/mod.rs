@@ -1,0 +1,38 @@
+//! F64: IEEE double precision in a file, rounded to single precision wherever it is read.
+
+use super::{Format, Layout, float_row_bytes};
+
+/// IEEE double precision, computed with in single precision.
+pub const F64: Format = Format(&LAYOUT);
+
+static LAYOUT: Layout = Layout {
+    name: "f64",
+    gguf_id: 28,
+    block_elements: 1,
+    block_bytes: 8,
+    halves: &[],
+    f16_units: false,
+    table: &[],
+    device_row_bytes: |elements| float_row_bytes(elements, 4),
+    decode: |blocks, elements| {
+        for (number, element) in numbers(blocks).zip(elements) {
+            *element = number;
+        }
+    },
+    repack: |row, device_row| {
+        for (number, bytes) in numbers(row).zip(device_row.chunks_exact_mut(4)) {
+            bytes.copy_from_slice(&number.to_le_bytes());
+        }
+    },
+    encode: Some(|elements, blocks| {
+        for (element, bytes) in elements.iter().zip(blocks.chunks_exact_mut(8)) {
+            bytes.copy_from_slice(&f64::from(*element).to_le_bytes());
+        }
+    }),
+    wgsl: include_str!("../f32/decode.wgsl"),
+};
+
+fn numbers(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    let (numbers, _) = bytes.as_chunks();
+    numbers.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32)
+}
