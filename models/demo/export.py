@@ -79,7 +79,12 @@ def add_vocabulary(writer, tokenizer, config):
     writer.add_add_space_prefix(False)
 
 
-def add_tensors(writer, config):
+def to_q8_0(rows):
+    """Rows of a matrix as blocks, with the number of their type."""
+    return gguf.quants.quantize(rows, gguf.GGMLQuantizationType.Q8_0), gguf.GGMLQuantizationType.Q8_0
+
+
+def add_tensors(writer, config, encode):
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
     tensors = load_file(MASTER / "model.safetensors")
     heads = {"q_proj.weight": config["num_attention_heads"], "k_proj.weight": config["num_key_value_heads"]}
@@ -90,21 +95,26 @@ def add_tensors(writer, config):
         for ending, count in heads.items():
             if name.endswith(ending):
                 weight = permute(weight, count)
-        kind = gguf.GGMLQuantizationType.F32 if weight.dim() == 1 else gguf.GGMLQuantizationType.Q8_0
-        data = gguf.quants.quantize(weight.contiguous().numpy(), kind)
+        rows = weight.contiguous().numpy()
+        data, kind = (rows, gguf.GGMLQuantizationType.F32) if weight.dim() == 1 else encode(rows)
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), data, raw_dtype=kind)
 
 
-def main():
+def write(path, encode):
+    """Writes the model to a GGUF file, its matrices as `encode` gives them."""
     config, generation = read_json("config.json"), read_json("generation_config.json")
-    writer = gguf.GGUFWriter(OUTPUT, "llama")
+    writer = gguf.GGUFWriter(path, "llama")
     add_settings(writer, config, generation)
     add_vocabulary(writer, read_json("tokenizer.json"), config)
-    add_tensors(writer, config)
+    add_tensors(writer, config, encode)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def main():
+    write(OUTPUT, to_q8_0)
     size = OUTPUT.stat().st_size
     print(f"wrote {OUTPUT}, {size} bytes")
     assert size <= LARGEST, f"larger than {LARGEST} bytes"
