@@ -2,7 +2,8 @@
 //!
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31; a nibble stands for itself minus 8.
 
-use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::packing::NIBBLES;
+use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes, rounding};
 
 const BLOCK_BYTES: usize = 2 + 16;
 
@@ -47,15 +48,8 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
 
 fn encode(elements: &[f32], blocks: &mut [u8]) {
     for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
-        // The element of the largest magnitude, with its sign, becomes code 0, which stands for -8.
-        let extreme =
-            values.iter().fold(0f32, |extreme, value| if value.abs() > extreme.abs() { *value } else { extreme });
-        let scale = extreme / -8.0;
-        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        let (scale, codes) = rounding::symmetric(values, 4);
         block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
-        let nibble = |value: f32| ((value * inverse + 8.5) as u8).min(15);
-        for (index, code) in block[2..].iter_mut().enumerate() {
-            *code = nibble(values[index]) | nibble(values[index + UNIT / 2]) << 4;
-        }
+        NIBBLES.pack(&codes, &mut block[2..]);
     }
 }

@@ -3,7 +3,7 @@
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31.
 
 use super::packing::NIBBLES;
-use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes, rounding};
 
 const BLOCK_BYTES: usize = 4 + 16;
 
@@ -47,14 +47,9 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
 
 fn encode(elements: &[f32], blocks: &mut [u8]) {
     for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
-        let smallest = values.iter().copied().fold(f32::INFINITY, f32::min);
-        let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let scale = (largest - smallest) / 15.0;
-        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        let code = |value: &f32| (((value - smallest) * inverse + 0.5) as u8).min(15);
-        let codes: Vec<u8> = values.iter().map(code).collect();
+        let (scale, minimum, codes) = rounding::affine(values, 4);
         block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
-        block[2..4].copy_from_slice(&half::f16::from_f32(smallest).to_le_bytes());
+        block[2..4].copy_from_slice(&half::f16::from_f32(minimum).to_le_bytes());
         NIBBLES.pack(&codes, &mut block[4..]);
     }
 }

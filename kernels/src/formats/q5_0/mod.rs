@@ -3,7 +3,7 @@
 //! The low nibbles of bytes are elements 0 to 15, the high ones 16 to 31; a code stands for itself minus 16.
 
 use super::packing::{BITS, NIBBLES, Packing};
-use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes, rounding};
 
 const BLOCK_BYTES: usize = 2 + 4 + 16;
 
@@ -52,15 +52,9 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
 
 fn encode(elements: &[f32], blocks: &mut [u8]) {
     for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
-        // The element of the largest magnitude, with its sign, becomes code 0, which stands for -16.
-        let extreme =
-            values.iter().fold(0f32, |extreme, value| if value.abs() > extreme.abs() { *value } else { extreme });
-        let scale = extreme / -16.0;
-        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        let codes: Vec<u8> = values.iter().map(|value| ((value * inverse + 16.5) as u8).min(31)).collect();
-        let high: Vec<u8> = codes.iter().map(|code| code >> 4).collect();
+        let (scale, codes) = rounding::symmetric(values, 5);
         block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
-        HIGH.pack(&high, &mut block[2..6]);
+        HIGH.pack(&codes.map(|code| code >> 4), &mut block[2..6]);
         NIBBLES.pack(&codes, &mut block[6..]);
     }
 }

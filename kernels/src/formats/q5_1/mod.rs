@@ -4,7 +4,7 @@
 //! The low nibbles of bytes are elements 0 to 15, the high ones 16 to 31.
 
 use super::packing::{BITS, NIBBLES, Packing};
-use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes, rounding};
 
 const BLOCK_BYTES: usize = 4 + 4 + 16;
 
@@ -53,16 +53,10 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
 
 fn encode(elements: &[f32], blocks: &mut [u8]) {
     for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
-        let smallest = values.iter().copied().fold(f32::INFINITY, f32::min);
-        let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let scale = (largest - smallest) / 31.0;
-        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        let code = |value: &f32| (((value - smallest) * inverse + 0.5) as u8).min(31);
-        let codes: Vec<u8> = values.iter().map(code).collect();
-        let high: Vec<u8> = codes.iter().map(|code| code >> 4).collect();
+        let (scale, minimum, codes) = rounding::affine(values, 5);
         block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
-        block[2..4].copy_from_slice(&half::f16::from_f32(smallest).to_le_bytes());
-        HIGH.pack(&high, &mut block[4..8]);
+        block[2..4].copy_from_slice(&half::f16::from_f32(minimum).to_le_bytes());
+        HIGH.pack(&codes.map(|code| code >> 4), &mut block[4..8]);
         NIBBLES.pack(&codes, &mut block[8..]);
     }
 }
