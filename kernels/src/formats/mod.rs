@@ -81,8 +81,9 @@ pub static ALL: [Format; 27] = [
 /// Elements of a super-block, which has scales of its own for groups of 16 or 32.
 const SUPER_BLOCK: usize = 256;
 
-/// Quantises elements into whole blocks of file bytes.
-pub type Encode = fn(elements: &[f32], blocks: &mut [u8]);
+/// Quantises elements into whole blocks of file bytes. `importance` says what the squared error of each element counts,
+/// where it is known; else all count the same.
+pub type Encode = fn(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]);
 
 /// The facts of one weight format.
 pub struct Layout {
@@ -150,9 +151,16 @@ impl Format {
     /// Panics for a format that is only read.
     pub fn encode_rows(self, elements: &[f32]) -> Vec<u8> {
         let mut blocks = vec![0; elements.len() / self.block_elements * self.block_bytes];
-        let encode = self.encode.unwrap_or_else(|| panic!("{self} is only read"));
-        encode(elements, &mut blocks);
+        self.encode_row(elements, None, &mut blocks);
         blocks
+    }
+
+    /// Quantises one row into its file bytes, the squared error of each element counted by its importance.
+    ///
+    /// Panics for a format that is only read.
+    pub fn encode_row(self, row: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
+        let encode = self.encode.unwrap_or_else(|| panic!("{self} is only read"));
+        encode(row, importance, blocks);
     }
 }
 

@@ -26,7 +26,7 @@ fn decode(blocks: &[u8], elements: &mut [f32]) {
     }
 }
 
-fn encode(elements: &[f32], blocks: &mut [u8]) {
+fn encode(elements: &[f32], _: Option<&[f32]>, blocks: &mut [u8]) {
     for (element, bytes) in elements.iter().zip(blocks.chunks_exact_mut(2)) {
         bytes.copy_from_slice(&half::bf16::from_f32(*element).to_le_bytes());
     }

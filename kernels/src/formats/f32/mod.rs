@@ -26,7 +26,7 @@ fn decode(blocks: &[u8], elements: &mut [f32]) {
     }
 }
 
-fn encode(elements: &[f32], blocks: &mut [u8]) {
+fn encode(elements: &[f32], _: Option<&[f32]>, blocks: &mut [u8]) {
     for (element, bytes) in elements.iter().zip(blocks.chunks_exact_mut(4)) {
         bytes.copy_from_slice(&element.to_le_bytes());
     }

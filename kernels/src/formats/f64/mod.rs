@@ -24,7 +24,7 @@ static LAYOUT: Layout = Layout {
             bytes.copy_from_slice(&number.to_le_bytes());
         }
     },
-    encode: Some(|elements, blocks| {
+    encode: Some(|elements, _, blocks| {
         for (element, bytes) in elements.iter().zip(blocks.chunks_exact_mut(8)) {
             bytes.copy_from_slice(&f64::from(*element).to_le_bytes());
         }

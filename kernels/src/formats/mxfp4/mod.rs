@@ -54,7 +54,7 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
     });
 }
 
-fn encode(elements: &[f32], blocks: &mut [u8]) {
+fn encode(elements: &[f32], _: Option<&[f32]>, blocks: &mut [u8]) {
     for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
         let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         // The largest E2M1 has exponent 2.

@@ -73,7 +73,7 @@ fn scale_byte(scale: f32) -> u8 {
     if rounded < 15 << 3 { rounded as u8 } else { 0x7e }
 }
 
-fn encode(elements: &[f32], blocks: &mut [u8]) {
+fn encode(elements: &[f32], _: Option<&[f32]>, blocks: &mut [u8]) {
     for (values, block) in elements.chunks_exact(BLOCK_ELEMENTS).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
         let mut codes = [0; BLOCK_ELEMENTS];
         for (group, values) in values.chunks_exact(16).enumerate() {

@@ -51,7 +51,7 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
     });
 }
 
-fn encode(elements: &[f32], blocks: &mut [u8]) {
+fn encode(elements: &[f32], _: Option<&[f32]>, blocks: &mut [u8]) {
     for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
         let (scale, minimum, codes) = rounding::affine(values, 5);
         block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());

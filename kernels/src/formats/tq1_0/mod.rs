@@ -54,7 +54,7 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
     });
 }
 
-fn encode(elements: &[f32], blocks: &mut [u8]) {
+fn encode(elements: &[f32], _: Option<&[f32]>, blocks: &mut [u8]) {
     for (values, block) in elements.chunks_exact(SUPER_BLOCK).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
         let scale = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
