@@ -48,6 +48,7 @@ pub fn all() -> Vec<Case> {
         crate::embedding::cases(),
         crate::rms_norm::cases(),
         crate::matmul::cases(),
+        crate::reorder::cases(),
         crate::rope::cases(),
         crate::attention::cases(),
         crate::gated::cases(),

@@ -182,6 +182,26 @@ pub enum Error {
         wanted: &'static str,
     },
 
+    /// A quantised weight whose tensors contradict each other, or that is packed in a way that is not read.
+    #[error("tensor {tensor}: {reason}; the model is damaged, or quantised in a way that this build does not run")]
+    Packed {
+        /// The weight, or one of its tensors.
+        tensor: String,
+        /// The contradiction.
+        reason: String,
+    },
+
+    /// Weights of one matrix product whose columns are in different orders.
+    #[error(
+        "tensors {first} and {second} share their input but have different activation orders (g_idx), which this build does not run; use a model that was quantised without desc_act"
+    )]
+    DifferentOrders {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
+
     /// A read outside a tensor, or of a tensor that does not exist: a mistake of the caller.
     #[error("bytes {offset} to {end} of tensor {tensor} were asked for, but it has {bytes}")]
     OutsideTensor {

@@ -15,6 +15,7 @@ pub mod gguf;
 pub mod json;
 pub mod model;
 pub mod names;
+mod packed;
 mod safetensors;
 pub mod synthetic;
 pub mod tokenizer;

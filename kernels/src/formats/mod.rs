@@ -6,10 +6,14 @@
 //! `$decode(row, units, unit) -> Unit`.
 
 mod bf16;
+pub mod codebook;
 mod f16;
 mod f32;
 mod f64;
+pub mod fp8;
 mod grid;
+pub mod grouped;
+pub mod int;
 mod iq1_m;
 mod iq1_s;
 mod iq2_s;
@@ -72,11 +76,33 @@ pub use self::tq2_0::TQ2_0;
 /// Elements that a shader decodes at once. Device rows are padded with zeros to whole units.
 pub const UNIT: usize = 32;
 
-/// Every format that this build runs, in the order of their GGUF ids.
-pub static ALL: [Format; 27] = [
+/// The formats of GGUF files, in the order of their ids.
+pub const GGUF: [Format; 27] = [
     F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ2_XXS, IQ2_XS, IQ3_XXS, IQ1_S, IQ4_NL,
     IQ3_S, IQ2_S, IQ4_XS, F64, IQ1_M, BF16, TQ1_0, TQ2_0, MXFP4, NVFP4,
 ];
+
+/// Every format that this build runs: those of GGUF files, then those of quantised Hugging Face directories.
+pub static ALL: [Format; COUNT] = {
+    let mut all = [F32; COUNT];
+    let mut count = put(&mut all, 0, &GGUF);
+    count = put(&mut all, count, &int::ALL);
+    count = put(&mut all, count, &fp8::ALL);
+    put(&mut all, count, &codebook::ALL);
+    all
+};
+
+const COUNT: usize = GGUF.len() + int::ALL.len() + fp8::ALL.len() + codebook::ALL.len();
+
+/// Copies formats to a place of a table; gives the place behind them.
+const fn put(all: &mut [Format; COUNT], at: usize, formats: &[Format]) -> usize {
+    let mut index = 0;
+    while index < formats.len() {
+        all[at + index] = formats[index];
+        index += 1;
+    }
+    at + formats.len()
+}
 
 /// Elements of a super-block, which has scales of its own for groups of 16 or 32.
 const SUPER_BLOCK: usize = 256;
@@ -89,8 +115,8 @@ pub type Encode = fn(elements: &[f32], importance: Option<&[f32]>, blocks: &mut 
 pub struct Layout {
     /// Lower-case name, as GGUF tools spell it: `q8_0`.
     pub name: &'static str,
-    /// The type's number in a GGUF tensor table (`ggml_type`).
-    pub gguf_id: u32,
+    /// The type's number in a GGUF tensor table (`ggml_type`), of a format that GGUF files have.
+    pub gguf_id: Option<u32>,
     /// Elements of a block; a row must be a whole number of blocks.
     pub block_elements: usize,
     /// Bytes of a block in a file.
@@ -120,7 +146,7 @@ pub struct Format(&'static Layout);
 impl Format {
     /// The format with this number in GGUF files, if this build runs it.
     pub fn from_gguf_id(id: u32) -> Option<Format> {
-        ALL.into_iter().find(|format| format.gguf_id == id)
+        ALL.into_iter().find(|format| format.gguf_id == Some(id))
     }
 
     /// The format of this name in any case, if this build runs it.

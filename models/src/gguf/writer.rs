@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use crate::checkpoint::{Storage, TensorInfo, Weights};
+use crate::checkpoint::{TensorInfo, Weights};
 use crate::error::{Error, Result};
 
 use super::{Array, DEFAULT_ALIGNMENT, MAGIC, Value};
@@ -51,11 +51,11 @@ fn header(metadata: &[(String, Value)], tensors: &[TensorInfo]) -> Result<Vec<u8
     }
     let mut offset = 0u64;
     for tensor in tensors {
-        let Storage::Format(format) = &tensor.storage else { return Err(tensor.unsupported()) };
+        let id = tensor.format()?.gguf_id.ok_or_else(|| tensor.unsupported())?;
         put_string(&mut out, &tensor.name);
         out.extend((tensor.shape.len() as u32).to_le_bytes());
         tensor.shape.iter().rev().for_each(|size| out.extend((*size as u64).to_le_bytes()));
-        out.extend(format.gguf_id.to_le_bytes());
+        out.extend(id.to_le_bytes());
         out.extend(offset.to_le_bytes());
         offset += tensor.bytes.next_multiple_of(DEFAULT_ALIGNMENT);
     }

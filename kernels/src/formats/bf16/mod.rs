@@ -7,7 +7,7 @@ pub const BF16: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "bf16",
-    gguf_id: 30,
+    gguf_id: Some(30),
     block_elements: 1,
     block_bytes: 2,
     halves: &[],

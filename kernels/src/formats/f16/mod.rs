@@ -7,7 +7,7 @@ pub const F16: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "f16",
-    gguf_id: 1,
+    gguf_id: Some(1),
     block_elements: 1,
     block_bytes: 2,
     halves: &[Half::at(0)],

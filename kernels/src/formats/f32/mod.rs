@@ -7,7 +7,7 @@ pub const F32: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "f32",
-    gguf_id: 0,
+    gguf_id: Some(0),
     block_elements: 1,
     block_bytes: 4,
     halves: &[],

@@ -7,7 +7,7 @@ pub const F64: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "f64",
-    gguf_id: 28,
+    gguf_id: Some(28),
     block_elements: 1,
     block_bytes: 8,
     halves: &[],

@@ -15,14 +15,14 @@ const HIGH: Packing = Packing { bits: 4, stride: 1 };
 const PLANES: [usize; 3] = [32, 16, 8];
 
 /// The half-precision scale: the highest nibbles of four numbers of 16 bits.
-const SCALE: Half = Half { nibbles: [2 * 49 + 1, 2 * 51 + 1, 2 * 53 + 1, 2 * 55 + 1] };
+const SCALE: Half = Half::scattered([2 * 49 + 1, 2 * 51 + 1, 2 * 53 + 1, 2 * 55 + 1]);
 
 /// 11 bits and one of shift for 8 elements, 3 bits of scale per 16, and a half-precision scale per 256.
 pub const IQ1_M: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq1_m",
-    gguf_id: 29,
+    gguf_id: Some(29),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[SCALE],

@@ -18,7 +18,7 @@ pub const IQ1_S: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq1_s",
-    gguf_id: 19,
+    gguf_id: Some(19),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0)],

@@ -21,7 +21,7 @@ pub const IQ2_S: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq2_s",
-    gguf_id: 22,
+    gguf_id: Some(22),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0)],

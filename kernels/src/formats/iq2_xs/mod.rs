@@ -20,7 +20,7 @@ pub const IQ2_XS: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq2_xs",
-    gguf_id: 17,
+    gguf_id: Some(17),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0)],

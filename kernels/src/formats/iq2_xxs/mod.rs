@@ -18,7 +18,7 @@ pub const IQ2_XXS: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq2_xxs",
-    gguf_id: 16,
+    gguf_id: Some(16),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0)],

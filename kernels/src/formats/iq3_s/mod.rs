@@ -25,7 +25,7 @@ pub const IQ3_S: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq3_s",
-    gguf_id: 21,
+    gguf_id: Some(21),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0)],

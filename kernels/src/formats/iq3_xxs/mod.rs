@@ -18,7 +18,7 @@ pub const IQ3_XXS: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq3_xxs",
-    gguf_id: 18,
+    gguf_id: Some(18),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0)],

@@ -18,7 +18,7 @@ pub const IQ4_NL: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq4_nl",
-    gguf_id: 20,
+    gguf_id: Some(20),
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0)],

@@ -21,7 +21,7 @@ pub const IQ4_XS: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq4_xs",
-    gguf_id: 23,
+    gguf_id: Some(23),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0)],

@@ -19,7 +19,7 @@ pub const MXFP4: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "mxfp4",
-    gguf_id: 39,
+    gguf_id: Some(39),
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
     halves: &[],

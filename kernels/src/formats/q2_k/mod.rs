@@ -19,7 +19,7 @@ pub const Q2_K: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "q2_k",
-    gguf_id: 10,
+    gguf_id: Some(10),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(80), Half::at(82)],

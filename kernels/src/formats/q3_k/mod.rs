@@ -24,7 +24,7 @@ pub const Q3_K: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "q3_k",
-    gguf_id: 11,
+    gguf_id: Some(11),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(108)],

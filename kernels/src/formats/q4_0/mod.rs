@@ -15,7 +15,7 @@ pub const Q4_0: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "q4_0",
-    gguf_id: 2,
+    gguf_id: Some(2),
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0)],

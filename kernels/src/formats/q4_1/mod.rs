@@ -15,7 +15,7 @@ pub const Q4_1: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "q4_1",
-    gguf_id: 3,
+    gguf_id: Some(3),
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0), Half::at(2)],

@@ -17,7 +17,7 @@ pub const Q4_K: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "q4_k",
-    gguf_id: 12,
+    gguf_id: Some(12),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0), Half::at(2)],

@@ -18,7 +18,7 @@ pub const Q5_0: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "q5_0",
-    gguf_id: 6,
+    gguf_id: Some(6),
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0)],

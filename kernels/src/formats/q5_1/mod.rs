@@ -19,7 +19,7 @@ pub const Q5_1: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "q5_1",
-    gguf_id: 7,
+    gguf_id: Some(7),
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0), Half::at(2)],

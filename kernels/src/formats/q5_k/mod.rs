@@ -19,7 +19,7 @@ pub const Q5_K: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "q5_k",
-    gguf_id: 13,
+    gguf_id: Some(13),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0), Half::at(2)],

@@ -18,7 +18,7 @@ pub const Q6_K: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "q6_k",
-    gguf_id: 14,
+    gguf_id: Some(14),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(208)],

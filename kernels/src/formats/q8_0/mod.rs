@@ -12,7 +12,7 @@ pub const Q8_0: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "q8_0",
-    gguf_id: 8,
+    gguf_id: Some(8),
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(0)],

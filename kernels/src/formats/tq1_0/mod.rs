@@ -17,7 +17,7 @@ pub const TQ1_0: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "tq1_0",
-    gguf_id: 34,
+    gguf_id: Some(34),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(52)],

@@ -18,7 +18,7 @@ pub const TQ2_0: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "tq2_0",
-    gguf_id: 35,
+    gguf_id: Some(35),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     halves: &[Half::at(64)],
