@@ -359,7 +359,9 @@ def bitsandbytes(kind, table, nested, **sizes):
             largest = torch.from_numpy(nearest(rest / outer[place], again))
             stored |= {"nested_absmax": torch.from_numpy(outer), "nested_quant_map": torch.from_numpy(again)}
             state |= {"nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": offset}
-        codes = nearest(blocks / values[:, None], table).reshape(-1, 2)
+        codes = nearest(blocks / values[:, None], table)
+        # FP4 has a code for -0 too.
+        codes = np.where((codes == 0) & (blocks < 0) & (kind == "fp4"), 8, codes).astype(np.uint8).reshape(-1, 2)
         text = np.frombuffer(json.dumps(state).encode(), np.uint8).copy()
         stored |= {"absmax": largest, f"quant_state.bitsandbytes__{kind}": torch.from_numpy(text)}
         bytes_ = torch.from_numpy(codes[:, :1] << 4 | codes[:, 1:])
@@ -474,7 +476,7 @@ SCHEMES = {
     "ct_fp8_channel": compressed_fp8("channel", (1, 0), ROWS, OF_ROW, {"strategy": "token", "dynamic": True}),
     "ct_fp8_tensor": compressed_fp8("tensor", (0, 0), lambda shape: (1,), OF_ALL, {"strategy": "tensor", "observer": "minmax"}, True),
     "bnb_nf4": bitsandbytes("nf4", NORMAL_FLOATS, False, width=64, feed_forward=128),
-    "bnb_nf4_double": bitsandbytes("nf4", NORMAL_FLOATS, True, feed_forward=160),
+    "bnb_nf4_double": bitsandbytes("nf4", NORMAL_FLOATS, True, feed_forward=192),
     "bnb_fp4": bitsandbytes("fp4", SMALL_FLOATS, False, width=64, feed_forward=128),
     "mlx_q4_g64": mlx(64, 4, torch.bfloat16, tied=True, more=[EMBEDDING], feed_forward=128),
     "mlx_q8_g32": mlx(32, 8, torch.float16, more=[EMBEDDING, HEAD], **SMALL),
