@@ -1,7 +1,7 @@
-"""Checks the folders beside it with the code of those who made their layouts: each weight, and where it runs the whole model.
+"""Checks the folders beside it with the code of those who made their layouts: each weight, and the whole model where that runs.
 
-Run `python verify.py` where their packages are installed (any that is absent is skipped). `MAKERS` names a folder with sources that
-are not installed: AutoAWQ in `autoawq*`, AutoGPTQ in `autogptq`, compressed-tensors 0.9.4 in `ct`, DeepSeek's kernel.py in `deepseek`.
+Run `python verify.py` where their packages are installed; one that is absent is skipped. `MAKERS` names a folder with sources that
+are not installed: AutoAWQ in autoawq*, AutoGPTQ in autogptq, compressed-tensors 0.9.4 in ct, DeepSeek's kernel.py in deepseek.
 """
 
 import importlib.metadata
@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TRITON_INTERPRET", "1")  # DeepSeek's kernel is for GPUs; Triton interprets it here.
@@ -19,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 
 import make
+from layouts import MIXED, SCHEMES, read_gptq
 
 MAKERS = Path(os.environ.get("MAKERS", "."))
 
@@ -38,11 +40,10 @@ def version(package):
 
 def modules(name):
     """The name, shape and stored tensors of each quantised module, and the rows that are expected of it."""
-    scheme = make.SCHEMES[name]
-    tensors, expected = load_file(make.HERE / name / "model.safetensors"), load_file(make.HERE / name / "expected.safetensors")
+    scheme = SCHEMES[name]
+    tensors, expected = (load_file(make.HERE / name / (file + ".safetensors")) for file in ("model", "expected"))
     for module in scheme.quantised():
-        stored = {key.removeprefix(module + "."): value for key, value in tensors.items() if key.startswith(module + ".")}
-        yield module, scheme.shapes()[module], stored, expected[module + ".weight"].numpy()
+        yield module, scheme.shapes()[module], make.part(tensors, module), expected[module + ".weight"].numpy()
 
 
 def config(name):
@@ -68,7 +69,8 @@ def auto_gptq(name):
     def weight(module, shape, stored):
         layer = linear(settings["bits"], settings["group_size"], shape[1], shape[0], False, weight_dtype=torch.float64)
         layer.load_state_dict(stored)
-        zeros = make.read_gptq({**stored, "scales": torch.ones_like(stored["scales"]), "qweight": torch.zeros_like(stored["qweight"])}, settings["bits"], 1)
+        ones, nothing = torch.ones_like(stored["scales"]), torch.zeros_like(stored["qweight"])
+        zeros = read_gptq({**stored, "scales": ones, "qweight": nothing}, settings["bits"], 1)
         result = layer(torch.eye(shape[1], dtype=torch.float64)).T.clone()
         if settings["desc_act"]:
             unsure = [[zeros(row, column) == 0 for column in range(shape[1])] for row in range(shape[0])]
@@ -128,9 +130,10 @@ for name in tensors:
         weights[module] = compressor.decompress_weight(stored, arguments).contiguous()
 save_file(weights, sys.argv[3])
 """
-    out = "/tmp/ct_order.safetensors"
-    subprocess.run([sys.executable, "-c", code, str(MAKERS / "ct"), str(make.HERE / name / "model.safetensors"), out], check=True)
-    weights = load_file(out)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "weights.safetensors"
+        subprocess.run([sys.executable, "-c", code, next(MAKERS.glob("ct")), make.HERE / name / "model.safetensors", out], check=True)
+        weights = load_file(out)
     return "compressed-tensors 0.9.4, decompress_weight", lambda module, shape, stored: weights[module]
 
 
@@ -187,7 +190,8 @@ def transformers_fp8(name):
 
 def scaled(name):
     """No maker's code for the CPU exists: torch's own 8-bit floats times the scales."""
-    return version("torch") + ", float8_e4m3fn times scale", lambda module, shape, stored: stored["weight"].double() * stored["weight_scale"]
+    weight = lambda module, shape, stored: stored["weight"].double() * stored["weight_scale"]
+    return version("torch") + ", float8_e4m3fn times scale", weight
 
 
 def checks(name):
@@ -197,9 +201,9 @@ def checks(name):
         return [gptq_model] + ([] if "v2" in name else [auto_gptq])
     if name.startswith("ct"):
         return [compressed_tensors_order if "act" in name.split("_") else compressed_tensors]
-    return {"bnb": [bitsandbytes], "mlx": [mlx], "fp8": [deepseek, transformers_fp8] if name == "fp8_block" else [transformers_fp8]}.get(
-        name.split("_")[0], [scaled]
-    )
+    if name.startswith("fp8"):
+        return ([deepseek] if name == "fp8_block" else []) + [transformers_fp8]
+    return {"bnb": [bitsandbytes], "mlx": [mlx], "fbgemm": [scaled]}[name.split("_")[0]]
 
 
 def whole(name):
@@ -229,15 +233,15 @@ def codes(name):
     for module, shape, stored, rows in modules(name):
         tensor = next(stored[key] for key in ("qweight", "weight_packed", "weight") if key in stored)
         bytes_ = np.frombuffer(tensor.contiguous().view(torch.uint8).numpy().tobytes(), np.uint8)
-        if module not in make.MIXED:
+        if module not in MIXED:
             used |= set(np.unique(bytes_))
     return len({byte >> 4 for byte in used}), len(used)
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or make.SCHEMES:
+    for name in sys.argv[1:] or SCHEMES:
         print(f"{name}: uses {codes(name)[0]} of the codes of 4 bits, {codes(name)[1]} of the bytes")
-        weights = make.load(make.HERE / name, make.SCHEMES[name])
+        weights = make.load(make.HERE / name, SCHEMES[name])
         for check in checks(name):
             try:
                 what, weight = check(name)
@@ -253,7 +257,8 @@ if __name__ == "__main__":
                 skipped += np.isnan(theirs).sum()
                 scale = np.abs(ours).max(1, keepdims=True)
                 worst = max(worst, np.nanmax(np.abs(theirs - ours) / scale, initial=0))
-            print(f"  {'agrees' if worst <= 1e-6 else 'DIFFERS'} with {what}: {worst:.1e} of a row's largest; {skipped} values not compared")
+            verdict = "agrees" if worst <= 1e-6 else "DIFFERS"
+            print(f"  {verdict} with {what}: {worst:.1e} of a row's largest; {skipped} values not compared")
         try:
             what, logits = whole(name)
             expected = load_file(make.HERE / name / "expected.safetensors")["logits"].numpy()
