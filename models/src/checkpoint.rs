@@ -87,6 +87,21 @@ pub trait Weights: Send + Sync {
     /// Fills the buffer with the bytes of a tensor from `offset` on, in its storage format.
     fn read(&self, tensor: usize, offset: u64, buffer: &mut [u8]) -> Result<()>;
 
+    /// The same of whole rows, which must hold finite numbers.
+    fn read_checked(&self, tensor: usize, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.read(tensor, offset, buffer)?;
+        let info = &self.tensors()[tensor];
+        let format = info.format()?;
+        match format.not_finite(buffer) {
+            None => Ok(()),
+            Some(block) => {
+                let columns = info.shape.last().map_or(1, |columns| *columns as u64).max(1);
+                let before = (offset / format.block_bytes as u64 + block as u64) * format.block_elements as u64;
+                Err(Error::NotFinite { tensor: info.name.clone(), row: before / columns })
+            }
+        }
+    }
+
     /// For each column of a tensor as it is read, which one of the matrix it is; `None` where they are in their order.
     fn order(&self, _tensor: usize) -> Option<&Arc<[u32]>> {
         None

@@ -182,6 +182,17 @@ pub enum Error {
         wanted: &'static str,
     },
 
+    /// A weight that is not a finite number, by which everything computed from it would not be one either.
+    #[error(
+        "tensor {tensor}: row {row} has numbers that are not finite; the file is damaged or the model broken: download or convert it again"
+    )]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// The row, from 0.
+        row: u64,
+    },
+
     /// A quantised weight whose tensors contradict each other, or that is packed in a way that is not read.
     #[error("tensor {tensor}: {reason}; the model is damaged, or quantised in a way that this build does not run")]
     Packed {

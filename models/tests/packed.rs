@@ -122,7 +122,7 @@ fn changed(fixture: &str, end: &str, change: impl FnOnce(&mut HashMap<String, St
     model.graph(64)?;
     for (tensor, info) in model.checkpoint.tensors().iter().enumerate() {
         let mut bytes = vec![0; info.bytes as usize];
-        model.checkpoint.read(tensor, 0, &mut bytes)?;
+        model.checkpoint.read_checked(tensor, 0, &mut bytes)?;
     }
     Ok(())
 }
@@ -145,6 +145,14 @@ fn shorten(tensors: &mut HashMap<String, Stored>, name: String) {
     let rest = tensor.bytes.len() / tensor.shape[0] * (tensor.shape[0] / 2);
     tensor.shape[0] /= 2;
     tensor.bytes.truncate(rest);
+}
+
+/// Sets all bits of a number but its sign: NaN in every type.
+fn spoil(tensors: &mut HashMap<String, Stored>, name: String) {
+    let tensor = tensors.get_mut(&name).unwrap();
+    let bytes = if tensor.dtype == Dtype::F32 { 4 } else { 2 };
+    tensor.bytes[..bytes].fill(0xff);
+    tensor.bytes[bytes - 1] = 0x7f;
 }
 
 /// Declares another type of the same size.
@@ -185,6 +193,24 @@ fn contradictions_are_told() {
     check("bnb_nf4", ".weight", &|t, n| shorten(t, n), &[DOWN, "shape"]);
     check("mlx_q4_g64", ".biases", &|t, n| remove(t, n), &["biases", "missing"]);
     check("mlx_q4_g64", ".scales", &|t, n| shorten(t, n), &["scales", "shape"]);
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_told() {
+    let fixtures = [
+        ("awq_g128", ".scales"),
+        ("gptq_8bit_channel", ".scales"),
+        ("ct_w4a16_asym_g64", ".weight_scale"),
+        ("ct_fp8_tensor", ".weight_scale"),
+        ("fp8_block", ".weight_scale_inv"),
+        ("bnb_nf4", ".weight.absmax"),
+        ("bnb_nf4_double", ".weight.nested_absmax"),
+        ("mlx_q4_g64", ".scales"),
+        ("mlx_q8_g32", ".biases"),
+    ];
+    for (fixture, end) in fixtures {
+        check_message(changed(fixture, end, spoil), &[DOWN, "row 0", "not finite"]);
+    }
 }
 
 /// Settings that ask for what is not read.

@@ -37,6 +37,7 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod rounding;
+mod scale;
 mod tq1_0;
 mod tq2_0;
 
@@ -59,7 +60,6 @@ pub use self::iq4_nl::IQ4_NL;
 pub use self::iq4_xs::IQ4_XS;
 pub use self::mxfp4::MXFP4;
 pub use self::nvfp4::NVFP4;
-pub use self::packing::Half;
 pub use self::q2_k::Q2_K;
 pub use self::q3_k::Q3_K;
 pub use self::q4_0::Q4_0;
@@ -70,6 +70,7 @@ pub use self::q5_1::Q5_1;
 pub use self::q5_k::Q5_K;
 pub use self::q6_k::Q6_K;
 pub use self::q8_0::Q8_0;
+pub use self::scale::Scale;
 pub use self::tq1_0::TQ1_0;
 pub use self::tq2_0::TQ2_0;
 
@@ -121,8 +122,8 @@ pub struct Layout {
     pub block_elements: usize,
     /// Bytes of a block in a file.
     pub block_bytes: usize,
-    /// The half-precision numbers of a block, which its elements are scaled or shifted by.
-    pub halves: &'static [Half],
+    /// The numbers of a block that its elements are scaled or shifted by, or its only element: what must be finite.
+    pub scales: &'static [Scale],
     /// Whether the elements of a unit, before its scale, are exact in f16, so that a tile may hold them as such.
     pub f16_units: bool,
     /// What lies before the first row of a shard, a multiple of 16 bytes: naga copies a constant array at each access.
@@ -165,6 +166,15 @@ impl Format {
             return None;
         }
         (elements / self.block_elements).checked_mul(self.block_bytes)
+    }
+
+    /// The index of the first block of file bytes whose elements are not all finite, if there is one.
+    pub fn not_finite(self, blocks: &[u8]) -> Option<usize> {
+        let finite = |blocks: &[u8]| self.scales.iter().all(|scale| scale.is_finite(blocks, self.block_bytes));
+        if finite(blocks) {
+            return None;
+        }
+        blocks.chunks_exact(self.block_bytes).position(|block| !finite(block))
     }
 
     /// Decodes one row of file bytes.

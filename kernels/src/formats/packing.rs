@@ -1,4 +1,4 @@
-//! Codes of a few bits in bytes: how ggml's blocks pack them, and how device rows do. Half-precision numbers in blocks.
+//! Codes of a few bits in bytes: how ggml's blocks pack them, and how device rows do.
 
 /// A packing: `stride` bytes hold as many codes in their lowest bits, then the next in the bits above, until they are full.
 #[derive(Debug, Clone, Copy)]
@@ -53,77 +53,5 @@ impl Packing {
     #[inline(always)]
     pub fn repack<const CODES: usize>(self, bytes: &[u8], packing: Packing, repacked: &mut [u8]) {
         packing.pack(&self.unpack::<CODES>(bytes), repacked);
-    }
-}
-
-/// How a number of a block is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Number {
-    Half,
-    Bfloat,
-    Single,
-}
-
-/// Where a floating-point number lies in a block.
-#[derive(Debug, Clone, Copy)]
-pub struct Half {
-    number: Number,
-    /// Its nibbles, the lowest first: twice the place of a byte, and one more for the byte's high nibble.
-    nibbles: [usize; 8],
-}
-
-impl Half {
-    /// The half-precision number in two little-endian bytes.
-    pub const fn at(byte: usize) -> Half {
-        Half { number: Number::Half, ..Half::single(byte) }
-    }
-
-    /// The bfloat16 number in two little-endian bytes.
-    pub const fn bfloat(byte: usize) -> Half {
-        Half { number: Number::Bfloat, ..Half::single(byte) }
-    }
-
-    /// The single-precision number in four little-endian bytes.
-    pub const fn single(byte: usize) -> Half {
-        let (a, b, c, d) = (2 * byte, 2 * byte + 2, 2 * byte + 4, 2 * byte + 6);
-        Half { number: Number::Single, nibbles: [a, a + 1, b, b + 1, c, c + 1, d, d + 1] }
-    }
-
-    /// The half-precision number in four nibbles, the lowest first.
-    pub const fn scattered([a, b, c, d]: [usize; 4]) -> Half {
-        Half { number: Number::Half, nibbles: [a, b, c, d, 0, 0, 0, 0] }
-    }
-
-    /// Its nibbles, the lowest first.
-    pub fn nibbles(&self) -> &[usize] {
-        match self.number {
-            Number::Half | Number::Bfloat => &self.nibbles[..4],
-            Number::Single => &self.nibbles,
-        }
-    }
-
-    /// The number in a block.
-    pub fn get(self, block: &[u8]) -> f32 {
-        let nibble = |place: usize| u32::from(block[place / 2] >> (place % 2 * 4) & 15);
-        let bits = self.nibbles().iter().rev().fold(0, |bits, place| bits << 4 | nibble(*place));
-        match self.number {
-            Number::Half => half::f16::from_bits(bits as u16).to_f32(),
-            Number::Bfloat => half::bf16::from_bits(bits as u16).to_f32(),
-            Number::Single => f32::from_bits(bits),
-        }
-    }
-
-    /// Sets the number in a block to the nearest there is.
-    pub fn set(self, block: &mut [u8], number: f32) {
-        let mut bits = match self.number {
-            Number::Half => u32::from(half::f16::from_f32(number).to_bits()),
-            Number::Bfloat => u32::from(half::bf16::from_f32(number).to_bits()),
-            Number::Single => number.to_bits(),
-        };
-        for place in self.nibbles() {
-            let shift = place % 2 * 4;
-            block[place / 2] = block[place / 2] & !(15 << shift) | ((bits & 15) as u8) << shift;
-            bits >>= 4;
-        }
     }
 }

@@ -5,21 +5,25 @@ use crate::error::Result;
 
 use super::codes::{Along, Codes};
 use super::gptq::Stored;
+use super::heads::{Heads, Scales, Zero};
+use super::ints::{Ints, group_columns};
 use super::{Assembled, Table, wrong};
 
 /// The slot in a word of each of 8 outputs.
 const SLOTS: [u8; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 
 pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
-    let section = table.sections.first();
-    if let Some(version) = section.map(|section| section.text("version")).transpose()?.flatten()
-        && !version.eq_ignore_ascii_case("gemm")
-    {
-        return Err(wrong(stem, format!("it is packed for {version} kernels, and only AWQ's version gemm is read")));
+    for key in ["version", "checkpoint_format"] {
+        if let Some(version) = table.text(key)?.filter(|version| !version.eq_ignore_ascii_case("gemm")) {
+            let reason = format!("it is packed for {version} kernels, and of AWQ only the version gemm is read");
+            return Err(wrong(stem, reason));
+        }
     }
-    let stored = Stored::take(table, stem)?;
+    let Stored { codes, zeros, scales } = Stored::take(table, stem)?;
+    let (rows, columns) = (scales.columns, codes.rows);
+    let group = group_columns(stem, columns, scales.rows)?;
     let packed = |matrix| Codes { transposed: true, along: Along::Rows, order: SLOTS, ..Codes::in_order(matrix, 4) };
-    let columns = stored.codes.rows;
-    let codes = packed(stored.codes);
-    stored.groups.assemble(stem, columns, codes, packed(stored.zeros), 0, None)
+    let zero = Zero::Stored { codes: packed(zeros), group, plus: 0 };
+    let heads = Heads::with_zero(Scales::grid(scales, 1, group, true), zero);
+    Ints { rows, columns, group, codes: packed(codes), heads, order: None }.assemble(stem)
 }

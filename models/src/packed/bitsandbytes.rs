@@ -41,7 +41,7 @@ fn assemble(table: &mut Table, stem: &str, kind: &str, numbers: &[f32; 16]) -> R
     let format = format_of(kind, block).ok_or_else(|| wrong(stem, "its numbers are not known"))?;
     check_table(table, stem, numbers)?;
     let byte = [Element::Byte];
-    let codes = Matrix::of(table.required(stem, ".weight")?, &byte)?.reshaped(rows, columns / 2)?;
+    let codes = Matrix::of_bytes(table.required(stem, ".weight")?).reshaped(rows, columns / 2)?;
     let absmax = table.required(stem, ".weight.absmax")?;
     let (matrix, nested) = match table.take(stem, ".weight.nested_absmax") {
         None => (Matrix::of(absmax, &[Element::Single])?, None),

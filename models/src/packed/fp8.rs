@@ -7,6 +7,7 @@ use crate::error::Result;
 
 use super::codes::Codes;
 use super::heads::{Heads, Scales};
+use super::ints::NUMBERS;
 use super::matrix::{Element, Matrix};
 use super::{Assembled, Assembly, Table, assembled, wrong};
 
@@ -17,7 +18,7 @@ pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
     let codes = Matrix::of(table.required(stem, ".weight")?, &[Element::Byte])?;
     let scales = SCALES.iter().find_map(|end| table.take(stem, end));
     let scales = scales.ok_or_else(|| wrong(stem, "its scale, weight_scale or weight_scale_inv, is missing"))?;
-    let scales = Matrix::of(scales, &[Element::Half, Element::Bfloat, Element::Single])?;
+    let scales = Matrix::of(scales, &NUMBERS)?;
     let (rows, columns) = (codes.rows, codes.columns);
     let (row_group, group) = groups(table, stem, &scales, rows, columns)?;
     let format = fp8::ALL.into_iter().find(|format| {

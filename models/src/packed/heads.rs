@@ -134,14 +134,14 @@ impl Scales {
 pub enum Zero {
     /// The same for all.
     Fixed(u16),
-    /// Stored codes `[rows, groups]`, and what is added to each.
+    /// Stored codes `[rows, groups]`, and what is added to each, within the bits of a code.
     Stored {
         /// The codes.
         codes: Codes,
         /// Columns of a group.
         group: usize,
         /// What is added.
-        plus: u16,
+        plus: u8,
     },
 }
 
@@ -271,9 +271,10 @@ impl Zero {
             Zero::Stored { codes, group, plus } => {
                 let groups = columns.div_ceil(*group);
                 let stored = codes.read(files, rows, groups)?;
-                let of_row = |row: &[u8]| -> Vec<u16> {
-                    blocks.clone().map(|column| u16::from(row[column / group]) + plus).collect()
-                };
+                let mask = (1u16 << codes.bits) - 1;
+                let zero = |code: u8| (u16::from(code) + u16::from(*plus)) & mask;
+                let of_row =
+                    |row: &[u8]| -> Vec<u16> { blocks.clone().map(|column| zero(row[column / group])).collect() };
                 Ok(stored.chunks_exact(groups).flat_map(of_row).collect())
             }
         }

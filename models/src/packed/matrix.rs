@@ -95,6 +95,12 @@ impl Matrix {
         }
     }
 
+    /// The bytes of a tensor, whatever type is declared for them.
+    pub fn of_bytes(tensor: TensorInfo) -> Matrix {
+        let TensorInfo { name, file, offset, bytes, .. } = tensor;
+        Matrix { name, element: Element::Byte, rows: bytes as usize, columns: 1, file, offset }
+    }
+
     /// The same elements in a matrix of another shape.
     pub fn reshaped(self, rows: usize, columns: usize) -> Result<Matrix> {
         if self.rows.checked_mul(self.columns) != rows.checked_mul(columns) {

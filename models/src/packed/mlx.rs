@@ -5,27 +5,24 @@ use crate::error::Result;
 use crate::json::Json;
 
 use super::codes::Codes;
-use super::gptq::assemble_ints;
 use super::heads::{Heads, Scales};
+use super::ints::{Ints, NUMBERS, check_bits};
 use super::matrix::{Element, Matrix};
 use super::{Assembled, Table, wrong};
 
 pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
     let (bits, group) = settings(&table.sections, stem)?;
     let packed = Matrix::of(table.required(stem, ".weight")?, &[Element::Word])?;
-    let numbers = [Element::Half, Element::Bfloat, Element::Single];
-    let scales = Matrix::of(table.required(stem, ".scales")?, &numbers)?;
-    let biases = Matrix::of(table.required(stem, ".biases")?, &numbers)?;
-    if !matches!(bits, 4 | 8) {
-        return Err(wrong(stem, format!("codes of {bits} bits are not read, only 4 and 8")));
-    }
+    let scales = Matrix::of(table.required(stem, ".scales")?, &NUMBERS)?;
+    let biases = Matrix::of(table.required(stem, ".biases")?, &NUMBERS)?;
+    let bits = check_bits(stem, bits)?;
     let (rows, columns) = (packed.rows, packed.columns.saturating_mul(32 / bits));
     if group == 0 || !columns.is_multiple_of(group) {
         return Err(wrong(stem, format!("groups of {group} do not divide {columns} columns")));
     }
     let grid = |matrix| Scales::grid(matrix, 1, group, false);
     let heads = Heads::with_bias(grid(scales), grid(biases));
-    assemble_ints(stem, rows, columns, group, bits, Codes::in_order(packed, bits), heads, None)
+    Ints { rows, columns, group, codes: Codes::in_order(packed, bits), heads, order: None }.assemble(stem)
 }
 
 /// Bits of a code and columns of a group: those of this weight, else those of all.

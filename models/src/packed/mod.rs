@@ -11,6 +11,7 @@ mod compressed_tensors;
 mod fp8;
 mod gptq;
 mod heads;
+mod ints;
 mod matrix;
 mod mlx;
 
@@ -29,24 +30,27 @@ use self::codes::Codes;
 use self::heads::Heads;
 
 /// Keys of `config.json` under which publishers say how a model is quantised; MLX has its own beside the common one.
-pub(crate) const KEYS: [&str; 2] = ["quantization_config", "quantization"];
+pub(crate) const KEYS: [&str; 3] = ["quantization_config", "compression_config", "quantization"];
 
 /// What `quant_method` may be.
 const METHODS: [&str; 6] = ["awq", "gptq", "compressed-tensors", "bitsandbytes", "fp8", "fbgemm_fp8"];
 
 /// Refuses a directory that is quantised in a way that nobody here reads.
 pub(crate) fn check_method(config: &Json) -> Result<()> {
-    let Some(section) = config.section(KEYS[0])? else { return Ok(()) };
-    match section.text("quant_method")? {
-        None => Ok(()),
-        Some(method) if METHODS.contains(&method) => Ok(()),
-        Some(method) => Err(Error::Unsupported {
-            file: config.file.clone(),
-            key: "quant_method".into(),
-            found: method.into(),
-            wanted: METHODS.join(", "),
-        }),
+    let refused = |key: &str, found: String, wanted: String| {
+        Err(Error::Unsupported { file: config.file.clone(), key: key.into(), found, wanted })
+    };
+    for key in KEYS {
+        let Some(section) = config.section(key)? else { continue };
+        if let Some(method) = section.text("quant_method")?.filter(|method| !METHODS.contains(method)) {
+            return refused("quant_method", method.into(), METHODS.join(", "));
+        }
+        // Rotations of activations.
+        if let Some(found) = section.section("transform_config")?.filter(|found| found.value != serde_json::json!({})) {
+            return refused("transform_config", found.value.to_string(), "{}".into());
+        }
     }
+    Ok(())
 }
 
 /// The bit of a byte's sign.
@@ -105,11 +109,21 @@ impl Assembly {
 pub(crate) struct Table<'a> {
     files: &'a [File],
     tensors: BTreeMap<String, TensorInfo>,
-    /// The sections of `config.json` that say how the model is quantised, in the order of [`KEYS`].
+    /// What says how the model is quantised: sections of `config.json`, in the order of [`KEYS`].
     sections: Vec<Json>,
 }
 
 impl Table<'_> {
+    /// What says how the model is quantised, if anything does.
+    fn section(&self) -> Option<&Json> {
+        self.sections.first()
+    }
+
+    /// A string of that.
+    fn text(&self, key: &str) -> Result<Option<&str>> {
+        self.section().map(|section| section.text(key)).transpose().map(Option::flatten)
+    }
+
     /// Takes the tensor of a weight with this end of its name, if it is there.
     fn take(&mut self, stem: &str, end: &str) -> Option<TensorInfo> {
         self.tensors.remove(&format!("{stem}{end}"))
@@ -140,6 +154,9 @@ type Assembled = (TensorInfo, Assembly);
 fn assembled(stem: &str, rows: usize, assembly: Assembly) -> Result<Assembled> {
     let name = format!("{stem}.weight");
     let Assembly { columns, format, .. } = assembly;
+    if rows == 0 || columns == 0 {
+        return Err(wrong(&name, "it has no elements"));
+    }
     assembly.codes.check(rows, columns)?;
     assembly.heads.check(rows, columns)?;
     let row_bytes = format.file_row_bytes(columns).ok_or_else(|| wrong(&name, "its groups do not divide its rows"))?;
@@ -169,10 +186,14 @@ fn type_is(tensor: &TensorInfo, name: &str) -> bool {
     matches!(&tensor.storage, Storage::Unsupported(found) if found == name)
 }
 
-/// AWQ and GPTQ have the same names.
+/// AWQ and GPTQ have the same names. Old models have no settings; then GPTQ is what has as many words in a row as outputs.
 fn qweight(table: &mut Table, stem: &str) -> Result<Assembled> {
-    let method = table.sections.first().map(|section| section.text("quant_method")).transpose()?.flatten();
-    if method == Some("awq") { awq::assemble(table, stem) } else { gptq::assemble(table, stem) }
+    let columns = |end: &str| table.tensors.get(&format!("{stem}{end}")).and_then(|tensor| tensor.shape.last());
+    let awq = match table.text("quant_method")? {
+        Some(method) => method == "awq",
+        None => columns(".qweight") != columns(".scales"),
+    };
+    if awq { awq::assemble(table, stem) } else { gptq::assemble(table, stem) }
 }
 
 /// The tensors of a directory with each packed weight as one, and how these are assembled, by name.

@@ -2,7 +2,7 @@
 //!
 //! NF4: Dettmers et al., <https://arxiv.org/abs/2305.14314>, appendix E.
 
-use super::packing::Half;
+use super::scale::Scale;
 use super::{Format, Layout, grouped};
 
 const HEAD: usize = 4;
@@ -59,7 +59,7 @@ macro_rules! codebook {
             gguf_id: None,
             block_elements: $group,
             block_bytes: grouped::block_bytes(4, $group, HEAD),
-            halves: &[Half::single(0)],
+            scales: &[Scale::single(0)],
             f16_units: false,
             table: &const { table($numbers) },
             device_row_bytes: grouped::row_bytes::<4, $group, HEAD>,

@@ -1,7 +1,7 @@
 //! FP8 (E4M3, of <https://arxiv.org/abs/2209.05433>) in groups with a scale in single precision, however large the rows,
 //! columns or squares are that share one in a file.
 
-use super::packing::Half;
+use super::scale::Scale;
 use super::{Format, Layout, grouped};
 
 const HEAD: usize = 4;
@@ -14,7 +14,7 @@ macro_rules! fp8 {
             gguf_id: None,
             block_elements: $group,
             block_bytes: grouped::block_bytes(8, $group, HEAD),
-            halves: &[Half::single(0)],
+            scales: &[Scale::single(0)],
             f16_units: true,
             table: &[],
             device_row_bytes: grouped::row_bytes::<8, $group, HEAD>,

@@ -3,15 +3,15 @@
 //! A block is a group's pair of numbers, as the publisher stored them, and its codes: `scale * (code - zero)`, or
 //! `scale * code + bias`.
 
-use super::packing::Half;
+use super::scale::Scale;
 use super::{Format, Layout, grouped, half_at};
 
 /// The pair of numbers of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pair {
-    /// A scale in half precision, and a zero point in 16 bits, of which 9 count.
+    /// A scale in half precision, and a zero point in 16 bits, of which 8 count.
     HalfZero,
-    /// A scale in bfloat16, and a zero point in 16 bits, of which 9 count.
+    /// A scale in bfloat16, and a zero point in 16 bits, of which 8 count.
     BfloatZero,
     /// A scale and a bias in half precision.
     HalfBias,
@@ -29,9 +29,6 @@ struct Affine {
     offset: f32,
 }
 
-/// A zero point has at most so many bits: 8, and one more because GPTQ's first version adds 1 to what it stores.
-const ZERO_MASK: u16 = 511;
-
 impl Pair {
     /// Bytes of a pair.
     pub const fn bytes(self) -> usize {
@@ -42,13 +39,13 @@ impl Pair {
     }
 
     /// What spoils a group where it is not finite.
-    const fn halves(self) -> &'static [Half] {
+    const fn scales(self) -> &'static [Scale] {
         match self {
-            Pair::HalfZero => const { &[Half::at(0)] },
-            Pair::BfloatZero => const { &[Half::bfloat(0)] },
-            Pair::HalfBias => const { &[Half::at(0), Half::at(2)] },
-            Pair::BfloatBias => const { &[Half::bfloat(0), Half::bfloat(2)] },
-            Pair::SingleBias => const { &[Half::single(0), Half::single(4)] },
+            Pair::HalfZero => const { &[Scale::half(0)] },
+            Pair::BfloatZero => const { &[Scale::bfloat(0)] },
+            Pair::HalfBias => const { &[Scale::half(0), Scale::half(2)] },
+            Pair::BfloatBias => const { &[Scale::bfloat(0), Scale::bfloat(2)] },
+            Pair::SingleBias => const { &[Scale::single(0), Scale::single(4)] },
         }
     }
 
@@ -60,8 +57,7 @@ impl Pair {
     fn read(self, bytes: &[u8]) -> Affine {
         let bfloat = |at: usize| half::bf16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32();
         let single = |at: usize| f32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let zero = || f32::from(u16::from_le_bytes([bytes[2], bytes[3]]) & ZERO_MASK);
-        let of_zero = |scale| Affine { scale, factor: 1.0, offset: -zero() };
+        let of_zero = |scale| Affine { scale, factor: 1.0, offset: -f32::from(bytes[2]) };
         let of_bias = |factor, offset| Affine { scale: 1.0, factor, offset };
         match self {
             Pair::HalfZero => of_zero(half_at(bytes)),
@@ -93,7 +89,7 @@ macro_rules! int {
                 gguf_id: None,
                 block_elements: $group,
                 block_bytes: grouped::block_bytes($bits, $group, Pair::$pair.bytes()),
-                halves: Pair::$pair.halves(),
+                scales: Pair::$pair.scales(),
                 f16_units: Pair::$pair.f16_units(),
                 table: &[],
                 device_row_bytes: grouped::row_bytes::<$bits, $group, { Pair::$pair.bytes() }>,

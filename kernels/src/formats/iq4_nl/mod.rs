@@ -3,7 +3,7 @@
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31; a nibble stands for its one of [`VALUES`].
 
 use super::packing::NIBBLES;
-use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 16;
 
@@ -21,7 +21,7 @@ static LAYOUT: Layout = Layout {
     gguf_id: Some(20),
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(0)],
+    scales: &[Scale::half(0)],
     f16_units: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),

@@ -5,7 +5,7 @@
 
 use super::iq4_nl::VALUES;
 use super::packing::{NIBBLES, Packing};
-use super::{Format, Half, Layout, SUPER_BLOCK, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 8 + 128;
 
@@ -24,7 +24,7 @@ static LAYOUT: Layout = Layout {
     gguf_id: Some(23),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(0)],
+    scales: &[Scale::half(0)],
     f16_units: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

@@ -24,7 +24,7 @@ static LAYOUT: Layout = Layout {
     gguf_id: Some(40),
     block_elements: BLOCK_ELEMENTS,
     block_bytes: BLOCK_BYTES,
-    halves: &[],
+    scales: &[],
     f16_units: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / BLOCK_ELEMENTS, &PLANES),

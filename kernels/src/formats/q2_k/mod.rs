@@ -4,7 +4,7 @@
 //! Of a byte of factors the low nibble is the scale's, the high one the minimum's.
 
 use super::packing::{PAIRS, Packing};
-use super::{Format, Half, Layout, SUPER_BLOCK, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 16 + 64 + 4;
 
@@ -22,7 +22,7 @@ static LAYOUT: Layout = Layout {
     gguf_id: Some(10),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(80), Half::at(82)],
+    scales: &[Scale::half(80), Scale::half(82)],
     f16_units: false,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

@@ -4,7 +4,7 @@
 //! A code stands for itself minus 4, a scale for itself minus 32.
 
 use super::packing::{BITS, PAIRS, Packing};
-use super::{Format, Half, Layout, SUPER_BLOCK, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 32 + 64 + 12 + 2;
 
@@ -27,7 +27,7 @@ static LAYOUT: Layout = Layout {
     gguf_id: Some(11),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(108)],
+    scales: &[Scale::half(108)],
     f16_units: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

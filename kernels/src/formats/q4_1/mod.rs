@@ -3,7 +3,7 @@
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31.
 
 use super::packing::NIBBLES;
-use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes, rounding};
+use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, repack_planes, rounding};
 
 const BLOCK_BYTES: usize = 4 + 16;
 
@@ -18,7 +18,7 @@ static LAYOUT: Layout = Layout {
     gguf_id: Some(3),
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(0), Half::at(2)],
+    scales: &[Scale::half(0), Scale::half(2)],
     f16_units: false,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),

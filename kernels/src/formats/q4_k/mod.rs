@@ -2,7 +2,7 @@
 //! 32 elements, and 128 bytes of nibbles (ggml's `block_q4_K`).
 
 use super::packing::{NIBBLES, Packing};
-use super::{Format, Half, Layout, SUPER_BLOCK, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 16 + 128;
 
@@ -20,7 +20,7 @@ static LAYOUT: Layout = Layout {
     gguf_id: Some(12),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(0), Half::at(2)],
+    scales: &[Scale::half(0), Scale::half(2)],
     f16_units: false,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

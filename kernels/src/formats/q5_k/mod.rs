@@ -3,7 +3,7 @@
 
 use super::packing::{BITS, NIBBLES, Packing};
 use super::q4_k::affine;
-use super::{Format, Half, Layout, SUPER_BLOCK, UNIT, planes_row_bytes, repack_planes};
+use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 16 + 32 + 128;
 
@@ -22,7 +22,7 @@ static LAYOUT: Layout = Layout {
     gguf_id: Some(13),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(0), Half::at(2)],
+    scales: &[Scale::half(0), Scale::half(2)],
     f16_units: false,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

@@ -2,7 +2,7 @@
 //! half-precision one (ggml's `block_q6_K`). A code stands for itself minus 32.
 
 use super::packing::{NIBBLES, PAIRS, Packing};
-use super::{Format, Half, Layout, SUPER_BLOCK, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 128 + 64 + 16 + 2;
 
@@ -21,7 +21,7 @@ static LAYOUT: Layout = Layout {
     gguf_id: Some(14),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(208)],
+    scales: &[Scale::half(208)],
     f16_units: false,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

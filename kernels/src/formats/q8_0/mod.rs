@@ -1,6 +1,6 @@
 //! Q8_0: blocks of 32 elements, each a half-precision scale and 32 signed bytes (ggml's `block_q8_0`).
 
-use super::{Format, Half, Layout, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 32;
 
@@ -15,7 +15,7 @@ static LAYOUT: Layout = Layout {
     gguf_id: Some(8),
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(0)],
+    scales: &[Scale::half(0)],
     f16_units: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
