@@ -7,7 +7,7 @@ use super::codes::{Along, Codes};
 use super::heads::{Heads, Scales, Zero};
 use super::ints::{Ints, NUMBERS, check_bits, group_columns, group_order};
 use super::matrix::{Element, Matrix};
-use super::{Assembled, Table};
+use super::{Assembled, Table, wrong};
 
 /// `pack-quantized`.
 pub(super) fn packed(table: &mut Table, stem: &str) -> Result<Assembled> {
@@ -44,6 +44,9 @@ fn size(bytes: &[u8]) -> usize {
 
 /// `int-quantized`: signed bytes.
 pub(super) fn bytes(table: &mut Table, stem: &str) -> Result<Assembled> {
+    if table.take(stem, ".SCB").is_some() {
+        return Err(wrong(stem, "it is quantised by LLM.int8 of bitsandbytes, of which NF4 and FP4 are read"));
+    }
     let codes = Matrix::of(table.required(stem, ".weight")?, &[Element::Byte])?;
     let scales = Matrix::of(table.required(stem, ".weight_scale")?, &NUMBERS)?;
     let (rows, columns) = (codes.rows, codes.columns);
