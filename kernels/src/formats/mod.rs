@@ -33,6 +33,7 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod rounding;
+mod search;
 mod tq1_0;
 mod tq2_0;
 

@@ -56,6 +56,12 @@ impl Packing {
     }
 }
 
+/// The half-precision number nearest to one that may be beyond all of them.
+pub fn nearest_half(number: f32) -> half::f16 {
+    let most = half::f16::MAX.to_f32();
+    half::f16::from_f32(number.clamp(-most, most))
+}
+
 /// Where a half-precision number lies in a block.
 #[derive(Debug, Clone, Copy)]
 pub struct Half {
@@ -76,9 +82,9 @@ impl Half {
         half::f16::from_bits(bits).to_f32()
     }
 
-    /// Sets the number in a block to the nearest there is.
+    /// Sets the number in a block to the nearest finite one there is.
     pub fn set(self, block: &mut [u8], number: f32) {
-        let mut bits = half::f16::from_f32(number).to_bits();
+        let mut bits = nearest_half(number).to_bits();
         for place in self.nibbles {
             let shift = place % 2 * 4;
             block[place / 2] = block[place / 2] & !(15 << shift) | ((bits & 15) as u8) << shift;
