@@ -184,10 +184,10 @@ pub fn host_part(part: &Part) -> HostPart {
     HostPart { format: part.format, rows: part.rows, bytes }
 }
 
-/// Blocks of random elements up to a magnitude: of random bits, all of which a shader is to read, where scales are
-/// half-precision numbers that can be set; else encoded.
+/// Blocks of random elements up to a magnitude: of random bits, so that a shader reads all there are, where half-precision scales
+/// can be set to give the magnitude; else encoded.
 pub fn random_blocks(format: Format, elements: usize, magnitude: f32, random: &mut Random) -> Vec<u8> {
-    if format.halves.is_empty() {
+    if format.is_float() || format.halves.is_empty() {
         let numbers: Vec<f32> = (0..elements).map(|_| random.signed() * magnitude).collect();
         return format.encode_rows(&numbers);
     }

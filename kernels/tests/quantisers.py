@@ -64,6 +64,7 @@ def main():
     data = {
         "gaussian": numbers,
         "small": numbers * np.float32(2**-8),
+        "tiny": numbers * np.float32(2**-17),
         "heavy": numbers * numbers * numbers,
         "positive": numbers * numbers,
         **{name: tensor(name) for name in TENSORS},

@@ -45,7 +45,8 @@ fn data(name: &str) -> Vec<f32> {
     let gaussian = || gaussian(ROWS * COLUMNS).into_iter();
     match name {
         "gaussian" => gaussian().collect(),
-        "small" => gaussian().map(|number| number / 256.0).collect(),
+        "small" => gaussian().map(|number| number * 2f32.powi(-8)).collect(),
+        "tiny" => gaussian().map(|number| number * 2f32.powi(-17)).collect(),
         "heavy" => gaussian().map(|number| number * number * number).collect(),
         "positive" => gaussian().map(|number| number * number).collect(),
         name => tensor(name),
@@ -149,7 +150,20 @@ fn all_that_is_written_is_finite() {
     }
 }
 
-/// Rows that every format holds nearly, and zeros, which it holds.
+/// What is larger than any element of a block becomes large, whatever its square is.
+#[test]
+fn numbers_beyond_keep_their_signs() {
+    let numbers = repeated(&[1e30, -f32::MAX]);
+    for format in searched() {
+        for importance in [None, Some(repeated(&[1.0, 2.0]))] {
+            let decoded = quantised(format, &numbers, importance.as_deref());
+            let large = |(number, decoded): (&f32, &f32)| decoded * number.signum() >= 65504.0;
+            assert!(numbers.iter().zip(&decoded).all(large), "{format}: {:?}", &decoded[..2]);
+        }
+    }
+}
+
+/// Rows that every format holds nearly, and zeros, which it holds; what is not finite counts as 0.
 #[test]
 fn what_a_format_holds_is_kept() {
     let steps: Vec<f32> = (0..32).map(|step| (step % 4) as f32 - 2.0).collect();
@@ -163,11 +177,15 @@ fn what_a_format_holds_is_kept() {
         (&[-1.0, 0.0], Some([1e9, 1.0])),
         (&steps, None),
         (&steps, Some([1e-30, 2e-30])),
+        (&[1.0, f32::NAN, f32::INFINITY, 1.0], None),
+        (&[-1.0, f32::NAN, f32::NEG_INFINITY, -1.0], Some([1.0, 2.0])),
     ] {
         let numbers = repeated(numbers);
         let importance = importance.map(|two| repeated(&two));
         for format in searched() {
-            let error = error(&numbers, &quantised(format, &numbers, importance.as_deref()), None);
+            let decoded = quantised(format, &numbers, importance.as_deref());
+            let numbers: Vec<f32> = numbers.iter().map(|n| if n.is_finite() { *n } else { 0.0 }).collect();
+            let error = error(&numbers, &decoded, None);
             let squares = numbers.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>();
             assert!(error <= 1e-3 * squares, "{format} of {:?}: {error} of {squares}", &numbers[..4]);
         }

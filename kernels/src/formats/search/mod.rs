@@ -85,9 +85,14 @@ fn ordinary(number: f32) -> f32 {
     if number.is_finite() { number.clamp(-2e9, 2e9) } else { 0.0 }
 }
 
-/// A number as half precision stores it.
+/// A number as half precision stores it; but a scale that is not 0 does not become 0: with the least there is, codes and factors
+/// still say much.
 fn half(number: f32) -> f32 {
-    nearest_half(number).to_f32()
+    const LEAST: half::f16 = half::f16::from_bits(1);
+    match nearest_half(number).to_f32() {
+        0.0 if number != 0.0 => LEAST.to_f32().copysign(number),
+        nearest => nearest,
+    }
 }
 
 /// A number's inverse, and 0 for that of 0.
