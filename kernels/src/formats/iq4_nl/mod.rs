@@ -50,7 +50,6 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
 }
 
 /// The numbers that nibbles stand for.
-#[derive(Clone, Copy)]
 pub(super) struct Values;
 
 impl Levels for Values {
