@@ -62,6 +62,11 @@ impl Scale {
         Scale { kind: Kind::Exponent, place: Place::Byte(byte) }
     }
 
+    /// Whether it can be set to more than powers of two.
+    pub fn takes_any_number(self) -> bool {
+        self.kind != Kind::Exponent
+    }
+
     /// Bytes of the number.
     fn bytes(self) -> usize {
         match self.kind {
