@@ -2,7 +2,8 @@
 //!
 //! Nothing here touches a device. In the order in which data flows: [`mod@file`] → [`gguf`] or
 //! safetensors → [`checkpoint`] (one table of tensors) → [`config`] (one set of numbers) →
-//! [`transformer`] (a graph), and beside it [`tokenizer`]. [`synthetic`] stands in for files in benches.
+//! [`transformer`] (a graph), and beside it [`tokenizer`]. [`synthetic`] stands in for files in benches; [`quantise`] writes
+//! them.
 
 pub mod architectures;
 pub mod checkpoint;
@@ -15,6 +16,7 @@ pub mod gguf;
 pub mod json;
 pub mod model;
 pub mod names;
+pub mod quantise;
 mod safetensors;
 pub mod synthetic;
 pub mod tokenizer;
