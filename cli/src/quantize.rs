@@ -20,7 +20,7 @@ pub struct Arguments {
     /// The GGUF file to write
     output: PathBuf,
     /// What it shall be, by the names that llama.cpp has for types of files
-    #[arg(short, long = "type", value_name = "TYPE", value_parser = mix)]
+    #[arg(short = 't', long = "type", value_name = "TYPE", value_parser = mix)]
     mix: &'static Mix,
     /// How much columns count: a file of llama.cpp's imatrix tool
     #[arg(long, value_name = "FILE")]
@@ -74,12 +74,12 @@ pub fn run(arguments: Arguments) -> Outcome {
     let (requantised, instead) = (plan.requantised(), plan.instead());
     if requantised > 0 {
         note(&format!(
-            "{requantised} matrices are quantised already: errors add up; quantise from the model's floats if you can"
+            "ply: warning: {requantised} matrices are quantised already: errors add up; quantise from the model's floats if you can"
         ));
     }
     if instead > 0 && !quiet {
         note(&format!(
-            "{instead} matrices get a type of smaller blocks, since those of {} do not divide their rows",
+            "ply: {instead} matrices get a type of smaller blocks, since those of {} do not divide their rows",
             mix.name()
         ));
     }
