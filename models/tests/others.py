@@ -3,9 +3,10 @@
 
     python models/tests/others.py [PLY] [TYPE ...]
 
-For each file: the ids of texts; the logits of the same ids in a row (NMSE of centred logits); the greedy continuation, or
-where it departs and how close the best two logits were. llama.cpp rounds activations to 8 bits for quantised types; how
-much that costs is the last column: its logits against those of float64-like accumulation in ours for F32.
+For each file: the ids of a text; the logits of the same ids in a row (NMSE of centred logits); the greedy continuation, or
+where it departs and how close the best two logits were. llama.cpp keeps keys and values in f16, and rounds activations
+to f16 or 8 bits where weights are; `ply` does neither here. Then, for the tokenizers of the data pack, how many texts get the
+same ids by llama.cpp from the converted file and by `ply` from the directory.
 """
 
 import ctypes
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import xllamacpp
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("PLYWOOD_DATA", HERE / "../../../shared/data"))
@@ -30,6 +31,10 @@ TEXTS = {
     "stories260k": "Once upon a time, there was a little girl named Lily.\n  She had 42 cats — and a café!",
 }
 GREEDY = 40
+
+# Directories of tokenizers, the rows of their embeddings, and whose trial texts to take.
+TOKENIZERS = {"gpt2": 50_257, "qwen2": 151_936, "phi-3-mini": 32_064}
+TRIALS = DATA / "tokenizers/llama.cpp-vocab/ggml-vocab-phi-3.gguf.inp"
 
 LIBRARY = ctypes.CDLL(str(next(Path(xllamacpp.__file__).parent.glob("*.so"))))
 
@@ -133,12 +138,46 @@ def compare(name, kind, folder):
     theirs.close()
 
 
+def tiny(folder, tokenizer, rows):
+    """A directory of a model of one layer with the files of a tokenizer."""
+    folder.mkdir()
+    for file in (DATA / "tokenizers" / tokenizer).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    settings = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 1, "num_hidden_layers": 1}
+    settings |= {"architectures": ["LlamaForCausalLM"], "vocab_size": rows, "tie_word_embeddings": True}
+    (folder / "config.json").write_text(json.dumps(settings))
+    matrices = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
+    matrices += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    tensors = {f"layers.0.{name}": np.ones((32, 32), np.float32) for name in matrices}
+    norms = ["layers.0.input_layernorm", "layers.0.post_attention_layernorm", "norm"]
+    tensors |= {name: np.ones(32, np.float32) for name in norms} | {"embed_tokens": np.ones((rows, 32), np.float32)}
+    save_file({f"model.{name}.weight": tensor for name, tensor in tensors.items()}, folder / "model.safetensors")
+
+
+def compare_tokenizer(name, folder):
+    tiny(folder / name, name, TOKENIZERS[name])
+    path = folder / f"{name}.gguf"
+    ply("quantize", folder / name, path, "--type", "q8_0", "-q")
+    theirs, same, texts = Theirs(path), 0, TRIALS.read_text(encoding="utf-8").split("\n__ggml_vocab_test__\n")
+    for text in texts:
+        found = theirs.ids(text)
+        # An argument cannot be empty, and may not begin with a dash.
+        wanted = json.loads(ply("tokenize", folder / name, "-p", text, "--json"))["ids"] if text else found
+        same += found == wanted
+        if found != wanted:
+            print(f"{name}: {text!r} is {found} to llama.cpp and {wanted} to us", file=sys.stderr)
+    print(f"{name}: {same} of {len(texts)} texts have the same ids")
+    theirs.close()
+
+
 def main():
     print("| model | type | bytes | ids | NMSE of logits | greedy |\n|---|---|---:|---|---:|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
             for kind in TYPES:
                 compare(name, kind, Path(folder))
+        for name in TOKENIZERS:
+            compare_tokenizer(name, Path(folder))
 
 
 if __name__ == "__main__":

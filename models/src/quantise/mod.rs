@@ -116,9 +116,11 @@ impl Plan {
         self.source.tensors.iter().map(|tensor| tensor.name.as_str()).zip(&self.targets)
     }
 
-    /// Matrices that are quantised already and get another format: their errors add up.
+    /// Matrices that are quantised already and get another format, not that of floats: their errors add up.
     pub fn requantised(&self) -> usize {
-        let twice = |(tensor, target): &(&Tensor, &Target)| !tensor.format.is_float() && tensor.format != target.format;
+        let twice = |(tensor, target): &(&Tensor, &Target)| {
+            !tensor.format.is_float() && !target.format.is_float() && tensor.format != target.format
+        };
         self.source.tensors.iter().zip(&self.targets).filter(twice).count()
     }
 
