@@ -398,6 +398,31 @@ fn weighted(input: &Path, matrix: &Path) -> Result<Metadata> {
     Ok(metadata(&Checkpoint::open(output).unwrap()).clone())
 }
 
+/// Each expert's rows are weighted by its own importance.
+#[test]
+fn importance_of_experts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, matrix) = (folder.path().join("experts.gguf"), folder.path().join("importance"));
+    let (name, format) = ("blk.0.ffn_down_exps.weight", Format::from_name("q4_0").unwrap());
+    let weights: Vec<f32> = (0..2 * 3 * 64).map(|index| ((index * index) as f32).sin()).collect();
+    let mut memory = InMemory::default();
+    memory.add(name, &[2, 3, 64]);
+    memory.bytes[0] = weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+    writer::write(&input, &[("general.architecture".into(), Value::String("llama".into()))], &memory).unwrap();
+    let importance: Vec<f32> =
+        (0..2 * 64).map(|index| if (index % 64 < 32) == (index < 64) { 100.0 } else { index as f32 }).collect();
+    fs::write(&matrix, list(&[(name, &importance)])).unwrap();
+    let options = Options { importance: Some(Importance::open(&matrix).unwrap()), pure: true, ..options("q4_0") };
+    let (output, _) = quantise(&input, folder.path(), options).unwrap();
+    let mut expected = vec![0; 6 * format.file_row_bytes(64).unwrap()];
+    for (row, blocks) in expected.chunks_exact_mut(format.file_row_bytes(64).unwrap()).enumerate() {
+        // Two calls were counted.
+        let halved: Vec<f32> = importance[row / 3 * 64..][..64].iter().map(|value| value / 2.0).collect();
+        format.encode_row(&weights[row * 64..][..64], Some(&halved), blocks);
+    }
+    assert!(tensors(&Checkpoint::open(output).unwrap())[name].2 == expected);
+}
+
 #[test]
 fn importance_matrices() {
     let folder = tempfile::tempdir().unwrap();
