@@ -178,6 +178,11 @@ impl Format {
         blocks.chunks_exact(self.block_bytes).position(|block| !finite(block))
     }
 
+    /// Whether a half-precision scale of some blocks is the largest there is, which stands for one that is larger.
+    pub fn is_saturated(self, blocks: &[u8]) -> bool {
+        self.scales.iter().any(|scale| scale.is_saturated(blocks, self.block_bytes))
+    }
+
     /// Decodes one row of file bytes.
     pub fn decode_row(self, row: &[u8], elements: &mut [f32]) {
         (self.decode)(row, elements);

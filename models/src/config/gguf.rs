@@ -28,7 +28,7 @@ const NEUTRAL: [(&str, &[f64]); 13] = [
 ];
 
 /// Control tokens that end a text or a turn, whether or not a file names their ids.
-const ENDS: [&str; 7] =
+pub(super) const ENDS: [&str; 7] =
     ["<|end_of_text|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>"];
 
 /// The kind of token (`tokenizer.ggml.token_type`) that is never text.

@@ -17,7 +17,7 @@ use super::vocabulary::Spelling;
 use super::{Encoder, Tokenizer, pre_tokenizers};
 
 /// The longest files that are read, in bytes: tokenizer.json of a vocabulary of 262,144 tokens has 33 MB.
-const LIMIT: u64 = 256 << 20;
+pub(super) const LIMIT: u64 = 256 << 20;
 
 /// The mark at the end of texts in GPT-2's vocabulary, which its files do not list as special.
 const GPT2_END: &str = "<|endoftext|>";
@@ -94,8 +94,14 @@ fn from_vocabulary(directory: &Path, vocabulary: &Path, merges: &Path) -> Result
     Ok(Tokenizer::new(table, added, Encoder::Merges(Box::new(encoder)), (prefix, Vec::new())))
 }
 
+/// How the class of a directory without a tokenizer.json splits texts.
+pub(super) fn split_of(directory: &Path) -> Result<&'static str> {
+    let config = Json::read(&directory.join("tokenizer_config.json"))?;
+    Ok(class(config.as_ref())?.0)
+}
+
 /// The lines of merges.txt as pairs.
-fn read_merges(path: &Path) -> Result<Vec<(String, String)>> {
+pub(super) fn read_merges(path: &Path) -> Result<Vec<(String, String)>> {
     let text = File::open(path)?.read_text(LIMIT)?;
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("#version"));
     let pair = |line: &str| {

@@ -1,5 +1,6 @@
 //! Text to token ids and back, from tokenizer.json, from vocab.json with merges.txt, or from a GGUF vocabulary.
 
+mod conversion;
 mod decoder;
 mod gguf;
 mod hugging_face;
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 use self::scores::Scores;
 use self::vocabulary::Vocabulary;
 
+pub(crate) use self::conversion::entries;
 pub use self::decoder::Decoder;
 
 /// A tokenizer, made once for a model and shared by threads.
