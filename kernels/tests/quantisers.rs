@@ -79,8 +79,8 @@ fn error(rows: &[f32], decoded: &[f32], importance: Option<&[f32]>) -> f64 {
     rows.iter().zip(decoded).enumerate().map(error).sum()
 }
 
-/// Searched is what our own measure of error is least for; llama.cpp weighs errors by magnitude besides. Without an
-/// importance Q4_0 to Q8_0 are as ggml's reference has them, which is what llama.cpp writes.
+/// Ours are below, for we search for what is measured here, while llama.cpp counts errors of large elements more. Without an
+/// importance Q4_0 to Q8_0 are the same.
 #[test]
 fn errors_are_those_of_llama_cpp_at_most() {
     let importance: Vec<f32> = gaussian(COLUMNS).iter().map(|number| number * number + 0.015_625).collect();
