@@ -306,6 +306,52 @@ fn metadata_are_kept() {
 }
 
 #[test]
+fn several_files_become_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parts = Vec::new();
+    for number in 0..2u16 {
+        let mut memory = InMemory::default();
+        memory.add(&format!("blk.{number}.attn_v.weight"), &[4 + usize::from(number), 32]);
+        let entries = [
+            ("general.architecture", Value::String("llama".into())),
+            ("split.no", Value::U16(number)),
+            ("split.count", Value::U16(2)),
+            ("split.tensors.count", Value::I32(2)),
+        ];
+        let path = folder.path().join(format!("part-{:05}-of-00002.gguf", number + 1));
+        writer::write(&path, &entries.map(|(key, value)| (key.to_owned(), value)), &memory).unwrap();
+        parts.push(path);
+    }
+    let (output, _) = quantise(&parts[0], folder.path(), options("bf16")).unwrap();
+    let found = tensors(&Checkpoint::open(output).unwrap());
+    assert_eq!((found.len(), &found["blk.1.attn_v.weight"].1), (2, &vec![5, 32]));
+    let plan = Plan::new(&parts[0], options("bf16")).unwrap();
+    check_message(plan.write(&parts[1], Existing::Replace, |_, _| true), &["00002-of-00002", "name another"]);
+}
+
+/// Files with any bit of their metadata and tables wrong are refused, or quantised as what they are then.
+#[test]
+fn damaged_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("small.gguf"), folder.path().join("output.gguf"));
+    small(&input, &[], &[]);
+    let whole = fs::read(&input).unwrap();
+    let header = whole.len() - 4 * (4 * 64 + 64 + 64 * 48);
+    let mut written = 0;
+    for bit in 0..header * 8 {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&input, damaged).unwrap();
+        let Ok(plan) = Plan::new(&input, options("q4_0")) else { continue };
+        // To wait for the disk after each of them would take a minute.
+        if bit % 16 == 0 {
+            written += usize::from(plan.write(&output, Existing::Replace, |_, _| true).is_ok());
+        }
+    }
+    assert!(written > 0, "many bits are those of names");
+}
+
+#[test]
 fn overrides() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("small.gguf");
