@@ -65,7 +65,7 @@ impl std::str::FromStr for Context {
 /// A format to quantise to.
 fn quantisation(name: &str) -> Result<Format, String> {
     let written = |format: &Format| format.encode.is_some() && !format.is_float();
-    let names = || formats::ALL.into_iter().filter(written).map(|format| format.name).collect::<Vec<_>>().join(", ");
+    let names = || formats::GGUF.into_iter().filter(written).map(|format| format.name).collect::<Vec<_>>().join(", ");
     Format::from_name(name).filter(written).ok_or_else(|| format!("it is none of {}", names()))
 }
 

@@ -114,9 +114,15 @@ pub fn note(text: &str) {
 /// What the first Ctrl-C does besides setting the flag.
 static ACT: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
 
-/// Has the first Ctrl-C from now on do something, in a thread of its own.
+/// Has the first Ctrl-C do something, in a thread of its own; at once, where it came already.
 pub fn on_interrupt(act: impl Fn() + Send + 'static) {
-    *ACT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(act));
+    let pressed = interrupted();
+    // Under the lock that the handler takes behind setting the flag, so that one of the two acts.
+    let mut place = ACT.lock().unwrap_or_else(PoisonError::into_inner);
+    if pressed.load(Ordering::Relaxed) {
+        act();
+    }
+    *place = Some(Box::new(act));
 }
 
 /// Whether Ctrl-C was pressed. From the first call on, the first Ctrl-C sets it and the second ends the process.

@@ -221,7 +221,7 @@ struct Reader<'a>(&'a dyn Weights);
 
 impl WeightReader for Reader<'_> {
     fn read(&self, tensor: usize, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        Ok(self.0.read(tensor, offset, bytes)?)
+        Ok(self.0.read_checked(tensor, offset, bytes)?)
     }
 }
 

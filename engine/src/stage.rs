@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plywood_kernels::Graph;
 use plywood_kernels::graph::{Part, Rows, Source, ValueId, Want, Weight};
 use plywood_kernels::op::StepSize;
 use plywood_kernels::reference::Values;
 use plywood_kernels::step::Step;
+use plywood_kernels::{Format, Graph};
 
 use crate::error::Result;
+use crate::host::threads;
 use crate::plan::StagePlan;
 use crate::recording::Handle;
 
@@ -103,11 +104,28 @@ pub(crate) fn part_rows(
     file_rows(weight, part, rows, reader, bytes)?;
     let held = weight.device_format(part);
     if part.format != held {
-        let mut numbers = vec![0.0; count * weight.columns];
-        part.format.decode_row(bytes, &mut numbers);
-        *bytes = held.encode_rows(&numbers);
+        *bytes = requantise(part.format, held, bytes, count, weight.columns);
     }
     Ok(())
+}
+
+/// Rows of another format, made on all cores: searching for scales takes longer than reading.
+fn requantise(from: Format, to: Format, bytes: &[u8], rows: usize, columns: usize) -> Vec<u8> {
+    let (from_bytes, to_bytes) = (bytes.len() / rows, columns / to.block_elements * to.block_bytes);
+    let mut quantised = vec![0; rows * to_bytes];
+    let share = rows.div_ceil(threads());
+    std::thread::scope(|scope| {
+        for (rows, quantised) in bytes.chunks(share * from_bytes).zip(quantised.chunks_mut(share * to_bytes)) {
+            scope.spawn(move || {
+                let mut numbers = vec![0.0; columns];
+                for (row, quantised) in rows.chunks_exact(from_bytes).zip(quantised.chunks_exact_mut(to_bytes)) {
+                    from.decode_row(row, &mut numbers);
+                    to.encode_row(&numbers, None, quantised);
+                }
+            });
+        }
+    });
+    quantised
 }
 
 /// Some rows of a part, as its source has them.

@@ -48,6 +48,7 @@ pub fn all() -> Vec<Case> {
         crate::embedding::cases(),
         crate::rms_norm::cases(),
         crate::matmul::cases(),
+        crate::reorder::cases(),
         crate::rope::cases(),
         crate::attention::cases(),
         crate::gated::cases(),
@@ -184,9 +185,10 @@ pub fn host_part(part: &Part) -> HostPart {
     HostPart { format: part.format, rows: part.rows, bytes }
 }
 
-/// Blocks of random elements up to a magnitude: encoded, or of random bits in a format that is only read.
+/// Blocks of random elements up to a magnitude: of random bits, so that a shader reads all there are, where scales can be set to
+/// give the magnitude; else encoded.
 pub fn random_blocks(format: Format, elements: usize, magnitude: f32, random: &mut Random) -> Vec<u8> {
-    if format.encode.is_some() {
+    if format.is_float() || !format.scales.iter().any(|scale| scale.takes_any_number()) {
         let numbers: Vec<f32> = (0..elements).map(|_| random.signed() * magnitude).collect();
         return format.encode_rows(&numbers);
     }
@@ -194,17 +196,17 @@ pub fn random_blocks(format: Format, elements: usize, magnitude: f32, random: &m
         (0..elements / format.block_elements * format.block_bytes).map(|_| random.next() as u8).collect();
     let mut decoded = vec![0.0; format.block_elements];
     for block in blocks.chunks_exact_mut(format.block_bytes) {
-        // The elements are linear in the halves: decoded once with any, these can be made to give the magnitude.
-        let halves: Vec<f32> = format.halves.iter().map(|_| random.signed()).collect();
-        let set_halves = |block: &mut [u8], factor: f32| {
-            for (half, number) in format.halves.iter().zip(&halves) {
-                half.set(block, number * factor);
+        // The elements are linear in the scales: decoded once with any, these can be made to give the magnitude.
+        let scales: Vec<f32> = format.scales.iter().map(|_| random.signed()).collect();
+        let set_scales = |block: &mut [u8], factor: f32| {
+            for (scale, number) in format.scales.iter().zip(&scales) {
+                scale.set(block, number * factor);
             }
         };
-        set_halves(block, 1.0);
+        set_scales(block, 1.0);
         format.decode_row(block, &mut decoded);
         let largest = decoded.iter().fold(0f32, |largest, element| largest.max(element.abs()));
-        set_halves(block, magnitude / largest);
+        set_scales(block, magnitude / largest);
     }
     blocks
 }

@@ -18,6 +18,7 @@ pub mod embedding;
 pub mod gated;
 pub mod kv_cache;
 pub mod matmul;
+pub mod reorder;
 pub mod rms_norm;
 pub mod rope;
 pub mod sample;

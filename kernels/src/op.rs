@@ -11,6 +11,7 @@ use crate::graph::{CacheSlot, Rows};
 use crate::kv_cache::{KvType, KvWrite};
 use crate::matmul::MatMul;
 use crate::reference::Operands;
+use crate::reorder::Reorder;
 use crate::rms_norm::RmsNorm;
 use crate::rope::Rope;
 use crate::sample::{Argmax, Normaliser, TopK};
@@ -26,6 +27,8 @@ pub enum Op {
     RmsNorm(RmsNorm),
     /// Product with a weight matrix.
     MatMul(MatMul),
+    /// Columns in another order.
+    Reorder(Reorder),
     /// Rotary position embedding.
     Rope(Rope),
     /// Keys and values into the cache.
@@ -53,6 +56,7 @@ impl Op {
             Op::Embedding(op) => op,
             Op::RmsNorm(op) => op,
             Op::MatMul(op) => op,
+            Op::Reorder(op) => op,
             Op::Rope(op) => op,
             Op::KvWrite(op) => op,
             Op::Attention(op) => op,

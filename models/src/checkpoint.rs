@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use plywood_kernels::Format;
 use plywood_kernels::formats;
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::file::File;
 use crate::gguf;
 use crate::json::Json;
+use crate::packed::{self, Assembly};
 use crate::safetensors;
 
 /// The name that stands for the model built into the program.
@@ -68,7 +70,7 @@ impl TensorInfo {
 
     /// The error that names its type.
     pub(crate) fn unsupported(&self) -> Error {
-        let known: Vec<String> = formats::ALL.iter().map(|format| format.name.to_uppercase()).collect();
+        let known: Vec<String> = formats::GGUF.iter().map(|format| format.name.to_uppercase()).collect();
         Error::UnsupportedType {
             tensor: self.name.clone(),
             type_name: self.storage.to_string(),
@@ -84,6 +86,26 @@ pub trait Weights: Send + Sync {
 
     /// Fills the buffer with the bytes of a tensor from `offset` on, in its storage format.
     fn read(&self, tensor: usize, offset: u64, buffer: &mut [u8]) -> Result<()>;
+
+    /// The same of whole rows, which must hold finite numbers.
+    fn read_checked(&self, tensor: usize, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.read(tensor, offset, buffer)?;
+        let info = &self.tensors()[tensor];
+        let format = info.format()?;
+        match format.not_finite(buffer) {
+            None => Ok(()),
+            Some(block) => {
+                let columns = info.shape.last().map_or(1, |columns| *columns as u64).max(1);
+                let before = (offset / format.block_bytes as u64 + block as u64) * format.block_elements as u64;
+                Err(Error::NotFinite { tensor: info.name.clone(), row: (before / columns) as usize })
+            }
+        }
+    }
+
+    /// For each column of a tensor as it is read, which one of the matrix it is; `None` where they are in their order.
+    fn order(&self, _tensor: usize) -> Option<&Arc<[u32]>> {
+        None
+    }
 }
 
 /// Checks that a read lies inside a tensor.
@@ -128,6 +150,8 @@ pub struct Checkpoint {
     files: Vec<File>,
     tensors: Vec<TensorInfo>,
     by_name: HashMap<String, usize>,
+    /// How tensors are assembled that lie in several tensors of the files, by name.
+    assemblies: HashMap<String, Assembly>,
 }
 
 impl Checkpoint {
@@ -159,17 +183,19 @@ impl Checkpoint {
         let config = Json::read(&path.join("config.json"))?;
         let generation = Json::read(&path.join("generation_config.json"))?;
         let (files, tensors) = safetensors::open(path)?;
+        let (tensors, assemblies) = packed::assemble(config.as_ref(), &files, tensors)?;
         let tokenizer = ["tokenizer.json", "vocab.json"].iter().any(|name| path.join(name).exists());
         if files.is_empty() && !tokenizer {
             let reason = format!("there is no {}, {} or tokenizer.json in it", safetensors::SINGLE, safetensors::INDEX);
             return Err(Error::NotAModel { path: path.into(), reason });
         }
-        Ok(Checkpoint::new(path.into(), Settings::HuggingFace { config, generation }, files, tensors))
+        let settings = Settings::HuggingFace { config, generation };
+        Ok(Checkpoint { assemblies, ..Checkpoint::new(path.into(), settings, files, tensors) })
     }
 
     fn new(path: PathBuf, settings: Settings, files: Vec<File>, tensors: Vec<TensorInfo>) -> Checkpoint {
         let by_name = tensors.iter().enumerate().map(|(index, tensor)| (tensor.name.clone(), index)).collect();
-        Checkpoint { path, settings, files, tensors, by_name }
+        Checkpoint { path, settings, files, tensors, by_name, assemblies: HashMap::new() }
     }
 
     /// The path that was opened.
@@ -208,6 +234,13 @@ impl Weights for Checkpoint {
 
     fn read(&self, tensor: usize, offset: u64, buffer: &mut [u8]) -> Result<()> {
         let info = check_read(&self.tensors, tensor, offset, buffer.len())?;
-        self.files[info.file].read(info.offset + offset, buffer)
+        match self.assemblies.get(&info.name) {
+            None => self.files[info.file].read(info.offset + offset, buffer),
+            Some(assembly) => assembly.read(&info.name, &self.files, offset, buffer),
+        }
+    }
+
+    fn order(&self, tensor: usize) -> Option<&Arc<[u32]>> {
+        self.assemblies.get(&self.tensors.get(tensor)?.name)?.order()
     }
 }

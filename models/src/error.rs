@@ -211,15 +211,35 @@ pub enum Error {
         pattern: String,
     },
 
-    /// A weight that is infinite or no number.
+    /// A weight that is not a finite number, by which everything computed from it would not be one either.
     #[error(
-        "tensor {tensor} has a weight in row {row} that is infinite or not a number: the model is damaged; download or convert it again"
+        "tensor {tensor}: row {row} has numbers that are not finite; the file is damaged or the model broken: download or convert it again"
     )]
     NotFinite {
         /// The tensor.
         tensor: String,
-        /// The row, counted from 0.
+        /// The row, from 0.
         row: usize,
+    },
+
+    /// A quantised weight whose tensors contradict each other, or that is packed in a way that is not read.
+    #[error("tensor {tensor}: {reason}; the model is damaged, or quantised in a way that this build does not run")]
+    Packed {
+        /// The weight, or one of its tensors.
+        tensor: String,
+        /// The contradiction.
+        reason: String,
+    },
+
+    /// Weights of one matrix product whose columns are in different orders.
+    #[error(
+        "tensors {first} and {second} share their input but have different activation orders (g_idx), which this build does not run; use a model that was quantised without desc_act"
+    )]
+    DifferentOrders {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
     },
 
     /// A weight that a format cannot hold.

@@ -16,6 +16,7 @@ pub mod gguf;
 pub mod json;
 pub mod model;
 pub mod names;
+mod packed;
 pub mod quantise;
 mod safetensors;
 pub mod synthetic;

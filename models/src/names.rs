@@ -50,8 +50,17 @@ const NAMES: [(Role, &str, &str); 13] = [
     (Role::RopeFactors, "rope_freqs.weight", ""),
 ];
 
-/// Ends of names of tensors that say only what the settings say too.
-const REDUNDANT: [&str; 2] = [".rotary_emb.inv_freq", ".attn_rot_embd.weight"];
+/// Ends of names of tensors that say only what the settings say too, or nothing that matters here.
+const REDUNDANT: [&str; 7] = [
+    ".rotary_emb.inv_freq",
+    ".attn_rot_embd.weight",
+    // Scales of activations and of a cache in FP8, which are wider here.
+    ".input_scale",
+    ".output_scale",
+    ".q_scale",
+    ".k_scale",
+    ".v_scale",
+];
 
 /// The name of a tensor in files of a kind; `layer` counts from 0 and matters only for tensors of a layer.
 pub fn name(kind: Kind, role: Role, layer: usize) -> String {

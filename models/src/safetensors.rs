@@ -115,7 +115,8 @@ fn read_header(file: &File, index: usize) -> Result<Vec<TensorInfo>> {
         let info = header.info(&name)?;
         let (begin, end) = info.data_offsets;
         let (offset, bytes) = (data + begin as u64, (end - begin) as u64);
-        Some(TensorInfo { name, shape: info.shape.clone(), storage: storage(info.dtype), file: index, offset, bytes })
+        let (shape, storage) = (info.shape.clone(), storage(info.dtype));
+        Some(TensorInfo { name, shape, storage, file: index, offset, bytes })
     });
     Ok(tensors.collect())
 }

@@ -1,16 +1,18 @@
 //! Builds the graph of a transformer from a model's numbers and the table of its tensors.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use plywood_kernels::add::Add;
 use plywood_kernels::attention::Attention;
 use plywood_kernels::embedding::Embedding;
 use plywood_kernels::formats::F32;
 use plywood_kernels::gated::Gated;
-use plywood_kernels::graph::{CacheSlot, Graph, Part, Rows, Slice, Source, ValueId, Want, Weight, WeightId};
+use plywood_kernels::graph::{CacheSlot, Graph, Part, Rows, Slice, Source, Value, ValueId, Want, Weight, WeightId};
 use plywood_kernels::kv_cache::KvWrite;
 use plywood_kernels::matmul::MatMul;
 use plywood_kernels::op::Op;
+use plywood_kernels::reorder::{self, Reorder};
 use plywood_kernels::rms_norm::RmsNorm;
 use plywood_kernels::rope::{self, Rope};
 use plywood_kernels::sample::{Argmax, MAX_TOP_K, Normaliser, TopK};
@@ -30,11 +32,15 @@ pub fn build(weights: &dyn Weights, config: &Config, context: usize) -> Result<G
     let tensors = weights.tensors();
     let by_name = tensors.iter().enumerate().map(|(index, tensor)| (tensor.name.as_str(), index)).collect();
     let used = vec![false; tensors.len()];
-    let mut builder = Builder { weights, config, by_name, used, graph: Graph::default() };
+    let orders = HashMap::new();
+    let mut builder = Builder { weights, config, by_name, used, orders, graph: Graph::default() };
     builder.model(context)?;
     builder.check_all_used()?;
     Ok(builder.graph)
 }
+
+/// The longest bias that is looked at, in bytes.
+const ZERO_BIAS_LIMIT: u64 = 1 << 20;
 
 struct Builder<'a> {
     weights: &'a dyn Weights,
@@ -42,6 +48,8 @@ struct Builder<'a> {
     by_name: HashMap<&'a str, usize>,
     /// Which tensors have found a place.
     used: Vec<bool>,
+    /// The orders of the columns of weights whose columns were sorted.
+    orders: HashMap<WeightId, Arc<[u32]>>,
     graph: Graph,
 }
 
@@ -50,6 +58,10 @@ impl<'a> Builder<'a> {
         let config = self.config;
         let vocabulary = (Role::Embedding, config.vocabulary);
         let embedding = self.matrix("embedding".into(), 0, config.width, &[vocabulary])?;
+        if self.orders.contains_key(&embedding) {
+            let tensor = names::name(config.kind, Role::Embedding, 0);
+            return Err(Error::Packed { tensor, reason: "an embedding has an activation order".into() });
+        }
         let rotations = self.rotations(context)?;
         let mut residual = self.graph.value("residual", Rows::Tokens, config.width);
         self.graph.node(Op::Embedding(Embedding), &[], &[embedding], None, Some(residual));
@@ -164,9 +176,22 @@ impl<'a> Builder<'a> {
     fn product(&mut self, name: &'static str, input: ValueId, weight: WeightId) -> ValueId {
         let rows = self.graph.values[input.0].rows;
         let output = self.graph.value(name, rows, self.graph.weights[weight.0].rows());
+        let input = self.reordered(input, weight);
         let all = self.graph.whole(input);
         self.graph.node(Op::MatMul(MatMul), &[all], &[weight], None, Some(output));
         output
+    }
+
+    /// A value with its columns in the order of a weight's.
+    fn reordered(&mut self, input: ValueId, weight: WeightId) -> ValueId {
+        let Some(order) = self.orders.get(&weight) else { return input };
+        let label = format!("{}.order", self.graph.weights[weight.0].name);
+        let order = self.graph.weight(reorder::order_weight(label, order));
+        let Value { rows, width, .. } = self.graph.values[input.0];
+        let reordered = self.graph.value("reordered", rows, width);
+        let all = self.graph.whole(input);
+        self.graph.node(Op::Reorder(Reorder), &[all], &[order], None, Some(reordered));
+        reordered
     }
 
     /// The residual stream with something added.
@@ -181,7 +206,25 @@ impl<'a> Builder<'a> {
     fn matrix(&mut self, label: String, layer: usize, columns: usize, stack: &[(Role, usize)]) -> Result<WeightId> {
         let parts = stack.iter().map(|(role, rows)| self.part(*role, layer, &[*rows, columns]));
         let parts = parts.collect::<Result<Vec<Part>>>()?;
-        Ok(self.graph.weight(Weight { name: label, columns, parts, held: None }))
+        let order = self.order(&parts)?;
+        let weight = self.graph.weight(Weight { name: label, columns, parts, held: None });
+        self.orders.extend(order.map(|order| (weight, order)));
+        Ok(weight)
+    }
+
+    /// The order of the columns that all parts of a weight have.
+    fn order(&self, parts: &[Part]) -> Result<Option<Arc<[u32]>>> {
+        let tensors = parts.iter().filter_map(|part| match part.source {
+            Source::Tensor(index) => Some(index),
+            _ => None,
+        });
+        let tensors: Vec<usize> = tensors.collect();
+        let order = tensors.first().and_then(|tensor| self.weights.order(*tensor));
+        let name = |tensor: usize| self.weights.tensors()[tensor].name.clone();
+        match tensors.iter().find(|tensor| self.weights.order(**tensor) != order) {
+            None => Ok(order.cloned()),
+            Some(other) => Err(Error::DifferentOrders { first: name(tensors[0]), second: name(*other) }),
+        }
     }
 
     /// A tensor as part of a weight, checked against the shape that the configuration wants.
@@ -236,14 +279,25 @@ impl<'a> Builder<'a> {
     fn check_all_used(&self) -> Result<()> {
         let output = names::name(self.config.kind, Role::Output, 0);
         let redundant = |name: &str| names::is_redundant(name) || (self.config.tied && name == output);
-        let unused =
-            self.weights.tensors().iter().zip(&self.used).find(|(tensor, used)| !**used && !redundant(&tensor.name));
-        match unused {
-            None => Ok(()),
-            Some((tensor, _)) => Err(Error::UnusedTensor {
-                tensor: tensor.name.clone(),
-                architecture: self.config.architecture.name_in(self.config.kind).into(),
-            }),
+        for (index, tensor) in self.weights.tensors().iter().enumerate() {
+            if !self.used[index] && !redundant(&tensor.name) && !self.is_zero_bias(index)? {
+                return Err(Error::UnusedTensor {
+                    tensor: tensor.name.clone(),
+                    architecture: self.config.architecture.name_in(self.config.kind).into(),
+                });
+            }
         }
+        Ok(())
+    }
+
+    /// Whether a tensor is a bias of zeros, as quantisers write them for layers that have none.
+    fn is_zero_bias(&self, index: usize) -> Result<bool> {
+        let tensor = &self.weights.tensors()[index];
+        if !tensor.name.ends_with(".bias") || tensor.shape.len() != 1 || tensor.bytes > ZERO_BIAS_LIMIT {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; tensor.bytes as usize];
+        self.weights.read(index, 0, &mut bytes)?;
+        Ok(bytes.iter().all(|byte| *byte == 0))
     }
 }

@@ -168,7 +168,7 @@ fn refused_settings() {
     refused(json!({"mlp_bias": true}), &["mlp_bias"]);
     refused(json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu"]);
     refused(json!({"sliding_window": 4096}), &["sliding_window is 4096"]);
-    refused(json!({"quantization_config": {"quant_method": "gptq"}}), &["quantization_config", "gptq"]);
+    refused(json!({"quantization_config": {"quant_method": "quip"}}), &["quant_method is quip", "gptq"]);
     refused(json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}), &["yarn", "llama3"]);
     refused(json!({"rope_scaling": {"rope_type": "linear"}}), &["factor is missing"]);
     refused(json!({"rope_scaling": {"rope_type": "linear", "factor": 0.0}}), &["factor is 0"]);

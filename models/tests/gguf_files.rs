@@ -6,11 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use plywood_kernels::formats::Q8_0;
+use plywood_kernels::formats::{self, Q8_0};
 use plywood_models::gguf::{Array, Value, writer};
 use plywood_models::synthetic::{SHAPES, Synthetic};
 use plywood_models::tokenizer::EncodeOptions;
-use plywood_models::{Checkpoint, Config, Kind, Model, Settings, Storage, Tokenizer, Weights, transformer};
+use plywood_models::{Checkpoint, Config, Kind, Model, Settings, Storage, TensorInfo, Tokenizer, Weights, transformer};
 
 use common::{InMemory, check_message, data};
 
@@ -63,6 +63,46 @@ fn whole_file() {
     let Settings::Gguf(metadata) = model.checkpoint.settings() else { panic!("a GGUF file has metadata") };
     assert_eq!(metadata.text("general.name").unwrap(), Some("stories260K"));
     check_message(metadata.integer("general.name"), &["general.name", "stories260K", "whole number"]);
+}
+
+/// One number of a tensor is not finite, in a row behind the first: every format says which.
+#[test]
+fn numbers_that_are_not_finite_are_told() {
+    struct Bytes(Vec<TensorInfo>, Vec<u8>);
+    impl Weights for Bytes {
+        fn tensors(&self) -> &[TensorInfo] {
+            &self.0
+        }
+        fn read(&self, _: usize, offset: u64, buffer: &mut [u8]) -> plywood_models::Result<()> {
+            buffer.copy_from_slice(&self.1[offset as usize..][..buffer.len()]);
+            Ok(())
+        }
+    }
+    for format in formats::GGUF {
+        let columns = 2 * format.block_elements;
+        let mut bytes = vec![0; 3 * 2 * format.block_bytes];
+        let storage = Storage::Format(format);
+        let info = TensorInfo {
+            name: "one".into(),
+            shape: vec![3, columns],
+            storage,
+            file: 0,
+            offset: 0,
+            bytes: bytes.len() as u64,
+        };
+        let read = |bytes: &[u8], first: usize| {
+            let tensor = Bytes(vec![info.clone()], bytes.to_vec());
+            tensor.read_checked(0, first as u64, &mut vec![0; bytes.len() - first])
+        };
+        assert!(read(&bytes, 0).is_ok(), "{format}");
+        for scale in format.scales {
+            let spoilt = 5 * format.block_bytes;
+            scale.set(&mut bytes[spoilt..], f32::NAN);
+            check_message(read(&bytes, 0), &["one", "row 2", "not finite"]);
+            check_message(read(&bytes, 2 * format.block_bytes), &["one", "row 2", "not finite"]);
+            scale.set(&mut bytes[spoilt..], 0.0);
+        }
+    }
 }
 
 #[test]

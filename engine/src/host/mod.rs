@@ -42,6 +42,6 @@ pub(crate) fn adapter() -> Adapter {
 }
 
 /// Threads to compute on.
-fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

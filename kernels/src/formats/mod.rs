@@ -6,10 +6,14 @@
 //! `$decode(row, units, unit) -> Unit`.
 
 mod bf16;
+pub mod codebook;
 mod f16;
 mod f32;
 mod f64;
+pub mod fp8;
 mod grid;
+pub mod grouped;
+pub mod int;
 mod iq1_m;
 mod iq1_s;
 mod iq2_s;
@@ -33,6 +37,8 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod rounding;
+mod scale;
+mod search;
 mod tq1_0;
 mod tq2_0;
 
@@ -55,7 +61,6 @@ pub use self::iq4_nl::IQ4_NL;
 pub use self::iq4_xs::IQ4_XS;
 pub use self::mxfp4::MXFP4;
 pub use self::nvfp4::NVFP4;
-pub use self::packing::Half;
 pub use self::q2_k::Q2_K;
 pub use self::q3_k::Q3_K;
 pub use self::q4_0::Q4_0;
@@ -66,17 +71,40 @@ pub use self::q5_1::Q5_1;
 pub use self::q5_k::Q5_K;
 pub use self::q6_k::Q6_K;
 pub use self::q8_0::Q8_0;
+pub use self::scale::Scale;
 pub use self::tq1_0::TQ1_0;
 pub use self::tq2_0::TQ2_0;
 
 /// Elements that a shader decodes at once. Device rows are padded with zeros to whole units.
 pub const UNIT: usize = 32;
 
-/// Every format that this build runs, in the order of their GGUF ids.
-pub static ALL: [Format; 27] = [
+/// The formats of GGUF files, in the order of their ids.
+pub const GGUF: [Format; 27] = [
     F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ2_XXS, IQ2_XS, IQ3_XXS, IQ1_S, IQ4_NL,
     IQ3_S, IQ2_S, IQ4_XS, F64, IQ1_M, BF16, TQ1_0, TQ2_0, MXFP4, NVFP4,
 ];
+
+/// Every format that this build runs: those of GGUF files, then those of quantised Hugging Face directories.
+pub static ALL: [Format; COUNT] = {
+    let mut all = [F32; COUNT];
+    let mut count = put(&mut all, 0, &GGUF);
+    count = put(&mut all, count, &int::ALL);
+    count = put(&mut all, count, &fp8::ALL);
+    put(&mut all, count, &codebook::ALL);
+    all
+};
+
+const COUNT: usize = GGUF.len() + int::ALL.len() + fp8::ALL.len() + codebook::ALL.len();
+
+/// Copies formats to a place of a table; gives the place behind them.
+const fn put(all: &mut [Format; COUNT], at: usize, formats: &[Format]) -> usize {
+    let mut index = 0;
+    while index < formats.len() {
+        all[at + index] = formats[index];
+        index += 1;
+    }
+    at + formats.len()
+}
 
 /// Elements of a super-block, which has scales of its own for groups of 16 or 32.
 const SUPER_BLOCK: usize = 256;
@@ -89,14 +117,14 @@ pub type Encode = fn(elements: &[f32], importance: Option<&[f32]>, blocks: &mut 
 pub struct Layout {
     /// Lower-case name, as GGUF tools spell it: `q8_0`.
     pub name: &'static str,
-    /// The type's number in a GGUF tensor table (`ggml_type`).
-    pub gguf_id: u32,
+    /// The type's number in a GGUF tensor table (`ggml_type`), of a format that GGUF files have.
+    pub gguf_id: Option<u32>,
     /// Elements of a block; a row must be a whole number of blocks.
     pub block_elements: usize,
     /// Bytes of a block in a file.
     pub block_bytes: usize,
-    /// The half-precision numbers of a block, which its elements are scaled or shifted by.
-    pub halves: &'static [Half],
+    /// The numbers of a block that its elements are scaled or shifted by, or its only element: what must be finite.
+    pub scales: &'static [Scale],
     /// Whether the elements of a unit, before its scale, are exact in f16, so that a tile may hold them as such.
     pub f16_units: bool,
     /// What lies before the first row of a shard, a multiple of 16 bytes: naga copies a constant array at each access.
@@ -120,7 +148,7 @@ pub struct Format(&'static Layout);
 impl Format {
     /// The format with this number in GGUF files, if this build runs it.
     pub fn from_gguf_id(id: u32) -> Option<Format> {
-        ALL.into_iter().find(|format| format.gguf_id == id)
+        ALL.into_iter().find(|format| format.gguf_id == Some(id))
     }
 
     /// The format of this name in any case, if this build runs it.
@@ -139,6 +167,20 @@ impl Format {
             return None;
         }
         (elements / self.block_elements).checked_mul(self.block_bytes)
+    }
+
+    /// The index of the first block of file bytes whose elements are not all finite, if there is one.
+    pub fn not_finite(self, blocks: &[u8]) -> Option<usize> {
+        let finite = |blocks: &[u8]| self.scales.iter().all(|scale| scale.is_finite(blocks, self.block_bytes));
+        if finite(blocks) {
+            return None;
+        }
+        blocks.chunks_exact(self.block_bytes).position(|block| !finite(block))
+    }
+
+    /// Whether a half-precision scale of some blocks is the largest there is, which stands for one that is larger.
+    pub fn is_saturated(self, blocks: &[u8]) -> bool {
+        self.scales.iter().any(|scale| scale.is_saturated(blocks, self.block_bytes))
     }
 
     /// Decodes one row of file bytes.
@@ -230,4 +272,15 @@ fn word_at(bytes: &[u8]) -> u32 {
 /// The half-precision number in two little-endian bytes.
 fn half_at(bytes: &[u8]) -> f32 {
     half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+}
+
+/// The half-precision number nearest to one that may be beyond all of them.
+fn nearest_half(number: f32) -> half::f16 {
+    let most = half::f16::MAX.to_f32();
+    half::f16::from_f32(number.clamp(-most, most))
+}
+
+/// Stores the nearest half-precision number in two little-endian bytes.
+fn put_half(bytes: &mut [u8], number: f32) {
+    bytes[..2].copy_from_slice(&nearest_half(number).to_le_bytes());
 }

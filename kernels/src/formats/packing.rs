@@ -1,4 +1,4 @@
-//! Codes of a few bits in bytes: how ggml's blocks pack them, and how device rows do. Half-precision numbers in blocks.
+//! Codes of a few bits in bytes: how ggml's blocks pack them, and how device rows do.
 
 /// A packing: `stride` bytes hold as many codes in their lowest bits, then the next in the bits above, until they are full.
 #[derive(Debug, Clone, Copy)]
@@ -53,36 +53,5 @@ impl Packing {
     #[inline(always)]
     pub fn repack<const CODES: usize>(self, bytes: &[u8], packing: Packing, repacked: &mut [u8]) {
         packing.pack(&self.unpack::<CODES>(bytes), repacked);
-    }
-}
-
-/// Where a half-precision number lies in a block.
-#[derive(Debug, Clone, Copy)]
-pub struct Half {
-    /// Its nibbles, the lowest first: twice the place of a byte, and one more for the byte's high nibble.
-    pub nibbles: [usize; 4],
-}
-
-impl Half {
-    /// The number in two little-endian bytes.
-    pub const fn at(byte: usize) -> Half {
-        Half { nibbles: [2 * byte, 2 * byte + 1, 2 * byte + 2, 2 * byte + 3] }
-    }
-
-    /// The number in a block.
-    pub fn get(self, block: &[u8]) -> f32 {
-        let nibble = |place: usize| u16::from(block[place / 2] >> (place % 2 * 4) & 15);
-        let bits = self.nibbles.iter().rev().fold(0, |bits, place| bits << 4 | nibble(*place));
-        half::f16::from_bits(bits).to_f32()
-    }
-
-    /// Sets the number in a block to the nearest there is.
-    pub fn set(self, block: &mut [u8], number: f32) {
-        let mut bits = half::f16::from_f32(number).to_bits();
-        for place in self.nibbles {
-            let shift = place % 2 * 4;
-            block[place / 2] = block[place / 2] & !(15 << shift) | ((bits & 15) as u8) << shift;
-            bits >>= 4;
-        }
     }
 }

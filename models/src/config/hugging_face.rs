@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::checkpoint::Kind;
 use crate::error::{Error, Result};
 use crate::json::Json;
+use crate::packed;
 
 use super::{Config, Rope, Sampling, Scaling, architecture, ids, size};
 
@@ -15,12 +16,11 @@ const DEFAULT_CONTEXT: u64 = 2048;
 
 /// Keys that change the result, how the values under which they do not are called, and a test for these.
 type Neutral = (&'static str, &'static str, fn(&Value) -> bool);
-const NEUTRAL: [Neutral; 12] = [
+const NEUTRAL: [Neutral; 11] = [
     ("attention_bias", "false", is_false),
     ("mlp_bias", "false", is_false),
     ("hidden_act", "silu", |value| matches!(value.as_str(), Some("silu" | "swish"))),
     ("sliding_window", "null", Value::is_null),
-    ("quantization_config", "null", Value::is_null),
     ("partial_rotary_factor", "1", is_one),
     ("num_local_experts", "0", |value| value.as_u64() == Some(0)),
     ("logits_scaling", "1", is_one),
@@ -49,6 +49,7 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
             return Err(unsupported(config, key, found, wanted));
         }
     }
+    packed::check_method(config)?;
     let required = |key: &str| config.integer(key)?.map(size).ok_or_else(|| config.missing(key));
     let width = required("hidden_size")?;
     let heads = required("num_attention_heads")?;

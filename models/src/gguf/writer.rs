@@ -4,8 +4,6 @@ use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use plywood_kernels::Format;
-
 use crate::checkpoint::{TensorInfo, Weights};
 use crate::error::{Error, Result};
 
@@ -47,15 +45,16 @@ pub(crate) struct Entry<'a> {
     pub name: &'a str,
     /// Its dimensions, the slowest first.
     pub shape: &'a [usize],
-    /// Its format.
-    pub format: Format,
+    /// The number of its type.
+    pub type_id: u32,
     /// Its bytes.
     pub bytes: u64,
 }
 
 impl Entry<'_> {
     fn of(tensor: &TensorInfo) -> Result<Entry<'_>> {
-        Ok(Entry { name: &tensor.name, shape: &tensor.shape, format: tensor.format()?, bytes: tensor.bytes })
+        let type_id = tensor.format()?.gguf_id.ok_or_else(|| tensor.unsupported())?;
+        Ok(Entry { name: &tensor.name, shape: &tensor.shape, type_id, bytes: tensor.bytes })
     }
 }
 
@@ -76,7 +75,7 @@ pub(crate) fn header(metadata: &[(&str, &Value)], tensors: &[Entry]) -> Vec<u8> 
         put_string(&mut out, tensor.name);
         out.extend((tensor.shape.len() as u32).to_le_bytes());
         tensor.shape.iter().rev().for_each(|size| out.extend((*size as u64).to_le_bytes()));
-        out.extend(tensor.format.gguf_id.to_le_bytes());
+        out.extend(tensor.type_id.to_le_bytes());
         out.extend(offset.to_le_bytes());
         offset += aligned(tensor.bytes);
     }

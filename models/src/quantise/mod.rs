@@ -173,7 +173,7 @@ fn target(facts: &Facts, options: &Options, tensor: &Tensor, other: Format) -> R
     let (columns, matrix) = (tensor.columns(), tensor.is_matrix());
     let (format, wanted) = if matrix { choose(facts, options, tensor) } else { (other, other) };
     if format != tensor.format && format.encode.is_none() {
-        return Err(Error::NotWritten { tensor: tensor.name.clone(), format: format.to_string(), known: written() });
+        return Err(tensor.not_written(format));
     }
     if let Some(importance) = options.importance.as_ref().filter(|_| matrix) {
         importance.of(tensor)?;
@@ -198,7 +198,7 @@ fn choose(facts: &Facts, options: &Options, tensor: &Tensor) -> (Format, Format)
 
 /// The names of the formats that can be written, for messages.
 fn written() -> String {
-    let names = formats::ALL.iter().filter(|format| format.encode.is_some()).map(|format| format.name);
+    let names = formats::GGUF.iter().filter(|format| format.encode.is_some()).map(|format| format.name);
     names.collect::<Vec<_>>().join(", ")
 }
 
@@ -212,6 +212,11 @@ fn check_overrides(tensors: &[Tensor], overrides: &[Override]) -> Result<()> {
 }
 
 impl Tensor {
+    /// The error that says that it cannot have a format.
+    fn not_written(&self, format: Format) -> Error {
+        Error::NotWritten { tensor: self.name.clone(), format: format.to_string(), known: written() }
+    }
+
     /// Whether it is quantised; norms and other small tensors stay as they are.
     fn is_matrix(&self) -> bool {
         self.rows() > 1 && self.name.ends_with("weight") && !KEPT.iter().any(|part| self.name.contains(part))

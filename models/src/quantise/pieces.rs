@@ -76,12 +76,17 @@ impl Plan {
         };
         let stored = self.source.read(tensor, piece.rows.start, piece.rows.len())?;
         let (columns, expert_rows) = (tensor.columns(), tensor.rows() / tensor.experts());
-        let mut elements = vec![0.0; columns];
+        let order = self.source.order(tensor);
+        let (mut elements, mut ordered) = (vec![0.0; columns], vec![0.0; columns]);
         let mut written = vec![0; target.bytes as usize / tensor.rows() * piece.rows.len()];
         let row_bytes = written.len() / piece.rows.len();
         let rows = stored.chunks_exact(stored.len() / piece.rows.len()).zip(written.chunks_exact_mut(row_bytes));
         for (row, (stored, written)) in piece.rows.clone().zip(rows) {
             tensor.format.decode_row(stored, &mut elements);
+            if let Some(order) = order {
+                order.iter().zip(&elements).for_each(|(column, element)| ordered[*column as usize] = *element);
+                elements.copy_from_slice(&ordered);
+            }
             if !elements.iter().all(|element| element.is_finite()) {
                 return Err(Error::NotFinite { tensor: tensor.name.clone(), row });
             }
@@ -97,9 +102,6 @@ impl Plan {
     }
 }
 
-/// The largest half-precision number: a scale of this size stands for one that is larger.
-const LARGEST_HALF: f32 = 65504.0;
-
 /// Checks that what was written is finite: a number may be too large for a format's scales.
 fn check_written(tensor: &Tensor, target: &Target, row: usize, written: &[u8], elements: &mut [f32]) -> Result<()> {
     let format = target.format;
@@ -107,8 +109,7 @@ fn check_written(tensor: &Tensor, target: &Target, row: usize, written: &[u8], e
         format.decode_row(written, elements);
         elements.iter().all(|element| element.is_finite())
     } else {
-        let mut blocks = written.chunks_exact(format.block_bytes);
-        blocks.all(|block| format.halves.iter().all(|half| half.get(block).abs() < LARGEST_HALF))
+        !format.is_saturated(written)
     };
     match finite {
         true => Ok(()),

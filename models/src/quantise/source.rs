@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use plywood_kernels::Format;
 
@@ -80,15 +81,35 @@ impl Source {
             Content::Stored(index) => self.checkpoint.read(*index, (first * row_bytes) as u64, &mut bytes)?,
             Content::Made(made) => bytes.copy_from_slice(&made[first * row_bytes..][..row_bytes * count]),
             Content::Halves { tensor: index, heads } => {
-                let head_rows = tensor.rows() / heads;
-                for (row, bytes) in (first..).zip(bytes.chunks_exact_mut(row_bytes)) {
-                    let (head, place) = (row / head_rows, row % head_rows);
-                    let row = head * head_rows + place % 2 * (head_rows / 2) + place / 2;
-                    self.checkpoint.read(*index, (row * row_bytes) as u64, bytes)?;
+                let half_rows = tensor.rows() / heads / 2;
+                let mut row = first;
+                while row < first + count {
+                    // Up to the end of a head, the even rows are a run in its first half, the odd ones in its second.
+                    let (head, place) = (row / (2 * half_rows), row % (2 * half_rows));
+                    let end = (2 * half_rows).min(place + first + count - row);
+                    for half in 0..2 {
+                        let run = (place + 1 - half) / 2..(end + 1 - half) / 2;
+                        let mut stored = vec![0; run.len() * row_bytes];
+                        let offset = ((2 * head + half) * half_rows + run.start) * row_bytes;
+                        self.checkpoint.read(*index, offset as u64, &mut stored)?;
+                        for (pair, stored) in run.zip(stored.chunks_exact(row_bytes)) {
+                            let at = (row - place + 2 * pair + half - first) * row_bytes;
+                            bytes[at..at + row_bytes].copy_from_slice(stored);
+                        }
+                    }
+                    row += end - place;
                 }
             }
         }
         Ok(bytes)
+    }
+
+    /// For each column of a tensor as it is read, which one of the matrix it is; `None` where they are in their order.
+    pub fn order(&self, tensor: &Tensor) -> Option<&Arc<[u32]>> {
+        match tensor.content {
+            Content::Stored(index) | Content::Halves { tensor: index, .. } => self.checkpoint.order(index),
+            Content::Made(_) => None,
+        }
     }
 
     /// A whole number that is behind the architecture's name, or the first of several.

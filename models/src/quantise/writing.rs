@@ -104,18 +104,11 @@ impl Plan {
             self.source.metadata.entries.iter().partition(|(key, _)| key.starts_with("general."));
         let metadata: Vec<(&str, &Value)> =
             general.into_iter().chain(others).map(|(key, value)| (key.as_str(), value)).collect();
-        let tensors: Vec<writer::Entry> = self
-            .source
-            .tensors
-            .iter()
-            .zip(&self.targets)
-            .map(|(tensor, target)| writer::Entry {
-                name: &tensor.name,
-                shape: &tensor.shape,
-                format: target.format,
-                bytes: target.bytes,
-            })
-            .collect();
+        let mut tensors = Vec::new();
+        for (tensor, target) in self.source.tensors.iter().zip(&self.targets) {
+            let type_id = target.format.gguf_id.ok_or_else(|| tensor.not_written(target.format))?;
+            tensors.push(writer::Entry { name: &tensor.name, shape: &tensor.shape, type_id, bytes: target.bytes });
+        }
         Ok(writer::header(&metadata, &tensors))
     }
 

@@ -1,16 +1,16 @@
 //! BF16: the upper half of a single-precision number.
 
-use super::{Format, Layout, float_row_bytes};
+use super::{Format, Layout, Scale, float_row_bytes};
 
 /// The upper half of a single-precision number.
 pub const BF16: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "bf16",
-    gguf_id: 30,
+    gguf_id: Some(30),
     block_elements: 1,
     block_bytes: 2,
-    halves: &[],
+    scales: &[Scale::bfloat(0)],
     f16_units: false,
     table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 2),

@@ -1,16 +1,16 @@
 //! F16: IEEE half precision.
 
-use super::{Format, Half, Layout, float_row_bytes, half_at};
+use super::{Format, Layout, Scale, float_row_bytes, half_at};
 
 /// IEEE half precision.
 pub const F16: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "f16",
-    gguf_id: 1,
+    gguf_id: Some(1),
     block_elements: 1,
     block_bytes: 2,
-    halves: &[Half::at(0)],
+    scales: &[Scale::half(0)],
     f16_units: true,
     table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 2),

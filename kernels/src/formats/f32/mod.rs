@@ -1,16 +1,16 @@
 //! F32: IEEE single precision.
 
-use super::{Format, Layout, float_row_bytes};
+use super::{Format, Layout, Scale, float_row_bytes};
 
 /// IEEE single precision.
 pub const F32: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "f32",
-    gguf_id: 0,
+    gguf_id: Some(0),
     block_elements: 1,
     block_bytes: 4,
-    halves: &[],
+    scales: &[Scale::single(0)],
     f16_units: false,
     table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 4),

@@ -1,16 +1,16 @@
 //! F64: IEEE double precision in a file, rounded to single precision wherever it is read.
 
-use super::{Format, Layout, float_row_bytes};
+use super::{Format, Layout, Scale, float_row_bytes};
 
 /// IEEE double precision, computed with in single precision.
 pub const F64: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "f64",
-    gguf_id: 28,
+    gguf_id: Some(28),
     block_elements: 1,
     block_bytes: 8,
-    halves: &[],
+    scales: &[Scale::double(0)],
     f16_units: false,
     table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 4),

@@ -4,7 +4,8 @@
 
 use super::iq1_s::{GRID, SHIFT, decode_entry};
 use super::packing::Packing;
-use super::{Format, Half, Layout, SUPER_BLOCK, planes_row_bytes, repack_planes};
+use super::scale::half_in;
+use super::{Format, Layout, SUPER_BLOCK, Scale, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 32 + 16 + 8;
 
@@ -15,17 +16,17 @@ const HIGH: Packing = Packing { bits: 4, stride: 1 };
 const PLANES: [usize; 3] = [32, 16, 8];
 
 /// The half-precision scale: the highest nibbles of four numbers of 16 bits.
-const SCALE: Half = Half { nibbles: [2 * 49 + 1, 2 * 51 + 1, 2 * 53 + 1, 2 * 55 + 1] };
+const SCALE: [usize; 4] = [2 * 49 + 1, 2 * 51 + 1, 2 * 53 + 1, 2 * 55 + 1];
 
 /// 11 bits and one of shift for 8 elements, 3 bits of scale per 16, and a half-precision scale per 256.
 pub const IQ1_M: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq1_m",
-    gguf_id: 29,
+    gguf_id: Some(29),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[SCALE],
+    scales: &[Scale::half_in(SCALE)],
     f16_units: true,
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
@@ -48,7 +49,7 @@ static LAYOUT: Layout = Layout {
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {
     for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(SUPER_BLOCK)) {
-        let scale = SCALE.get(block);
+        let scale = half_in(block, SCALE);
         let high: [u8; 32] = HIGH.unpack(&block[32..48]);
         for (group, out) in out.chunks_exact_mut(8).enumerate() {
             // Each 16 bits have the scales of 4 times 16 elements.

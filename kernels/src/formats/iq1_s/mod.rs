@@ -1,7 +1,7 @@
 //! IQ1_S: super-blocks of 256 elements, each a half-precision scale, 32 low bytes of indices into a grid of 8 elements, and 16
 //! bits for every 32 elements: high bits of indices, a scale, and which way elements are shifted (ggml's `block_iq1_s`).
 
-use super::{Format, Half, Layout, SUPER_BLOCK, UNIT, grid, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, grid, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 32 + 16;
 
@@ -18,10 +18,10 @@ pub const IQ1_S: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq1_s",
-    gguf_id: 19,
+    gguf_id: Some(19),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(0)],
+    scales: &[Scale::half(0)],
     f16_units: true,
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

@@ -3,7 +3,7 @@
 
 use super::iq2_xxs::VALUES;
 use super::packing::Packing;
-use super::{Format, Half, Layout, SUPER_BLOCK, grid, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Layout, SUPER_BLOCK, Scale, grid, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 64 + 8;
 
@@ -20,10 +20,10 @@ pub const IQ2_XS: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq2_xs",
-    gguf_id: 17,
+    gguf_id: Some(17),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(0)],
+    scales: &[Scale::half(0)],
     f16_units: true,
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

@@ -1,7 +1,7 @@
 //! IQ2_XXS: super-blocks of 256 elements, each a half-precision scale and 8 bytes for every 32 elements: 4 indices into a
 //! grid of 8 elements, 7 bits of signs for each, and 4 of scale (ggml's `block_iq2_xxs`).
 
-use super::{Format, Half, Layout, SUPER_BLOCK, UNIT, grid, half_at, planes_row_bytes, repack_planes, word_at};
+use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, grid, half_at, planes_row_bytes, repack_planes, word_at};
 
 const BLOCK_BYTES: usize = 2 + 64;
 
@@ -18,10 +18,10 @@ pub const IQ2_XXS: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq2_xxs",
-    gguf_id: 16,
+    gguf_id: Some(16),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(0)],
+    scales: &[Scale::half(0)],
     f16_units: true,
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

@@ -2,7 +2,7 @@
 //! their high bits, 32 of signs, and 4 bits of scale for every 32 elements (ggml's `block_iq3_s`).
 
 use super::packing::Packing;
-use super::{Format, Half, Layout, SUPER_BLOCK, UNIT, grid, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, grid, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 64 + 8 + 32 + 4;
 
@@ -25,10 +25,10 @@ pub const IQ3_S: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq3_s",
-    gguf_id: 21,
+    gguf_id: Some(21),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(0)],
+    scales: &[Scale::half(0)],
     f16_units: true,
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

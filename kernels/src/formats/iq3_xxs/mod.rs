@@ -1,7 +1,7 @@
 //! IQ3_XXS: super-blocks of 256 elements, each a half-precision scale, 64 bytes of indices into a grid of 4 elements, and for
 //! every 32 elements 4 times 7 bits of signs and 4 bits of scale (ggml's `block_iq3_xxs`).
 
-use super::{Format, Half, Layout, SUPER_BLOCK, UNIT, grid, half_at, planes_row_bytes, repack_planes, word_at};
+use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, grid, half_at, planes_row_bytes, repack_planes, word_at};
 
 const BLOCK_BYTES: usize = 2 + 64 + 32;
 
@@ -18,10 +18,10 @@ pub const IQ3_XXS: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "iq3_xxs",
-    gguf_id: 18,
+    gguf_id: Some(18),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(0)],
+    scales: &[Scale::half(0)],
     f16_units: true,
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

@@ -4,7 +4,7 @@
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31.
 
 use super::packing::NIBBLES;
-use super::{Format, Layout, UNIT, planes_row_bytes, repack_planes};
+use super::{Format, Layout, Scale, UNIT, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 1 + 16;
 
@@ -19,10 +19,10 @@ pub const MXFP4: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "mxfp4",
-    gguf_id: 39,
+    gguf_id: Some(39),
     block_elements: UNIT,
     block_bytes: BLOCK_BYTES,
-    halves: &[],
+    scales: &[Scale::exponent(0)],
     f16_units: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),

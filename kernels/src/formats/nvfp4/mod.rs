@@ -21,10 +21,10 @@ pub const NVFP4: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "nvfp4",
-    gguf_id: 40,
+    gguf_id: Some(40),
     block_elements: BLOCK_ELEMENTS,
     block_bytes: BLOCK_BYTES,
-    halves: &[],
+    scales: &[],
     f16_units: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / BLOCK_ELEMENTS, &PLANES),

@@ -2,8 +2,10 @@
 //! 32 elements, 32 bytes of high bits and 128 of low nibbles (ggml's `block_q5_K`).
 
 use super::packing::{BITS, NIBBLES, Packing};
-use super::q4_k::affine;
-use super::{Format, Half, Layout, SUPER_BLOCK, UNIT, planes_row_bytes, repack_planes};
+use super::q4_k::{affine, write_affine};
+use super::search::affine::AffineBlock;
+use super::search::{Group, each_block};
+use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 16 + 32 + 128;
 
@@ -19,16 +21,16 @@ pub const Q5_K: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "q5_k",
-    gguf_id: 13,
+    gguf_id: Some(13),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(0), Half::at(2)],
+    scales: &[Scale::half(0), Scale::half(2)],
     f16_units: false,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
     repack,
-    encode: None,
+    encode: Some(encode),
     wgsl: concat!(
         include_str!("decode.wgsl"),
         include_str!("../q4_k/affine.wgsl"),
@@ -54,5 +56,16 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
         head.copy_from_slice(&block[..16]);
         HIGH.repack::<SUPER_BLOCK>(&block[16..48], BITS, bits);
         LOW.repack::<SUPER_BLOCK>(&block[48..], NIBBLES, nibbles);
+    });
+}
+
+fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
+    each_block(elements, importance, blocks, |groups: &[Group<UNIT>; SUPER_BLOCK / UNIT], block| {
+        let found = AffineBlock::search::<63, 31>(groups);
+        let codes = found.codes.as_flattened();
+        let high: [u8; SUPER_BLOCK] = std::array::from_fn(|index| codes[index] >> 4);
+        write_affine(&found, block);
+        HIGH.pack(&high, &mut block[16..48]);
+        LOW.pack(codes, &mut block[48..]);
     });
 }

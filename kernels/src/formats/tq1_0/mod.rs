@@ -2,7 +2,7 @@
 //!
 //! A byte is a fraction of 5 digits (the last 4 bytes: of 4), 256 times it and rounded up; a digit stands for itself minus 1.
 
-use super::{Format, Half, Layout, SUPER_BLOCK, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 52 + 2;
 
@@ -17,10 +17,10 @@ pub const TQ1_0: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "tq1_0",
-    gguf_id: 34,
+    gguf_id: Some(34),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(52)],
+    scales: &[Scale::half(52)],
     f16_units: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

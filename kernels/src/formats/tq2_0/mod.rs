@@ -3,7 +3,7 @@
 //! A code stands for itself minus 1: the elements are ternary.
 
 use super::packing::{PAIRS, Packing};
-use super::{Format, Half, Layout, SUPER_BLOCK, half_at, planes_row_bytes, repack_planes};
+use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 64 + 2;
 
@@ -18,10 +18,10 @@ pub const TQ2_0: Format = Format(&LAYOUT);
 
 static LAYOUT: Layout = Layout {
     name: "tq2_0",
-    gguf_id: 35,
+    gguf_id: Some(35),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
-    halves: &[Half::at(64)],
+    scales: &[Scale::half(64)],
     f16_units: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),

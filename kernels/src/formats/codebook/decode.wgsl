@@ -1,0 +1,22 @@
+// A row is one vec4 of nibbles per unit (low nibbles first 16 elements), then the scales of the blocks in single precision. The
+// numbers of the nibbles lie before the first row.
+fn $number(code: u32) -> f32 {
+    return bitcast<f32>($words[code >> 2u][code & 3u]);
+}
+
+fn $numbers(nibbles: u32) -> vec4<f32> {
+    let codes = (vec4<u32>(nibbles) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(15u);
+    return vec4<f32>($number(codes.x), $number(codes.y), $number(codes.z), $number(codes.w));
+}
+
+fn $half_unit(nibbles: vec4<u32>) -> mat4x4<f32> {
+    return mat4x4<f32>($numbers(nibbles.x), $numbers(nibbles.y), $numbers(nibbles.z), $numbers(nibbles.w));
+}
+
+fn $decode(row: u32, units: u32, unit: u32) -> Unit {
+    let codes = row + 4u; // behind the numbers
+    let nibbles = $words[codes + unit];
+    let scale = bitcast<f32>($word(codes + units, unit / $GROUP_UNITS));
+    return Unit(scale, $half_unit(nibbles), $half_unit(nibbles >> vec4<u32>(4u)));
+}
+

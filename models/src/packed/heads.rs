@@ -1,0 +1,282 @@
+//! What a block of a packed weight begins with: its scale, and its zero point or bias.
+
+use std::ops::Range;
+
+use plywood_kernels::formats::int::Pair;
+
+use crate::error::Result;
+use crate::file::File;
+
+use super::codes::Codes;
+use super::matrix::{Element, Matrix};
+
+/// Which number of a stored tensor belongs to which element of the weight.
+#[derive(Debug, Clone, Copy)]
+pub enum Spread {
+    /// One for so many rows and columns, `[rows / row_group, columns / group]`, or the other way round.
+    Grid {
+        /// Rows that share a number.
+        row_group: usize,
+        /// Columns that share a number.
+        group: usize,
+        /// Whether the tensor's first dimension goes along the weight's columns.
+        transposed: bool,
+    },
+    /// One for so many elements of the weight's rows one behind the other.
+    Flat {
+        /// Elements that share a number.
+        group: usize,
+    },
+}
+
+/// Numbers of groups that are themselves codes of a table, in groups with a scale, shifted: bitsandbytes' double quantisation.
+#[derive(Debug)]
+pub struct Nested {
+    /// What the codes stand for.
+    pub table: Vec<f32>,
+    /// The scale of each group of codes.
+    pub scales: Matrix,
+    /// Codes in a group.
+    pub group: usize,
+    /// What is added to each number.
+    pub offset: f32,
+}
+
+/// The numbers of a weight's groups.
+#[derive(Debug)]
+pub struct Scales {
+    /// Where they are stored.
+    pub matrix: Matrix,
+    /// Which belongs where.
+    pub spread: Spread,
+    /// What makes numbers of them, if they are codes.
+    pub nested: Option<Nested>,
+}
+
+impl Scales {
+    /// Numbers for groups of rows and columns.
+    pub fn grid(matrix: Matrix, row_group: usize, group: usize, transposed: bool) -> Scales {
+        Scales { matrix, spread: Spread::Grid { row_group, group, transposed }, nested: None }
+    }
+
+    /// What the numbers are, as [`Scales::read`] gives them.
+    pub fn element(&self) -> Element {
+        if self.nested.is_some() { Element::Single } else { self.matrix.element }
+    }
+
+    /// Checks that the tensors have the shapes of a weight's groups.
+    pub fn check(&self, rows: usize, columns: usize) -> Result<()> {
+        match self.spread {
+            Spread::Grid { row_group, group, transposed } => {
+                let (rows, columns) = (rows.div_ceil(row_group), columns.div_ceil(group));
+                if transposed { self.matrix.check(columns, rows) } else { self.matrix.check(rows, columns) }
+            }
+            Spread::Flat { group } => {
+                let groups = (rows * columns).div_ceil(group);
+                self.matrix.check(groups, 1)?;
+                self.nested.as_ref().map_or(Ok(()), |nested| nested.scales.check(groups.div_ceil(nested.group), 1))
+            }
+        }
+    }
+
+    /// The bytes of the number of each block of some rows, row by row.
+    fn read(&self, files: &[File], rows: Range<usize>, columns: usize, block: usize) -> Result<Vec<u8>> {
+        let blocks = (0..columns).step_by(block);
+        let size = self.element().bytes();
+        let mut picked = Vec::with_capacity(rows.len() * blocks.len() * size);
+        match self.spread {
+            Spread::Grid { row_group, group, transposed } => {
+                let (first, last) = (rows.start / row_group, rows.end.div_ceil(row_group));
+                let groups = columns.div_ceil(group);
+                let numbers = if transposed {
+                    self.matrix.read(files, 0..groups, first..last)?
+                } else {
+                    self.matrix.read(files, first..last, 0..groups)?
+                };
+                let (row_step, group_step) = if transposed { (1, last - first) } else { (groups, 1) };
+                for row in rows {
+                    for column in blocks.clone() {
+                        let at = (row / row_group - first) * row_step + column / group * group_step;
+                        picked.extend_from_slice(&numbers[at * size..][..size]);
+                    }
+                }
+            }
+            Spread::Flat { group } => {
+                let (first, last) = (rows.start * columns / group, (rows.end * columns).div_ceil(group));
+                let numbers = self.flat(files, first..last)?;
+                for row in rows {
+                    for column in blocks.clone() {
+                        let at = (row * columns + column) / group - first;
+                        picked.extend_from_slice(&numbers[at * size..][..size]);
+                    }
+                }
+            }
+        }
+        Ok(picked)
+    }
+
+    /// The bytes of some numbers of a flat tensor.
+    fn flat(&self, files: &[File], groups: Range<usize>) -> Result<Vec<u8>> {
+        let stored = self.matrix.read(files, groups.clone(), 0..1)?;
+        let Some(nested) = &self.nested else { return Ok(stored) };
+        let first = groups.start / nested.group;
+        let scales = nested.scales.read(files, first..groups.end.div_ceil(nested.group), 0..1)?;
+        let number = |(index, code): (usize, u8)| {
+            let scale = nested.scales.element.number(&scales[(index / nested.group - first) * 4..]);
+            nested.table[usize::from(code)] * scale + nested.offset
+        };
+        Ok(groups.zip(stored).map(number).flat_map(f32::to_le_bytes).collect())
+    }
+}
+
+/// The zero points of a weight's groups.
+#[derive(Debug)]
+pub enum Zero {
+    /// The same for all.
+    Fixed(u16),
+    /// Stored codes `[rows, groups]`, and what is added to each, within the bits of a code.
+    Stored {
+        /// The codes.
+        codes: Codes,
+        /// Columns of a group.
+        group: usize,
+        /// What is added.
+        plus: u8,
+    },
+}
+
+/// What the blocks of a weight begin with.
+#[derive(Debug)]
+pub enum Heads {
+    /// A scale and a zero point.
+    Zero {
+        /// How the format keeps them.
+        pair: Pair,
+        /// The scales.
+        scales: Scales,
+        /// The zero points.
+        zero: Zero,
+    },
+    /// A scale and a bias.
+    Bias {
+        /// How the format keeps them.
+        pair: Pair,
+        /// The scales.
+        scales: Scales,
+        /// The biases.
+        biases: Scales,
+    },
+    /// A scale in single precision.
+    Scale(Scales),
+}
+
+impl Heads {
+    /// A scale and a zero point, as the scales' type wants them kept.
+    pub fn with_zero(scales: Scales, zero: Zero) -> Heads {
+        let pair = match scales.element() {
+            Element::Half => Pair::HalfZero,
+            Element::Bfloat => Pair::BfloatZero,
+            _ => Pair::SingleBias,
+        };
+        Heads::Zero { pair, scales, zero }
+    }
+
+    /// A scale and a bias, as their types want them kept.
+    pub fn with_bias(scales: Scales, biases: Scales) -> Heads {
+        let pair = match (scales.element(), biases.element()) {
+            (Element::Half, Element::Half) => Pair::HalfBias,
+            (Element::Bfloat, Element::Bfloat) => Pair::BfloatBias,
+            _ => Pair::SingleBias,
+        };
+        Heads::Bias { pair, scales, biases }
+    }
+
+    /// How the format keeps a pair of numbers, of heads that are one.
+    pub fn pair(&self) -> Option<Pair> {
+        match self {
+            Heads::Zero { pair, .. } | Heads::Bias { pair, .. } => Some(*pair),
+            Heads::Scale(_) => None,
+        }
+    }
+
+    /// Bytes of a head.
+    pub fn bytes(&self) -> usize {
+        self.pair().map_or(4, Pair::bytes)
+    }
+
+    /// Checks that the tensors have the shapes of a weight's groups.
+    pub fn check(&self, rows: usize, columns: usize) -> Result<()> {
+        match self {
+            Heads::Zero { scales, zero, .. } => {
+                scales.check(rows, columns)?;
+                match zero {
+                    Zero::Fixed(_) => Ok(()),
+                    Zero::Stored { codes, group, .. } => codes.check(rows, columns.div_ceil(*group)),
+                }
+            }
+            Heads::Bias { scales, biases, .. } => {
+                scales.check(rows, columns)?;
+                biases.check(rows, columns)
+            }
+            Heads::Scale(scales) => scales.check(rows, columns),
+        }
+    }
+
+    /// The heads of the blocks of some rows, row by row.
+    pub fn read(&self, files: &[File], rows: Range<usize>, columns: usize, block: usize) -> Result<Vec<u8>> {
+        match self {
+            Heads::Zero { pair, scales, zero } => {
+                let numbers = scales.read(files, rows.clone(), columns, block)?;
+                let zeros = zero.read(files, rows, columns, block)?;
+                let pairs = numbers.chunks_exact(scales.element().bytes()).zip(zeros);
+                Ok(match pair {
+                    Pair::SingleBias => {
+                        let offset = |(scale, zero): (&[u8], u16)| {
+                            let scale = scales.element().number(scale);
+                            [scale, -scale * f32::from(zero)].map(f32::to_le_bytes).concat()
+                        };
+                        pairs.flat_map(offset).collect()
+                    }
+                    _ => pairs.flat_map(|(scale, zero)| [scale, &zero.to_le_bytes()].concat()).collect(),
+                })
+            }
+            Heads::Bias { pair, scales, biases } => {
+                let numbers = scales.read(files, rows.clone(), columns, block)?;
+                let offsets = biases.read(files, rows, columns, block)?;
+                let (scale, bias) = (scales.element(), biases.element());
+                let pairs = numbers.chunks_exact(scale.bytes()).zip(offsets.chunks_exact(bias.bytes()));
+                Ok(match pair {
+                    Pair::SingleBias => {
+                        let single = |(a, b): (&[u8], &[u8])| [scale.number(a), bias.number(b)].map(f32::to_le_bytes);
+                        pairs.flat_map(single).flatten().collect()
+                    }
+                    _ => pairs.flat_map(|(scale, bias)| [scale, bias].concat()).collect(),
+                })
+            }
+            Heads::Scale(scales) => {
+                let (numbers, element) = (scales.read(files, rows, columns, block)?, scales.element());
+                let single = |bytes: &[u8]| element.number(bytes).to_le_bytes();
+                Ok(numbers.chunks_exact(element.bytes()).flat_map(single).collect())
+            }
+        }
+    }
+}
+
+impl Zero {
+    /// The zero point of each block of some rows, row by row.
+    fn read(&self, files: &[File], rows: Range<usize>, columns: usize, block: usize) -> Result<Vec<u16>> {
+        let blocks = (0..columns).step_by(block);
+        match self {
+            Zero::Fixed(zero) => Ok(vec![*zero; rows.len() * blocks.len()]),
+            Zero::Stored { codes, group, plus } => {
+                let groups = columns.div_ceil(*group);
+                let stored = codes.read(files, rows, groups)?;
+                let mask = (1u16 << codes.bits) - 1;
+                let zero = |code: u8| (u16::from(code) + u16::from(*plus)) & mask;
+                let of_row =
+                    |row: &[u8]| -> Vec<u16> { blocks.clone().map(|column| zero(row[column / group])).collect() };
+                Ok(stored.chunks_exact(groups).flat_map(of_row).collect())
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Integers of 4 and 8 bits in groups of columns, whoever published them.
+
+use std::sync::Arc;
+
+use plywood_kernels::formats::int;
+
+use crate::checkpoint::TensorInfo;
+use crate::error::Result;
+use crate::file::File;
+
+use super::codes::Codes;
+use super::heads::Heads;
+use super::matrix::{Element, Matrix};
+use super::{Assembled, Assembly, assembled, block_elements, wrong};
+
+/// What may be the type of scales and biases.
+pub const NUMBERS: [Element; 3] = [Element::Half, Element::Bfloat, Element::Single];
+
+/// A weight of integers.
+pub struct Ints {
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub columns: usize,
+    /// Columns of a group.
+    pub group: usize,
+    /// The codes.
+    pub codes: Codes,
+    /// Scales, and zero points or biases.
+    pub heads: Heads,
+    /// The order of the columns.
+    pub order: Option<Arc<[u32]>>,
+}
+
+impl Ints {
+    /// The weight of this name.
+    pub fn assemble(self, stem: &str) -> Result<Assembled> {
+        let Ints { rows, columns, group, codes, heads, order } = self;
+        let block = block_elements(stem, group, &[128, 64, 32])?;
+        let format = heads.pair().and_then(|pair| int::format(codes.bits, block, pair));
+        let format = format.ok_or_else(|| wrong(stem, "its numbers are not known"))?;
+        assembled(stem, rows, Assembly { format, columns, codes, heads, order })
+    }
+}
+
+/// Bits of a code that are read.
+pub fn check_bits(stem: &str, bits: usize) -> Result<usize> {
+    match bits {
+        4 | 8 => Ok(bits),
+        _ => Err(wrong(stem, format!("codes of {bits} bits are not read, only 4 and 8"))),
+    }
+}
+
+/// Columns of a group, where so many groups divide them.
+pub fn group_columns(stem: &str, columns: usize, groups: usize) -> Result<usize> {
+    let group = columns.checked_div(groups).filter(|group| *group > 0 && group * groups == columns);
+    group.ok_or_else(|| wrong(stem, format!("{groups} groups do not divide {columns} columns")))
+}
+
+/// The columns sorted by their groups, out of the group of each; `None` where they are sorted already, or no groups are given.
+pub fn group_order(files: &[File], tensor: TensorInfo, columns: usize, groups: usize) -> Result<Option<Arc<[u32]>>> {
+    let matrix = Matrix::of(tensor, &[Element::Word])?;
+    if matrix.rows == 0 {
+        return Ok(None);
+    }
+    matrix.check(columns, 1)?;
+    let bytes = matrix.read_all(files)?;
+    let of_column: Vec<i32> = bytes.as_chunks().0.iter().map(|word| i32::from_le_bytes(*word)).collect();
+    // compressed-tensors writes -1 everywhere where there is no order.
+    if of_column.iter().all(|group| *group == -1) {
+        return Ok(None);
+    }
+    let mut sizes = vec![0usize; groups];
+    for (column, group) in of_column.iter().enumerate() {
+        let size = usize::try_from(*group).ok().and_then(|group| sizes.get_mut(group));
+        let outside = || wrong(&matrix.name, format!("column {column} belongs to group {group}, of {groups}"));
+        *size.ok_or_else(outside)? += 1;
+    }
+    if let Some(group) = sizes.iter().position(|size| size * groups != columns) {
+        let reason = format!("group {group} has {} columns, and all must have as many", sizes[group]);
+        return Err(wrong(&matrix.name, reason));
+    }
+    if of_column.is_sorted() {
+        return Ok(None);
+    }
+    let mut order: Vec<u32> = (0..columns as u32).collect();
+    order.sort_by_key(|column| of_column[*column as usize]);
+    Ok(Some(order.into()))
+}

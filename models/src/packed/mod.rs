@@ -1,0 +1,222 @@
+//! Weights that quantised Hugging Face directories keep in several tensors: codes, scales, zero points. Each becomes one tensor
+//! of a format of [`plywood_kernels::formats`], whose rows are assembled when they are read.
+//!
+//! What there is follows from the tensors: their names, types and shapes. `quantization_config` is asked only for what they
+//! do not say. One file for each publisher's way.
+
+mod awq;
+mod bitsandbytes;
+mod codes;
+mod compressed_tensors;
+mod fp8;
+mod gptq;
+mod heads;
+mod ints;
+mod matrix;
+mod mlx;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use plywood_kernels::Format;
+use plywood_kernels::formats::grouped;
+
+use crate::checkpoint::{Storage, TensorInfo};
+use crate::error::{Error, Result};
+use crate::file::File;
+use crate::json::Json;
+
+use self::codes::Codes;
+use self::heads::Heads;
+
+/// Keys of `config.json` under which publishers say how a model is quantised; MLX has its own beside the common one.
+pub(crate) const KEYS: [&str; 3] = ["quantization_config", "compression_config", "quantization"];
+
+/// What `quant_method` may be.
+const METHODS: [&str; 6] = ["awq", "gptq", "compressed-tensors", "bitsandbytes", "fp8", "fbgemm_fp8"];
+
+/// Refuses a directory that is quantised in a way that nobody here reads.
+pub(crate) fn check_method(config: &Json) -> Result<()> {
+    let refused = |key: &str, found: String, wanted: String| {
+        Err(Error::Unsupported { file: config.file.clone(), key: key.into(), found, wanted })
+    };
+    for key in KEYS {
+        let Some(section) = config.section(key)? else { continue };
+        if let Some(method) = section.text("quant_method")?.filter(|method| !METHODS.contains(method)) {
+            return refused("quant_method", method.into(), METHODS.join(", "));
+        }
+        // Rotations of activations.
+        if let Some(found) = section.section("transform_config")?.filter(|found| found.value != serde_json::json!({})) {
+            return refused("transform_config", found.value.to_string(), "{}".into());
+        }
+    }
+    Ok(())
+}
+
+/// The bit of a byte's sign.
+const SIGN: u8 = 0x80;
+
+/// A weight `[rows, columns]` out of several tensors.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    format: Format,
+    columns: usize,
+    codes: Codes,
+    heads: Heads,
+    /// For each column of the assembled rows, which one of the model's it is; `None` for the same.
+    order: Option<Arc<[u32]>>,
+}
+
+impl Assembly {
+    /// The order of its columns, if it is not the model's.
+    pub fn order(&self) -> Option<&Arc<[u32]>> {
+        self.order.as_ref()
+    }
+
+    /// Fills the buffer with the bytes of the assembled rows from `offset` on.
+    pub fn read(&self, name: &str, files: &[File], offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let blocks = self.columns / self.format.block_elements;
+        let row_bytes = blocks * self.format.block_bytes;
+        let (offset, end) = (offset as usize, offset as usize + buffer.len());
+        let rows = offset / row_bytes..end.div_ceil(row_bytes);
+        let mut assembled = vec![0; rows.len() * row_bytes];
+        let mut codes = self.codes.read(files, rows.clone(), self.columns)?;
+        if self.codes.nan.is_some_and(|nan| codes.iter().any(|code| code & !SIGN == nan)) {
+            return Err(Error::WrongNumbers { tensor: name.into(), wanted: "finite numbers" });
+        }
+        if let Some(order) = &self.order {
+            let mut sorted = vec![0; self.columns];
+            for row in codes.chunks_exact_mut(self.columns) {
+                sorted.iter_mut().zip(order.iter()).for_each(|(code, column)| *code = row[*column as usize]);
+                row.copy_from_slice(&sorted);
+            }
+        }
+        let heads = self.heads.read(files, rows, self.columns, self.format.block_elements)?;
+        let head_bytes = self.heads.bytes();
+        let blocks = assembled.chunks_exact_mut(self.format.block_bytes);
+        for ((block, head), codes) in
+            blocks.zip(heads.chunks_exact(head_bytes)).zip(codes.chunks_exact(self.format.block_elements))
+        {
+            grouped::write_block(self.codes.bits, head, codes, block);
+        }
+        let first = offset - offset / row_bytes * row_bytes;
+        buffer.copy_from_slice(&assembled[first..first + buffer.len()]);
+        Ok(())
+    }
+}
+
+/// The tensors of a directory by name, from which those of packed weights are taken.
+pub(crate) struct Table<'a> {
+    files: &'a [File],
+    tensors: BTreeMap<String, TensorInfo>,
+    /// What says how the model is quantised: sections of `config.json`, in the order of [`KEYS`].
+    sections: Vec<Json>,
+}
+
+impl Table<'_> {
+    /// What says how the model is quantised, if anything does.
+    fn section(&self) -> Option<&Json> {
+        self.sections.first()
+    }
+
+    /// A string of that.
+    fn text(&self, key: &str) -> Result<Option<&str>> {
+        self.section().map(|section| section.text(key)).transpose().map(Option::flatten)
+    }
+
+    /// Takes the tensor of a weight with this end of its name, if it is there.
+    fn take(&mut self, stem: &str, end: &str) -> Option<TensorInfo> {
+        self.tensors.remove(&format!("{stem}{end}"))
+    }
+
+    /// Takes the tensor of a weight with this end of its name.
+    fn required(&mut self, stem: &str, end: &str) -> Result<TensorInfo> {
+        self.take(stem, end).ok_or_else(|| Error::MissingTensor { tensor: format!("{stem}{end}") })
+    }
+}
+
+/// What is wrong with a packed weight.
+fn wrong(tensor: &str, reason: impl Into<String>) -> Error {
+    Error::Packed { tensor: tensor.into(), reason: reason.into() }
+}
+
+/// The largest size of a block that divides groups of columns, out of those that a format has.
+fn block_elements(tensor: &str, group: usize, sizes: &[usize]) -> Result<usize> {
+    let size = sizes.iter().copied().find(|size| group > 0 && group.is_multiple_of(*size));
+    size.ok_or_else(|| {
+        wrong(tensor, format!("groups of {group} columns are no multiple of {}", sizes[sizes.len() - 1]))
+    })
+}
+
+/// A weight as one tensor, and how it is assembled.
+type Assembled = (TensorInfo, Assembly);
+
+fn assembled(stem: &str, rows: usize, assembly: Assembly) -> Result<Assembled> {
+    let name = format!("{stem}.weight");
+    let Assembly { columns, format, .. } = assembly;
+    if rows == 0 || columns == 0 {
+        return Err(wrong(&name, "it has no elements"));
+    }
+    assembly.codes.check(rows, columns)?;
+    assembly.heads.check(rows, columns)?;
+    let row_bytes = format.file_row_bytes(columns).ok_or_else(|| wrong(&name, "its groups do not divide its rows"))?;
+    let bytes = (rows as u64).checked_mul(row_bytes as u64).ok_or_else(|| wrong(&name, "it is impossibly large"))?;
+    let (shape, storage) = (vec![rows, columns], Storage::Format(format));
+    Ok((TensorInfo { name, shape, storage, file: 0, offset: 0, bytes }, assembly))
+}
+
+/// How a weight of a way is recognised, by the end of the name of one of its tensors and by that tensor, and assembled.
+struct Way {
+    end: &'static str,
+    is: fn(&TensorInfo) -> bool,
+    assemble: fn(&mut Table, stem: &str) -> Result<Assembled>,
+}
+
+const WAYS: [Way; 7] = [
+    Way { end: ".qweight", is: |_| true, assemble: qweight },
+    Way { end: ".weight_packed", is: |_| true, assemble: compressed_tensors::packed },
+    Way { end: ".weight.quant_state.bitsandbytes__nf4", is: |_| true, assemble: bitsandbytes::nf4 },
+    Way { end: ".weight.quant_state.bitsandbytes__fp4", is: |_| true, assemble: bitsandbytes::fp4 },
+    Way { end: ".weight", is: |tensor| type_is(tensor, "U32"), assemble: mlx::assemble },
+    Way { end: ".weight", is: |tensor| type_is(tensor, "I8"), assemble: compressed_tensors::bytes },
+    Way { end: ".weight", is: |tensor| type_is(tensor, "F8_E4M3"), assemble: fp8::assemble },
+];
+
+fn type_is(tensor: &TensorInfo, name: &str) -> bool {
+    matches!(&tensor.storage, Storage::Unsupported(found) if found == name)
+}
+
+/// AWQ and GPTQ have the same names. Old models have no settings; then GPTQ is what has as many words in a row as outputs.
+fn qweight(table: &mut Table, stem: &str) -> Result<Assembled> {
+    let columns = |end: &str| table.tensors.get(&format!("{stem}{end}")).and_then(|tensor| tensor.shape.last());
+    let awq = match table.text("quant_method")? {
+        Some(method) => method == "awq",
+        None => columns(".qweight") != columns(".scales"),
+    };
+    if awq { awq::assemble(table, stem) } else { gptq::assemble(table, stem) }
+}
+
+/// The tensors of a directory with each packed weight as one, and how these are assembled, by name.
+pub(crate) fn assemble(
+    config: Option<&Json>,
+    files: &[File],
+    tensors: Vec<TensorInfo>,
+) -> Result<(Vec<TensorInfo>, HashMap<String, Assembly>)> {
+    let mut sections = Vec::new();
+    for key in KEYS {
+        sections.extend(config.map(|config| config.section(key)).transpose()?.flatten());
+    }
+    let tensors = tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
+    let mut table = Table { files, tensors, sections };
+    let mut assemblies = HashMap::new();
+    for way in WAYS {
+        let of_way = table.tensors.values().filter(|tensor| (way.is)(tensor));
+        let stems: Vec<String> = of_way.filter_map(|tensor| Some(tensor.name.strip_suffix(way.end)?.into())).collect();
+        for stem in stems {
+            let (tensor, assembly) = (way.assemble)(&mut table, &stem)?;
+            assemblies.insert(tensor.name.clone(), assembly);
+            table.tensors.insert(tensor.name.clone(), tensor);
+        }
+    }
+    Ok((table.tensors.into_values().collect(), assemblies))
+}
