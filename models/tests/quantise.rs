@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use plywood_kernels::Format;
 use plywood_kernels::formats::F32;
 use plywood_models::gguf::{Array, Metadata, Value, writer};
-use plywood_models::quantise::mixes::Mix;
+use plywood_models::quantise::mixes::{self, ALL, Mix};
 use plywood_models::quantise::{Existing, Importance, Options, Plan, Report, partial_path};
 use plywood_models::tokenizer::EncodeOptions;
 use plywood_models::{Checkpoint, Model, Result, Settings, Tokenizer, Weights};
@@ -303,6 +303,20 @@ fn metadata_are_kept() {
     assert_eq!(metadata(&checkpoint).integer("general.file_type").unwrap(), Some(7));
     let formats: Vec<String> = checkpoint.tensors().iter().map(|info| info.storage.to_string()).collect();
     assert_eq!(formats, ["Q8_0", "F32", "F16"], "rows of 48 are no whole blocks");
+}
+
+/// Rows of 64 and 172 fit few blocks, those of the demo all.
+#[test]
+fn every_mix_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = [Some(PathBuf::from(MASTER)), data("models/stories260k/hf")];
+    for (model, mix) in models.iter().flatten().flat_map(|model| ALL.iter().map(move |mix| (model, mix))) {
+        let (output, _) = quantise(model, folder.path(), options(mix.name())).unwrap();
+        let written = Model::open(&output).unwrap();
+        written.graph(16).unwrap();
+        let info = &written.checkpoint.tensors()[written.checkpoint.tensor("blk.3.ffn_up.weight").unwrap()];
+        assert_eq!(info.format().unwrap(), mixes::fitting(mix.format, info.shape[1]), "{}", mix.name());
+    }
 }
 
 #[test]
