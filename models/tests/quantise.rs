@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use plywood_kernels::Format;
 use plywood_kernels::formats::F32;
 use plywood_models::gguf::{Array, Metadata, Value, writer};
-use plywood_models::quantise::mixes::Mix;
+use plywood_models::quantise::mixes::{self, ALL, Mix};
 use plywood_models::quantise::{Existing, Importance, Options, Plan, Report, partial_path};
 use plywood_models::tokenizer::EncodeOptions;
 use plywood_models::{Checkpoint, Model, Result, Settings, Tokenizer, Weights};
@@ -303,6 +303,66 @@ fn metadata_are_kept() {
     assert_eq!(metadata(&checkpoint).integer("general.file_type").unwrap(), Some(7));
     let formats: Vec<String> = checkpoint.tensors().iter().map(|info| info.storage.to_string()).collect();
     assert_eq!(formats, ["Q8_0", "F32", "F16"], "rows of 48 are no whole blocks");
+}
+
+/// Rows of 64 and 172 fit few blocks, those of the demo all.
+#[test]
+fn every_mix_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = [Some(PathBuf::from(MASTER)), data("models/stories260k/hf")];
+    for (model, mix) in models.iter().flatten().flat_map(|model| ALL.iter().map(move |mix| (model, mix))) {
+        let (output, _) = quantise(model, folder.path(), options(mix.name())).unwrap();
+        let written = Model::open(&output).unwrap();
+        written.graph(16).unwrap();
+        let info = &written.checkpoint.tensors()[written.checkpoint.tensor("blk.3.ffn_up.weight").unwrap()];
+        assert_eq!(info.format().unwrap(), mixes::fitting(mix.format, info.shape[1]), "{}", mix.name());
+    }
+}
+
+#[test]
+fn several_files_become_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut parts = Vec::new();
+    for number in 0..2u16 {
+        let mut memory = InMemory::default();
+        memory.add(&format!("blk.{number}.attn_v.weight"), &[4 + usize::from(number), 32]);
+        let entries = [
+            ("general.architecture", Value::String("llama".into())),
+            ("split.no", Value::U16(number)),
+            ("split.count", Value::U16(2)),
+            ("split.tensors.count", Value::I32(2)),
+        ];
+        let path = folder.path().join(format!("part-{:05}-of-00002.gguf", number + 1));
+        writer::write(&path, &entries.map(|(key, value)| (key.to_owned(), value)), &memory).unwrap();
+        parts.push(path);
+    }
+    let (output, _) = quantise(&parts[0], folder.path(), options("bf16")).unwrap();
+    let found = tensors(&Checkpoint::open(output).unwrap());
+    assert_eq!((found.len(), &found["blk.1.attn_v.weight"].1), (2, &vec![5, 32]));
+    let plan = Plan::new(&parts[0], options("bf16")).unwrap();
+    check_message(plan.write(&parts[1], Existing::Replace, |_, _| true), &["00002-of-00002", "name another"]);
+}
+
+/// Files with any bit of their metadata and tables wrong are refused, or quantised as what they are then.
+#[test]
+fn damaged_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("small.gguf"), folder.path().join("output.gguf"));
+    small(&input, &[], &[]);
+    let whole = fs::read(&input).unwrap();
+    let header = whole.len() - 4 * (4 * 64 + 64 + 64 * 48);
+    let mut written = 0;
+    for bit in 0..header * 8 {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&input, damaged).unwrap();
+        let Ok(plan) = Plan::new(&input, options("q4_0")) else { continue };
+        // To wait for the disk after each of them would take a minute.
+        if bit % 16 == 0 {
+            written += usize::from(plan.write(&output, Existing::Replace, |_, _| true).is_ok());
+        }
+    }
+    assert!(written > 0, "many bits are those of names");
 }
 
 #[test]

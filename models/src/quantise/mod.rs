@@ -3,6 +3,16 @@
 //! [`Plan::new`] decides which tensor gets which format ([`mixes`]), [`Plan::write`] does it: rows in pieces on all cores,
 //! written in order beside the output, checked, and renamed. The input is a GGUF file, or a Hugging Face directory,
 //! which is converted on the way.
+//!
+//! ```no_run
+//! use plywood_models::quantise::{Existing, Options, Plan, mixes::Mix};
+//!
+//! let mix = Mix::find("q4_k_m").expect("a type of this build");
+//! let options = Options { mix, pure: false, overrides: Vec::new(), importance: None };
+//! let plan = Plan::new("path/to/directory", options)?;
+//! plan.write("model.gguf", Existing::Keep, |_written, _all| true)?;
+//! # Ok::<(), plywood_models::Error>(())
+//! ```
 
 mod conversion;
 mod importance;
@@ -31,6 +41,9 @@ pub use self::writing::{Existing, partial_path};
 
 /// The version of ggml's formats, which no file since 2023 has otherwise (`GGML_QNT_VERSION`).
 const FORMATS_VERSION: u32 = 2;
+
+/// The most layers that are believed.
+const LAYERS_LIMIT: usize = 1 << 12;
 
 /// Parts of names of tensors that are kept as they are: small, or not multiplied with (`tensor_allows_quantization`).
 const KEPT: [&str; 7] =
@@ -147,7 +160,7 @@ fn facts(source: &Source, options: &Options) -> Result<Facts> {
     let kv_heads = source.size("attention.head_count_kv")?.unwrap_or(heads);
     let with_output = source.tensors.iter().any(|tensor| Part::of(&tensor.name) == Part::Output);
     Ok(Facts {
-        layers: source.size("block_count")?.unwrap_or(0),
+        layers: source.size("block_count")?.unwrap_or(0).min(LAYERS_LIMIT),
         group: heads / kv_heads.max(1),
         experts: source.size("expert_count")?.unwrap_or(0),
         tied: !with_output,
