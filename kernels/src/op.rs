@@ -404,6 +404,9 @@ pub mod shared {
     /// `spread_index`.
     pub const GRID: (&str, &str) = ("grid", include_str!("shared/grid.wgsl"));
 
+    /// `tanh_of`.
+    pub const TANH: (&str, &str) = ("tanh", include_str!("shared/tanh.wgsl"));
+
     /// Sums and maxima over a team of lanes and over a workgroup, with or without subgroup operations.
     pub fn reduce(features: Features) -> (&'static str, &'static str) {
         let source = match features.subgroup {

@@ -107,7 +107,7 @@ impl<'a> Builder<'a> {
         let query = Slice { value: rotated, offset: 0, width: queries };
         let attended = self.graph.value("attended", Rows::Tokens, queries);
         let scale = (config.head_width as f64).sqrt().recip() as f32;
-        let attention = Attention { heads: config.heads, scale };
+        let attention = Attention { heads: config.heads, scale, window: None, soft_cap: None };
         self.graph.node(Op::Attention(attention), &[query], &[], Some(cache), Some(attended));
 
         let parts = [(Role::AttentionOutput, config.width)];
