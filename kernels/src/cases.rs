@@ -54,6 +54,7 @@ pub fn all() -> Vec<Case> {
         crate::gated::cases(),
         crate::add::cases(),
         crate::select_rows::cases(),
+        crate::soft_cap::cases(),
         crate::sample::cases(),
     ]
     .concat()
