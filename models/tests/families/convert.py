@@ -18,7 +18,9 @@ def convert(folder, family, source):
     hparams = ModelBase.load_hparams(folder, False)
     kind = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
     file_type = gguf.LlamaFileType.MOSTLY_F16 if family.config["torch_dtype"] == "float16" else gguf.LlamaFileType.MOSTLY_BF16
-    model = kind(folder, file_type, folder / "model.gguf", model_name=folder.name)
+    # llama.cpp wants certain tokens in models with phi3 in their name.
+    title = folder.name.replace("phi3", "phi 3")
+    model = kind(folder, file_type, folder / "model.gguf", model_name=title)
     # Ministral 3 has a converter inside the converter.
     inner = getattr(model, "impl", model)
     inner.set_vocab = lambda: tokenizer.write_keys(inner.gguf_writer)

@@ -151,7 +151,7 @@ GEMMA2 = Family(
      "post norms": flat("post_attention_layernorm.weight", "post_feedforward_layernorm.weight", to=0.0)},
     generation={"_from_model_config": True, "bos_token_id": 1, "cache_implementation": "hybrid", "eos_token_id": [2, 4],
                 "pad_token_id": 0, "transformers_version": "4.42.4"},
-    gains={"embed_tokens.weight": 0.15}, norm_offset=0.0,
+    gguf={"query_pre_attn_scalar": 16}, gains={"embed_tokens.weight": 0.15}, norm_offset=0.0,
 )
 
 GEMMA3 = Family(
@@ -165,7 +165,7 @@ GEMMA3 = Family(
      "weights of q and k norms": flat(*Q_AND_K, to=0.0), "gelu": {"hidden_activation": "silu"}},
     generation={"cache_implementation": "hybrid", "do_sample": True, "eos_token_id": [2, 4], "pad_token_id": 0, "top_k": 64,
                 "top_p": 0.95, "transformers_version": "4.50.0.dev0"},
-    gains={"embed_tokens.weight": 0.3}, norm_offset=0.0,
+    gguf={"query_pre_attn_scalar": 16}, gains={"embed_tokens.weight": 0.3}, norm_offset=0.0,
 )
 
 SMOLLM2 = Family(

@@ -25,7 +25,7 @@ from mixtures import MIXTURES
 
 HERE = Path(__file__).parent
 FAMILIES = DENSE | MIXTURES
-# The first holds every id once, with what comes before and after it different enough.
+# Some ids come again, behind other ones.
 IDS = [(17 * place * place + 5 * place + 1) % VOCABULARY for place in range(60)]
 LEAST, NOISE = 1e-4, 1e-9
 

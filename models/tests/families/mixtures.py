@@ -68,6 +68,7 @@ DEEPSEEK_V2 = Family(
      "topk_method": "group_limited_greedy"},
     {**V2_YARN_OFF, "mscale of the rotation": {"rope_scaling": YARN}, "groups": {"topk_method": "greedy"},
      "routed_scaling_factor": {"routed_scaling_factor": 1.0}, "norm of q": flat("q_a_layernorm.weight")},
+    gguf={"rope_scaling": YARN},
 )
 DEEPSEEK_V3 = Family(
     {**named("DeepseekV3ForCausalLM", "deepseek_v3"), **DEEPSEEK, **llama(48, 4, 4, 64), "ep_size": 1, "n_group": 4,
