@@ -45,7 +45,7 @@ MISTRAL = Family(
     {**named("MistralForCausalLM", "mistral"), **llama(48, 6, 2, 80), **SILU, **BF16, "max_position_embeddings": 128,
      "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "sliding_window": WINDOW, "tie_word_embeddings": False,
      "transformers_version": "4.34.0.dev0"},
-    {"sliding_window": NO_WINDOW},
+    {"sliding_window": NO_WINDOW, "end of the window": {"sliding_window": WINDOW + 1}},
     generation={"_from_model_config": True, "bos_token_id": 1, "eos_token_id": 2, "transformers_version": "4.34.0.dev0"},
     gguf=NO_WINDOW,
 )
@@ -104,7 +104,7 @@ PHI = {**named("Phi3ForCausalLM", "phi3"), **SILU, "attention_bias": False, "att
 PHI3 = Family(
     {**PHI, **llama(48, 6, 6, 64), "max_position_embeddings": 128, "original_max_position_embeddings": 128, "rope_scaling": None,
      "rope_theta": 10000.0, "sliding_window": WINDOW - 1, "tie_word_embeddings": False, "transformers_version": "4.40.2"},
-    {"sliding_window": NO_WINDOW},
+    {"sliding_window": NO_WINDOW, "end of the window": {"sliding_window": WINDOW}},
     generation={"_from_model_config": True, "bos_token_id": 1, "eos_token_id": [2, 4, 5], "pad_token_id": 2,
                 "transformers_version": "4.40.2"},
 )
@@ -147,7 +147,7 @@ GEMMA2 = Family(
      "transformers_version": "4.42.4"},
     {"attn_logit_softcapping": {"attn_logit_softcapping": None}, "final_logit_softcapping": {"final_logit_softcapping": None},
      "query_pre_attn_scalar": {"query_pre_attn_scalar": 16}, "sliding_window": {"sliding_window": 64},
-     "local and global": {"layer_types": [GLOBAL, LOCAL, GLOBAL]}, "gelu": {"hidden_activation": "silu"},
+     "end of the window": {"sliding_window": WINDOW + 1}, "local and global": {"layer_types": [GLOBAL, LOCAL, GLOBAL]}, "gelu": {"hidden_activation": "silu"},
      "post norms": flat("post_attention_layernorm.weight", "post_feedforward_layernorm.weight", to=0.0)},
     generation={"_from_model_config": True, "bos_token_id": 1, "cache_implementation": "hybrid", "eos_token_id": [2, 4],
                 "pad_token_id": 0, "transformers_version": "4.42.4"},
@@ -159,7 +159,8 @@ GEMMA3 = Family(
      "eos_token_id": [2, 4], "final_logit_softcapping": None, "head_dim": 16, "max_position_embeddings": 128,
      "query_pre_attn_scalar": 9, "rope_local_base_freq": 10000, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
      "rope_theta": 1000000, "sliding_window": WINDOW, "sliding_window_pattern": 6, "transformers_version": "4.50.0.dev0"},
-    {"sliding_window": {"sliding_window": 64}, "rope_local_base_freq": {"rope_local_base_freq": 1000000},
+    {"sliding_window": {"sliding_window": 64}, "end of the window": {"sliding_window": WINDOW + 1},
+     "rope_local_base_freq": {"rope_local_base_freq": 1000000},
      "rope_theta": {"rope_theta": 10000}, "rope_scaling": {"rope_scaling": None}, "sliding_window_pattern":
      {"layer_types": [GLOBAL, LOCAL, LOCAL, LOCAL, LOCAL, LOCAL]}, "query_pre_attn_scalar": {"query_pre_attn_scalar": 16},
      "weights of q and k norms": flat(*Q_AND_K, to=0.0), "gelu": {"hidden_activation": "silu"}},
@@ -169,7 +170,7 @@ GEMMA3 = Family(
 )
 
 SMOLLM2 = Family(
-    {**named("LlamaForCausalLM", "llama"), **llama(36, 9, 3, 72), **SILU, **BF16, **NO_BIAS, "attention_dropout": 0.0,
+    {**named("LlamaForCausalLM", "llama"), **llama(72, 9, 3, 48), **SILU, **BF16, **NO_BIAS, "attention_dropout": 0.0,
      "is_llama_config": True, "max_position_embeddings": 128, "pretraining_tp": 1, "rms_norm_eps": 1e-5, "rope_interleaved": False,
      "rope_scaling": None, "rope_theta": 100000, "tie_word_embeddings": True, "transformers_version": "4.42.3"},
     {"rope_theta": {"rope_theta": 100.0}},

@@ -22,7 +22,7 @@ QWEN2_MOE_OFF = {
     "norm_topk_prob": {"norm_topk_prob": True}, "shared expert": scaled("shared_expert.down_proj.weight"),
     "gate of the shared expert": scaled("shared_expert_gate.weight"), "biases": scaled("q_proj.bias", "k_proj.bias", "v_proj.bias"),
 }
-QWEN2_MOE = Family({**QWEN2_MOE_KEYS, **llama(48, 6, 6, 64)}, QWEN2_MOE_OFF)
+QWEN2_MOE = Family({**QWEN2_MOE_KEYS, **llama(40, 5, 5, 64)}, QWEN2_MOE_OFF)
 # Layer 0 is dense by decoder_sparse_step, layer 3 by mlp_only_layers; 1 has experts.
 QWEN2_MOE_MIXED = Family(
     {**QWEN2_MOE_KEYS, **llama(32, 4, 2, 48, 4), "decoder_sparse_step": 2, "mlp_only_layers": [3]}, QWEN2_MOE_OFF,
@@ -91,7 +91,8 @@ GPT_OSS = Family(
                                                         "model.embed_tokens", "lm_head"], "quant_method": "mxfp4"},
      "rms_norm_eps": 1e-5, "rope_scaling": GPT_OSS_YARN, "rope_theta": 150000, "router_aux_loss_coef": 0.9, "sliding_window": WINDOW,
      "swiglu_limit": 7.0, "tie_word_embeddings": False, "transformers_version": "4.55.0.dev0"},
-    {"sinks": scaled("sinks", by=-100.0), "sliding_window": {"sliding_window": 64}, "yarn": {"rope_scaling": None},
+    {"sinks": scaled("sinks", by=-100.0), "sliding_window": {"sliding_window": 64},
+     "end of the window": {"sliding_window": WINDOW + 1}, "yarn": {"rope_scaling": None},
      "truncate": {"rope_scaling": {**GPT_OSS_YARN, "truncate": True}}, "swiglu_limit": {"swiglu_limit": 1e9},
      "biases of attention": scaled("proj.bias"), "biases of experts": scaled("proj_bias"), "bias of the router": scaled("router.bias"),
      "layer_types": {"layer_types": [GLOBAL, LOCAL]}},
