@@ -1,6 +1,6 @@
 """Makes the folders beside it: tiny models of each family as published directories, as GGUF files, and what they must give.
 
-Run `python make.py [--converter LLAMA_CPP] [NAME ...]` with torch, transformers, safetensors and gguf. Without the source of
+Run `python make.py [--converter LLAMA_CPP] [NAME ...]` with torch, transformers, accelerate, safetensors and gguf. Without the source of
 llama.cpp (its `conversion` folder) no GGUF is made. The bytes are the same each time.
 """
 
