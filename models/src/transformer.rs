@@ -27,7 +27,7 @@ use crate::names::{self, Role};
 
 /// Builds the graph of a model for sequences of up to `context` tokens.
 ///
-/// Of the weights only vectors are read that go into it as numbers: RoPE's factors, biases, and norms that are changed. Errors name the
+/// Of the weights only vectors are read, which go into it as numbers: norms, biases and RoPE's factors. Errors name the
 /// tensor that is missing, has another shape than the configuration says, has a type that does not
 /// run, or has no place in the architecture.
 pub fn build(weights: &dyn Weights, config: &Config, context: usize) -> Result<Graph> {
@@ -258,14 +258,8 @@ impl<'a> Builder<'a> {
 
     /// A norm of all of a value.
     fn norm(&mut self, label: String, role: Role, layer: usize, input: ValueId) -> Result<ValueId> {
-        let columns = self.config.width;
-        let weight = if self.config.architecture.norm_offset(self.config.kind) == 0.0 {
-            let part = self.part(role, layer, &[columns])?;
-            self.graph.weight(Weight { name: label, columns, parts: vec![part], held: Some(F32) })
-        } else {
-            let weights = self.norm_weights(role, layer, columns)?;
-            self.computed(label, weights)
-        };
+        let weights = self.norm_weights(role, layer, self.config.width)?;
+        let weight = self.computed(label, weights);
         let all = self.graph.whole(input);
         Ok(self.normed("normed", all, weight, 1))
     }
@@ -359,7 +353,7 @@ impl<'a> Builder<'a> {
 
     /// A weight matrix stacked from tensors of so many rows each.
     fn matrix(&mut self, label: String, layer: usize, columns: usize, stack: &[(Role, usize)]) -> Result<WeightId> {
-        let parts = stack.iter().map(|(role, rows)| self.part(*role, layer, &[*rows, columns]));
+        let parts = stack.iter().map(|(role, rows)| self.part(*role, layer, *rows, columns));
         let parts = parts.collect::<Result<Vec<Part>>>()?;
         let order = self.order(&parts)?;
         let weight = self.graph.weight(Weight { name: label, columns, parts, held: None });
@@ -383,11 +377,9 @@ impl<'a> Builder<'a> {
     }
 
     /// A tensor as part of a weight, checked against the shape that the configuration wants.
-    fn part(&mut self, role: Role, layer: usize, shape: &[usize]) -> Result<Part> {
-        let (index, tensor) = self
-            .tensor(role, layer, shape)?
-            .ok_or_else(|| Error::MissingTensor { tensor: names::name(self.config.kind, role, layer) })?;
-        let rows = if shape.len() == 1 { 1 } else { shape[0] };
+    fn part(&mut self, role: Role, layer: usize, rows: usize, columns: usize) -> Result<Part> {
+        let missing = || Error::MissingTensor { tensor: names::name(self.config.kind, role, layer) };
+        let (index, tensor) = self.tensor(role, layer, &[rows, columns])?.ok_or_else(missing)?;
         Ok(Part { source: Source::Tensor(index), format: tensor.format()?, rows })
     }
 
