@@ -80,14 +80,16 @@ impl Plan {
         Ok(Report { input_bytes, output_bytes: length, seconds: begin.elapsed().as_secs_f64() })
     }
 
-    /// Checks that the output may be written where it shall be.
-    fn check_output(&self, output: &Path, existing: Existing) -> Result<()> {
-        let Ok(facts) = fs::metadata(output) else { return Ok(()) };
-        let place = output.canonicalize().map_err(|source| Error::io(output, source))?;
-        let is_input = |file: &File| file.path().canonicalize().is_ok_and(|input| input == place);
-        if self.source.checkpoint.files().iter().any(is_input) {
-            return Err(Error::OutputIsInput { file: output.into() });
+    /// Checks that the output may be written where it shall be, and that this destroys no file of the input.
+    pub fn check_output(&self, output: &Path, existing: Existing) -> Result<()> {
+        for written in [output, &partial_path(output)] {
+            let Ok(place) = written.canonicalize() else { continue };
+            let is_input = |file: &File| file.path().canonicalize().is_ok_and(|input| input == place);
+            if self.source.checkpoint.files().iter().any(is_input) {
+                return Err(Error::OutputIsInput { file: written.into() });
+            }
         }
+        let Ok(facts) = fs::metadata(output) else { return Ok(()) };
         if !facts.is_file() {
             let reason = "there is something here that is no file";
             return Err(Error::io(output, std::io::Error::new(ErrorKind::AlreadyExists, reason)));
