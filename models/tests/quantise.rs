@@ -430,6 +430,14 @@ fn files_in_the_way() {
     );
     assert!(fs::read(&named).unwrap() == fs::read(&input).unwrap());
     fs::remove_file(named).unwrap();
+    // Another is writing, and finds its file as it was.
+    let busy = folder.path().join("busy.gguf");
+    let second = |_, _| {
+        check_message(plan.write(&busy, Existing::Keep, |_, _| true), &["busy.gguf", "another process"]);
+        true
+    };
+    plan.write(&busy, Existing::Keep, second).unwrap();
+    fs::remove_file(busy).unwrap();
     check_message(plan.write(folder.path(), Existing::Replace, |_, _| true), &["no file"]);
     check_message(plan.write(folder.path().join("none/x.gguf"), Existing::Keep, |_, _| true), &["none/x.gguf"]);
     plan.write(&output, Existing::Replace, |_, _| true).unwrap();

@@ -52,8 +52,8 @@ impl Plan {
             _ => Error::io(output, source),
         };
 
+        let file = create_alone(&partial_path(output)).map_err(failed)?;
         let partial = Partial(partial_path(output));
-        let file = fs::File::create(&partial.0).map_err(failed)?;
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
         out.write_all(&header).map_err(failed)?;
         writer::pad(&mut out, header.len() as u64).map_err(failed)?;
@@ -132,6 +132,19 @@ impl Plan {
             false => Err(Error::malformed(path, "its table of tensors is not the one that was written")),
         }
     }
+}
+
+/// Makes an empty file, unless somebody else is writing it: only what is locked is emptied.
+fn create_alone(path: &Path) -> std::io::Result<fs::File> {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    // Where a file system has no locks, two may write.
+    if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+        return Err(std::io::Error::new(ErrorKind::ResourceBusy, "another process is writing this file"));
+    }
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    Ok(file)
 }
 
 /// A file that is not whole yet, and is removed unless it is renamed.
