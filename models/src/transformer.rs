@@ -439,7 +439,8 @@ impl<'a> Builder<'a> {
     /// Whether a tensor is a bias of zeros, as quantisers write them for layers that have none.
     fn is_zero_bias(&self, index: usize) -> Result<bool> {
         let tensor = &self.weights.tensors()[index];
-        if !tensor.name.ends_with(".bias") || tensor.shape.len() != 1 || tensor.bytes > ZERO_BIAS_LIMIT {
+        let small = tensor.shape.len() == 1 && tensor.bytes <= ZERO_BIAS_LIMIT;
+        if !tensor.name.ends_with(".bias") || !small || tensor.format().is_err() {
             return Ok(false);
         }
         let mut bytes = vec![0; tensor.bytes as usize];
