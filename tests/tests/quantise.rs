@@ -216,6 +216,29 @@ fn packed_weights_as_floats() {
     }
 }
 
+/// What is quantised while it loads is what a file of that type holds.
+#[test]
+fn quantised_at_load() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("model.gguf");
+    for name in ["q8_0", "q4_0", "q4_k_m", "q6_k"] {
+        let mix = Mix::find(name).expect("a mix of this build");
+        let options = Options { mix, pure: true, overrides: Vec::new(), importance: None };
+        let plan = Plan::new(MASTER, options).expect("the model opens");
+        plan.write(&file, Existing::Replace, |_, _| true).expect("it is written");
+        let logits = |path: &Path, quantize| {
+            let options = plywood::Options { quantize, step_rows: 8, exact: true, ..Default::default() };
+            let model = Model::open(path, options).expect("the model opens");
+            let mut session = model.session().expect("a session is free");
+            let rows = session.evaluate(&[0, 80, 300, 7, 900], Rows::All, &[Want::Logits]).expect("the ids are run");
+            rows.into_iter().flat_map(|row| row.logits).collect::<Vec<f32>>()
+        };
+        let error = nmse(&logits(&file, None), &logits(Path::new(MASTER), Some(mix.format)));
+        println!("{name}: NMSE {error:.1e}");
+        assert!(error < 1e-11, "{name}: {error:e}");
+    }
+}
+
 /// Runs the command in a folder, where `watch` may look at it.
 fn ply(folder: &Path, arguments: &str, watch: impl FnMut(u32)) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
