@@ -10,6 +10,7 @@ mod options;
 mod output;
 mod perplexity;
 mod selftest;
+mod template;
 mod tokenize;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Show the ids of a text, or the text of ids
     Tokenize(tokenize::Arguments),
+    /// Show the chat template, or what it makes of messages
+    Template(template::Arguments),
     /// Write the logits of a prompt to a safetensors file
     Logits(logits::Arguments),
     /// Score a text: mean negative log-likelihood and perplexity
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Adapters(arguments) => adapters::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Tokenize(arguments) => tokenize::run(&arguments),
+        Command::Template(arguments) => template::run(&arguments),
         Command::Logits(arguments) => logits::run(arguments),
         Command::Perplexity(arguments) => perplexity::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),

@@ -92,7 +92,7 @@ impl<'a> Source<'a> {
             unknown: self.id("unknown")?,
         };
         let around = self.around(true, Some((PIECES_BOS, PIECES_EOS)))?;
-        self.finish(Spelling::Pieces { leading_space }, Encoder::SentencePiece(encoder), around)
+        self.finish(Spelling::Pieces { leading_space }, Encoder::SentencePiece(Box::new(encoder)), around)
     }
 
     /// Byte-level BPE: merges by rank.

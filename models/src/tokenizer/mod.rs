@@ -43,7 +43,7 @@ pub struct Tokenizer {
 #[derive(Debug)]
 enum Encoder {
     /// Pieces with scores.
-    SentencePiece(SentencePiece),
+    SentencePiece(Box<SentencePiece>),
     /// Merges by rank: the normaliser, pre-tokeniser and model of the tokenizers crate.
     Merges(Box<tokenizers::Tokenizer>),
 }

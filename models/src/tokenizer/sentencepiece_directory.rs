@@ -58,7 +58,12 @@ pub(super) fn build(directory: &Path, file: &Path) -> Result<Tokenizer> {
     let special = control.chain(beside.added.iter().map(|token| (token.id, token.token()))).collect();
     let added = added_vocabulary(special).map_err(|error| failed(error.to_string()))?;
     let encoder = encoder(model, leading_space);
-    Ok(Tokenizer::new(Vocabulary { tokens, spelling }, added, Encoder::SentencePiece(encoder), (prefix, suffix)))
+    Ok(Tokenizer::new(
+        Vocabulary { tokens, spelling },
+        added,
+        Encoder::SentencePiece(Box::new(encoder)),
+        (prefix, suffix),
+    ))
 }
 
 /// The tokens by id: pieces, and what the directory adds.
