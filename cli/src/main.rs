@@ -9,6 +9,7 @@ mod logits;
 mod options;
 mod output;
 mod perplexity;
+mod quantize;
 mod selftest;
 mod template;
 mod tokenize;
@@ -43,6 +44,8 @@ enum Command {
     Logits(logits::Arguments),
     /// Score a text: mean negative log-likelihood and perplexity
     Perplexity(perplexity::Arguments),
+    /// Write a GGUF file of a model, its weights in fewer bits
+    Quantize(quantize::Arguments),
     /// Measure prompt processing and generation, in tokens per second
     Bench(bench::Arguments),
     /// Run every kernel on every device against the reference
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Template(arguments) => template::run(&arguments),
         Command::Logits(arguments) => logits::run(arguments),
         Command::Perplexity(arguments) => perplexity::run(arguments),
+        Command::Quantize(arguments) => quantize::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Selftest(arguments) => selftest::run(&arguments),
     };

@@ -49,7 +49,12 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         match error {
             Error::Option { .. } | Error::NoAdapter { .. } => Failure::Usage(error.to_string()),
-            Error::Cancelled => Failure::Interrupted,
+            Error::Cancelled | Error::Model(plywood::models::Error::Cancelled) => Failure::Interrupted,
+            Error::Model(
+                plywood::models::Error::OutputExists { .. }
+                | plywood::models::Error::OutputIsInput { .. }
+                | plywood::models::Error::UnmatchedPattern { .. },
+            ) => Failure::Usage(error.to_string()),
             _ => Failure::Work(error.to_string()),
         }
     }
@@ -140,10 +145,16 @@ pub fn interrupted() -> Arc<AtomicBool> {
     Arc::clone(flag)
 }
 
-/// A bar of bytes on standard error, when that is a terminal; loading ends at Ctrl-C.
+/// A bar of the bytes that a model loads.
 pub fn loading_bar(quiet: bool) -> Progress {
+    byte_bar(quiet, "loading")
+}
+
+/// A bar of bytes on standard error, when that is a terminal; what is done ends at Ctrl-C.
+pub fn byte_bar(quiet: bool, what: &'static str) -> Progress {
     let interrupted = interrupted();
-    let bar = bar(quiet, "loading {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    let bar = bar(quiet, "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    bar.set_message(what);
     Box::new(move |loaded, total| {
         bar.set_length(total);
         bar.set_position(loaded);

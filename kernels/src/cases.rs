@@ -54,6 +54,7 @@ pub fn all() -> Vec<Case> {
         crate::gated::cases(),
         crate::add::cases(),
         crate::select_rows::cases(),
+        crate::soft_cap::cases(),
         crate::sample::cases(),
     ]
     .concat()
@@ -185,9 +186,10 @@ pub fn host_part(part: &Part) -> HostPart {
     HostPart { format: part.format, rows: part.rows, bytes }
 }
 
-/// Blocks of random elements up to a magnitude: encoded, or of random bits in a format that is only read.
+/// Blocks of random elements up to a magnitude: of random bits, so that a shader reads all there are, where scales can be set to
+/// give the magnitude; else encoded.
 pub fn random_blocks(format: Format, elements: usize, magnitude: f32, random: &mut Random) -> Vec<u8> {
-    if format.encode.is_some() {
+    if format.is_float() || !format.scales.iter().any(|scale| scale.takes_any_number()) {
         let numbers: Vec<f32> = (0..elements).map(|_| random.signed() * magnitude).collect();
         return format.encode_rows(&numbers);
     }

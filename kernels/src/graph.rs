@@ -247,9 +247,8 @@ impl Graph {
     /// Panics for a format that is only read.
     pub fn quantise(&mut self, format: Format) {
         assert!(format.encode.is_some(), "{format} is only read");
-        let matrices = self.nodes.iter().filter(|node| node.op.kernel().takes_shards()).flat_map(|node| &node.weights);
-        for id in matrices {
-            let weight = &mut self.weights[id.0];
+        for node in self.nodes.iter().filter(|node| node.op.kernel().takes_shards()) {
+            let weight = &mut self.weights[node.weights[0].0];
             let floats = weight.parts.iter().all(|part| part.format.is_float());
             if floats && weight.columns.is_multiple_of(format.block_elements) {
                 weight.held = Some(format);
@@ -308,7 +307,7 @@ mod tests {
             graph.mark();
             let weight = graph.weight(Weight { name: "weight".into(), columns: 4, parts: Vec::new(), held: None });
             let (product, sum) = (graph.value("product", Rows::Tokens, 4), graph.value("sum", Rows::Tokens, 4));
-            graph.node(Op::MatMul(MatMul), &[graph.whole(residual)], &[weight], None, Some(product));
+            graph.node(Op::MatMul(MatMul::PLAIN), &[graph.whole(residual)], &[weight], None, Some(product));
             graph.node(Op::Add(Add), &[graph.whole(residual), graph.whole(product)], &[], None, Some(sum));
             if shared.contains(&layer) {
                 graph.outputs.push((Want::Normaliser, product));

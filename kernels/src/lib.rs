@@ -23,6 +23,7 @@ pub mod rms_norm;
 pub mod rope;
 pub mod sample;
 pub mod select_rows;
+pub mod soft_cap;
 
 pub use formats::Format;
 pub use graph::Graph;

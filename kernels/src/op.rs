@@ -16,6 +16,7 @@ use crate::rms_norm::RmsNorm;
 use crate::rope::Rope;
 use crate::sample::{Argmax, Normaliser, TopK};
 use crate::select_rows::SelectRows;
+use crate::soft_cap::SoftCap;
 use crate::step::MAX_COLUMNS;
 
 /// An op of the graph; each variant is a folder.
@@ -41,6 +42,8 @@ pub enum Op {
     Add(Add),
     /// The rows whose logits are wanted.
     SelectRows(SelectRows),
+    /// Softly bounded numbers.
+    SoftCap(SoftCap),
     /// The id of the largest logit.
     Argmax(Argmax),
     /// The largest logits with their ids.
@@ -63,6 +66,7 @@ impl Op {
             Op::Gated(op) => op,
             Op::Add(op) => op,
             Op::SelectRows(op) => op,
+            Op::SoftCap(op) => op,
             Op::Argmax(op) => op,
             Op::TopK(op) => op,
             Op::Normaliser(op) => op,
@@ -403,6 +407,9 @@ pub mod shared {
     pub const UNIT: (&str, &str) = ("unit", include_str!("shared/unit.wgsl"));
     /// `spread_index`.
     pub const GRID: (&str, &str) = ("grid", include_str!("shared/grid.wgsl"));
+
+    /// `tanh_of`.
+    pub const TANH: (&str, &str) = ("tanh", include_str!("shared/tanh.wgsl"));
 
     /// Sums and maxima over a team of lanes and over a workgroup, with or without subgroup operations.
     pub fn reduce(features: Features) -> (&'static str, &'static str) {

@@ -5,8 +5,9 @@ Each line is a format's name, blocks in hexadecimal, and the little-endian f32 v
 encodes the format as we do, the values that the blocks were made from follow. Those are Gaussian numbers, numbers of very
 different size, zeros, and a row with extreme scales.
 
-Blocks of a format that is only read are random bits, with scales that are finite: small, ordinary and large ones, zeros,
-and with all bits of the codes set. Those behind them were written by llama.cpp's own quantiser, which `xllamacpp` carries.
+Blocks of a format that is only read, or whose encoder searches (quantisers.py), are random bits, with scales that are finite:
+small, ordinary and large ones, zeros, and with all bits of the codes set. Those behind them were written by llama.cpp's own
+quantiser, which `xllamacpp` carries.
 """
 
 import ctypes
@@ -20,7 +21,7 @@ from gguf.quants import dequantize, quantize
 
 ENCODED = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "MXFP4", "TQ1_0", "TQ2_0"]
 
-# Formats that are only read, and where the half-precision numbers of a block begin. IQ1_M's is in pieces.
+# Formats that are not written as `gguf` does, and where the half-precision numbers of a block begin. IQ1_M's is in pieces.
 READ = {
     **{"Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0], "IQ4_XS": [0]},
     **{"IQ2_XXS": [0], "IQ2_XS": [0], "IQ2_S": [0], "IQ3_XXS": [0], "IQ3_S": [0], "IQ1_S": [0], "IQ1_M": None},

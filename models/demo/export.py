@@ -79,7 +79,7 @@ def add_vocabulary(writer, tokenizer, config):
     writer.add_add_space_prefix(False)
 
 
-def to_q8_0(rows):
+def to_q8_0(rows, _name):
     """Rows of a matrix as blocks, with the number of their type."""
     return gguf.quants.quantize(rows, gguf.GGMLQuantizationType.Q8_0), gguf.GGMLQuantizationType.Q8_0
 
@@ -96,8 +96,9 @@ def add_tensors(writer, config, encode):
             if name.endswith(ending):
                 weight = permute(weight, count)
         rows = weight.contiguous().numpy()
-        data, kind = (rows, gguf.GGMLQuantizationType.F32) if weight.dim() == 1 else encode(rows)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), data, raw_dtype=kind)
+        name = names.get_name(name, try_suffixes=(".weight",))
+        data, kind = (rows, gguf.GGMLQuantizationType.F32) if weight.dim() == 1 else encode(rows, name)
+        writer.add_tensor(name, data, raw_dtype=kind)
 
 
 def write(path, encode):

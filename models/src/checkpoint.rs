@@ -97,7 +97,7 @@ pub trait Weights: Send + Sync {
             Some(block) => {
                 let columns = info.shape.last().map_or(1, |columns| *columns as u64).max(1);
                 let before = (offset / format.block_bytes as u64 + block as u64) * format.block_elements as u64;
-                Err(Error::NotFinite { tensor: info.name.clone(), row: before / columns })
+                Err(Error::NotFinite { tensor: info.name.clone(), row: (before / columns) as usize })
             }
         }
     }

@@ -182,6 +182,35 @@ pub enum Error {
         wanted: &'static str,
     },
 
+    /// A tensor whose rows are not whole blocks of a format.
+    #[error("tensor {tensor}: its rows of {columns} are not whole blocks of {format}; choose another type for it")]
+    UnevenRows {
+        /// The tensor.
+        tensor: String,
+        /// Elements of a row.
+        columns: usize,
+        /// The format.
+        format: String,
+    },
+
+    /// A format that is only read.
+    #[error("tensor {tensor} would become {format}, which this build cannot write; choose a type of {known}")]
+    NotWritten {
+        /// The tensor.
+        tensor: String,
+        /// The format.
+        format: String,
+        /// The formats that can be written.
+        known: String,
+    },
+
+    /// A pattern for names of tensors that no matrix has.
+    #[error("--tensor {pattern}: no matrix of the model has this in its name; `ply inspect --tensors` lists the names")]
+    UnmatchedPattern {
+        /// The pattern.
+        pattern: String,
+    },
+
     /// A weight that is not a finite number, by which everything computed from it would not be one either.
     #[error(
         "tensor {tensor}: row {row} has numbers that are not finite; the file is damaged or the model broken: download or convert it again"
@@ -190,7 +219,7 @@ pub enum Error {
         /// The tensor.
         tensor: String,
         /// The row, from 0.
-        row: u64,
+        row: usize,
     },
 
     /// A quantised weight whose tensors contradict each other, or that is packed in a way that is not read.
@@ -212,6 +241,59 @@ pub enum Error {
         /// The other.
         second: String,
     },
+
+    /// A weight that a format cannot hold.
+    #[error(
+        "tensor {tensor} has a weight in row {row} that is too large for {format}; choose f32 or bf16 for it, such as by --tensor {tensor}=bf16"
+    )]
+    TooLarge {
+        /// The tensor.
+        tensor: String,
+        /// The row, counted from 0.
+        row: usize,
+        /// The format.
+        format: String,
+    },
+
+    /// An importance matrix of another model.
+    #[error("{}: the importance of {tensor} has {found} values, but its columns are {wanted}; use the importance matrix of this model", .file.display())]
+    ImportanceLength {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Values in the file.
+        found: usize,
+        /// Columns, those of every expert counted.
+        wanted: usize,
+    },
+
+    /// A file that would be replaced.
+    #[error("{}: this file is there already; name another, or replace it with --force", .file.display())]
+    OutputExists {
+        /// The file.
+        file: PathBuf,
+    },
+
+    /// An output that is the input too.
+    #[error("{}: this is the model that is read; name another file to write", .file.display())]
+    OutputIsInput {
+        /// The file.
+        file: PathBuf,
+    },
+
+    /// No room for a file.
+    #[error("{}: the disk is full; {bytes} bytes are needed: make room or name a file on another disk", .file.display())]
+    DiskFull {
+        /// The file.
+        file: PathBuf,
+        /// Bytes that it would have.
+        bytes: u64,
+    },
+
+    /// The caller ended it.
+    #[error("cancelled")]
+    Cancelled,
 
     /// A read outside a tensor, or of a tensor that does not exist: a mistake of the caller.
     #[error("bytes {offset} to {end} of tensor {tensor} were asked for, but it has {bytes}")]

@@ -2,7 +2,8 @@
 //!
 //! Nothing here touches a device. In the order in which data flows: [`mod@file`] → [`gguf`] or
 //! safetensors → [`checkpoint`] (one table of tensors) → [`config`] (one set of numbers) →
-//! [`transformer`] (a graph), and beside it [`tokenizer`] and [`template`]. [`synthetic`] stands in for files in benches.
+//! [`transformer`] (a graph), and beside it [`tokenizer`] and [`template`]. [`synthetic`] stands in for files in benches;
+//! [`quantise`] writes them.
 
 pub mod architectures;
 pub mod checkpoint;
@@ -16,6 +17,7 @@ pub mod json;
 pub mod model;
 pub mod names;
 mod packed;
+pub mod quantise;
 mod safetensors;
 pub mod synthetic;
 pub mod template;

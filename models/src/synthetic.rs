@@ -12,6 +12,7 @@ use crate::config::{Config, Rope, Sampling, Scaling};
 use crate::error::{Error, Result};
 use crate::gguf::{Array, Value, writer};
 use crate::names::{self, Role};
+use crate::quantise::settings::{self, text};
 
 /// The shape of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,26 +252,10 @@ fn random_block(format: Format) -> Vec<u8> {
 
 /// The metadata of a GGUF file of a model, with a vocabulary as SentencePiece has it.
 fn metadata(config: &Config) -> Vec<(String, Value)> {
-    let size = |number: usize| Value::U32(number as u32);
-    let text = |text: &str| Value::String(text.into());
-    let prefix = config.architecture.name;
     let (tokens, types) = vocabulary(config.vocabulary);
     let scores = (0..tokens.len()).map(|id| -(id as f32)).collect();
-    let entries = [
-        ("general.architecture".into(), text(prefix)),
+    let vocabulary = [
         ("general.name".into(), text("synthetic")),
-        (format!("{prefix}.block_count"), size(config.layers)),
-        (format!("{prefix}.context_length"), size(config.context)),
-        (format!("{prefix}.embedding_length"), size(config.width)),
-        (format!("{prefix}.feed_forward_length"), size(config.feed_forward)),
-        (format!("{prefix}.attention.head_count"), size(config.heads)),
-        (format!("{prefix}.attention.head_count_kv"), size(config.kv_heads)),
-        (format!("{prefix}.attention.key_length"), size(config.head_width)),
-        (format!("{prefix}.attention.value_length"), size(config.head_width)),
-        (format!("{prefix}.attention.layer_norm_rms_epsilon"), Value::F32(config.norm_epsilon)),
-        (format!("{prefix}.rope.freq_base"), Value::F32(config.rope.base as f32)),
-        (format!("{prefix}.rope.dimension_count"), size(config.rope.rotated)),
-        (format!("{prefix}.vocab_size"), size(config.vocabulary)),
         ("tokenizer.ggml.model".into(), text("llama")),
         ("tokenizer.ggml.tokens".into(), Value::Array(Array::String(tokens))),
         ("tokenizer.ggml.scores".into(), Value::Array(Array::F32(scores))),
@@ -279,7 +264,7 @@ fn metadata(config: &Config) -> Vec<(String, Value)> {
         ("tokenizer.ggml.eos_token_id".into(), Value::U32(2)),
         ("tokenizer.ggml.unknown_token_id".into(), Value::U32(0)),
     ];
-    entries.into()
+    settings::entries(config).into_iter().chain(vocabulary).collect()
 }
 
 /// The marks, the bytes, the space, then made-up words; with their types.

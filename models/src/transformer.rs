@@ -64,7 +64,7 @@ impl<'a> Builder<'a> {
         }
         let rotations = self.rotations(context)?;
         let mut residual = self.graph.value("residual", Rows::Tokens, config.width);
-        self.graph.node(Op::Embedding(Embedding), &[], &[embedding], None, Some(residual));
+        self.graph.node(Op::Embedding(Embedding::PLAIN), &[], &[embedding], None, Some(residual));
         for layer in 0..config.layers {
             self.graph.mark();
             residual = self.attention(layer, residual, rotations)?;
@@ -107,7 +107,7 @@ impl<'a> Builder<'a> {
         let query = Slice { value: rotated, offset: 0, width: queries };
         let attended = self.graph.value("attended", Rows::Tokens, queries);
         let scale = (config.head_width as f64).sqrt().recip() as f32;
-        let attention = Attention { heads: config.heads, scale };
+        let attention = Attention { heads: config.heads, scale, window: None, soft_cap: None };
         self.graph.node(Op::Attention(attention), &[query], &[], Some(cache), Some(attended));
 
         let parts = [(Role::AttentionOutput, config.width)];
@@ -178,7 +178,7 @@ impl<'a> Builder<'a> {
         let output = self.graph.value(name, rows, self.graph.weights[weight.0].rows());
         let input = self.reordered(input, weight);
         let all = self.graph.whole(input);
-        self.graph.node(Op::MatMul(MatMul), &[all], &[weight], None, Some(output));
+        self.graph.node(Op::MatMul(MatMul::PLAIN), &[all], &[weight], None, Some(output));
         output
     }
 

@@ -128,7 +128,9 @@ fn mistakes_are_seen() {
             assert!(!unseen, "{}, {what}: NMSE {whole:.1e}, worst row {row:.1e}", case.name);
         };
         let mut rest_dropped = case.graph.clone();
-        rest_dropped.weights[0] = change(&case.graph.weights[0], |_, row| *row.last_mut().expect("a column") = 0.0);
+        rest_dropped.weights[0] = change(&case.graph.weights[0], |_, row| {
+            *row.iter_mut().rfind(|number| **number != 0.0).expect("a number") = 0.0;
+        });
         let mut row_dropped = case.graph.clone();
         let last = case.graph.weights[0].rows() - 1;
         row_dropped.weights[0] = change(&case.graph.weights[0], |row, numbers| {
@@ -136,7 +138,7 @@ fn mistakes_are_seen() {
                 numbers.fill(0.0);
             }
         });
-        check("the last element of each weight row dropped", &outputs(case, &rest_dropped));
+        check("the last element of each weight row that is not 0 dropped", &outputs(case, &rest_dropped));
         check("the last weight row dropped", &outputs(case, &row_dropped));
         check("unwritten", &vec![f32::NAN; right.len()]);
         let mut unwritten = right.clone();

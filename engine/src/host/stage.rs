@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
 use plywood_kernels::graph::{Node, Want, WeightId};
-use plywood_kernels::matmul;
+use plywood_kernels::matmul::MatMul;
 use plywood_kernels::op::Op;
 use plywood_kernels::reference::{HostCache, HostPart, HostWeight, Operands, Values, run_node};
 use plywood_kernels::step::Step;
@@ -96,17 +96,17 @@ impl Stage for HostStage {
 /// The op's reference, over threads where there is much to do.
 fn compute(node: &Node, operands: &mut Operands) -> Vec<f32> {
     match &node.op {
-        Op::MatMul(_) => parallel_matmul(operands),
+        Op::MatMul(op) => parallel_matmul(op, operands),
         op => op.kernel().reference(operands),
     }
 }
 
-fn parallel_matmul(operands: &Operands) -> Vec<f32> {
+fn parallel_matmul(op: &MatMul, operands: &Operands) -> Vec<f32> {
     let rows = operands.weights[0].rows();
     let share = rows.div_ceil(threads()).max(64);
     let shares = (0..rows).step_by(share).map(|first| first..(first + share).min(rows));
     let columns: Vec<Vec<f32>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = shares.map(|rows| scope.spawn(move || matmul::reference_rows(operands, rows))).collect();
+        let workers: Vec<_> = shares.map(|rows| scope.spawn(move || op.reference_rows(operands, rows))).collect();
         let join = |worker: std::thread::ScopedJoinHandle<'_, Vec<Vec<f32>>>| {
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };

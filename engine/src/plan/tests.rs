@@ -35,7 +35,7 @@ fn graph(parts: Vec<Part>) -> Graph {
     let weight = graph.weight(Weight { name: "weight".into(), columns: 64, parts, held: None });
     let (input, residual) = (graph.input("input", Rows::Tokens, 64), graph.input("residual", Rows::Tokens, rows));
     let (product, sum) = (graph.value("product", Rows::Tokens, rows), graph.value("sum", Rows::Tokens, rows));
-    graph.node(Op::MatMul(MatMul), &[graph.whole(input)], &[weight], None, Some(product));
+    graph.node(Op::MatMul(MatMul::PLAIN), &[graph.whole(input)], &[weight], None, Some(product));
     graph.node(Op::Add(Add), &[graph.whole(product), graph.whole(residual)], &[], None, Some(sum));
     graph.outputs.push((Want::Logits, sum));
     graph
@@ -95,7 +95,13 @@ fn caches_are_cut_by_heads() {
     let attended = graph.value("attended", Rows::Tokens, 40);
     let (keys, values) = (graph.whole(keys), graph.whole(values));
     graph.node(Op::KvWrite(KvWrite), &[keys, values], &[], Some(cache), None);
-    graph.node(Op::Attention(Attention { heads: 5, scale: 1.0 }), &[keys], &[], Some(cache), Some(attended));
+    graph.node(
+        Op::Attention(Attention { heads: 5, scale: 1.0, window: None, soft_cap: None }),
+        &[keys],
+        &[],
+        Some(cache),
+        Some(attended),
+    );
     graph.outputs.push((Want::Logits, attended));
     // One head of 16 pages of 32 tokens: 16 KiB.
     let plan = StagePlan::new(&graph, 0..2, limits(40_000), STEPS).expect("two heads fit");

@@ -30,6 +30,19 @@ pub fn cases() -> Vec<Case> {
         sharded.name += ", in shards";
         cases.push(sharded);
     }
+    // Windows within a tile and beyond, that begin within blocks, spans and pages; bounded scores.
+    for (window, soft_cap) in [(1, None), (5, Some(2.0)), (33, None), (200, Some(0.5)), (1000, Some(50.0))] {
+        for runs in [ragged, long] {
+            let mut windowed = case((4, 2, 16), KvType::F32, runs, 3.0);
+            for node in &mut windowed.graph.nodes {
+                if let Op::Attention(attention) = &mut node.op {
+                    (attention.window, attention.soft_cap) = (Some(window), soft_cap);
+                }
+            }
+            windowed.name += &format!(", window {window}, cap {soft_cap:?}");
+            cases.push(windowed);
+        }
+    }
     // In an f32 cache, values beyond f16 come through.
     cases.push(case((2, 2, 16), KvType::F32, grown, 1e5));
     cases
@@ -62,7 +75,7 @@ fn case(shape: (usize, usize, usize), kv_type: KvType, runs: &[&[(usize, usize)]
     let (keys, values) = (slice(width, kv_width), slice(width + kv_width, kv_width));
     case.graph.node(Op::KvWrite(KvWrite), &[keys, values], &[], Some(cache), None);
     let scale = 1.0 / (head_width as f32).sqrt();
-    let op = Op::Attention(Attention { heads, scale });
+    let op = Op::Attention(Attention { heads, scale, window: None, soft_cap: None });
     case.graph.node(op, &[slice(0, width)], &[], Some(cache), Some(output));
     case.output(output);
     case

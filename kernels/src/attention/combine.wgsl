@@ -1,10 +1,11 @@
-// Combines what few.wgsl left for the spans of a token's past. One workgroup for each token and query head.
+// Combines what few.wgsl left for the spans that a token sees. One workgroup for each token and query head.
 struct Params {
     span: u32, // keys
     spans: u32, // that memory is set aside for
     heads: u32,
     output_offset: u32, // in vec4
     output_stride: u32, // in vec4
+    window: u32, // keys that a token sees, itself among them
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -17,18 +18,20 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let head = group.x;
     let first = (group.y * params.heads + head) * params.spans;
-    let spans = tokens[group.y].y / params.span + 1u;
-    var largest = softmax[first].x;
-    for (var span = 1u; span < spans; span++) {
+    let keys = tokens[group.y].y + 1u;
+    let first_span = (keys - min(params.window, keys)) / params.span;
+    let spans = (keys - 1u) / params.span + 1u;
+    var largest = softmax[first + first_span].x;
+    for (var span = first_span + 1u; span < spans; span++) {
         largest = max(largest, softmax[first + span].x);
     }
     var total = 0.0;
-    for (var span = 0u; span < spans; span++) {
+    for (var span = first_span; span < spans; span++) {
         total += softmax[first + span].y * exp(softmax[first + span].x - largest);
     }
     for (var quad = index; quad < HEAD_QUADS; quad += WORKGROUP) {
         var sum = vec4<f32>(0.0);
-        for (var span = 0u; span < spans; span++) {
+        for (var span = first_span; span < spans; span++) {
             sum += sums[(first + span) * HEAD_QUADS + quad] * exp(softmax[first + span].x - largest);
         }
         output[params.output_offset + group.y * params.output_stride + head * HEAD_QUADS + quad] = sum / total;

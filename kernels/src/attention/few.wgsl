@@ -15,6 +15,8 @@ struct Params {
     first_head: u32, // query head of this shard
     input_offset: u32, // in vec4
     input_stride: u32, // in vec4
+    window: u32, // keys that a token sees, itself among them
+    soft_cap: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,6 +29,8 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> softmax: array<vec2<f32>>; // [tokens, heads, spans] of maximum, total
 
 #import pages
+#import tanh
+#import score
 
 // Scores are far from it: half the smallest number, so that differences stay finite.
 const LOWEST: f32 = -1.7e38;
@@ -45,10 +49,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let kv_head = head_group / params.parts;
     let span = place / groups_of_heads;
     let token = tokens[group.y];
-    let first_key = span * params.span;
-    let last_key = min(first_key + params.span, token.y + 1u);
+    let last_key = min((span + 1u) * params.span, token.y + 1u);
+    let first_key = max(span * params.span, token.y + 1u - min(params.window, token.y + 1u));
     if span >= params.spans || first_key >= last_key {
-        // combine.wgsl asks only for spans within the token's past.
+        // combine.wgsl asks only for spans that the token sees.
         return;
     }
     let first_head = params.first_head + head_group * GROUP;
@@ -81,8 +85,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             }
         }
         for (var head = 0u; head < GROUP; head++) {
-            let largest = max(maxima[head], workgroup_max(select(LOWEST, scores[head], valid), lane));
-            let weight = select(0.0, exp(scores[head] - largest), valid);
+            let score = score_of(scores[head]);
+            let largest = max(maxima[head], workgroup_max(select(LOWEST, score, valid), lane));
+            let weight = select(0.0, exp(score - largest), valid);
             let shrink = exp(maxima[head] - largest);
             totals[head] = totals[head] * shrink + workgroup_sum(weight, lane);
             head_sums[head] *= shrink;

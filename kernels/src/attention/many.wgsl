@@ -13,6 +13,8 @@ struct Params {
     input_stride: u32, // in vec4
     output_offset: u32, // in vec4
     output_stride: u32, // in vec4
+    window: u32, // keys that a token sees, itself among them
+    soft_cap: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -25,6 +27,13 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> output: array<vec4<f32>>; // [tokens, heads, HEAD_QUADS]
 
 #import pages
+#import tanh
+#import score
+
+// The first key that a token at a position sees.
+fn first_seen(position: u32) -> u32 {
+    return position + 1u - min(params.window, position + 1u);
+}
 
 const LOWEST: f32 = -1.7e38;
 const LANES: u32 = 4u; // of a query
@@ -52,6 +61,7 @@ fn main(
     // Queries behind the block's last repeat it, and are not written.
     let row = block.x + min(query, block.y - 1u);
     let position = tokens[row].y;
+    let first_key = first_seen(position);
     let block_keys = tokens[block.x + block.y - 1u].y + 1u;
     let head_quad = (params.first_head + head) * HEAD_QUADS;
     let input_row = params.input_offset + row * params.input_stride + head_quad;
@@ -59,20 +69,21 @@ fn main(
     var head_sums: array<vec4<f32>, LANE_QUADS>;
     var largest = LOWEST;
     var total = 0.0;
-    for (var tile = 0u; tile < block_keys; tile += TILE) {
+    // The block's first query sees the first key of all.
+    for (var tile = first_seen(tokens[block.x].y) / TILE * TILE; tile < block_keys; tile += TILE) {
         // Scores of this lane's keys.
         var scores: array<f32, LANE_KEYS>;
         var lane_largest = LOWEST;
         for (var own = 0u; own < LANE_KEYS; own++) {
             let key_position = tile + own * LANES + lane;
             scores[own] = LOWEST;
-            if key_position <= position {
+            if key_position >= first_key && key_position <= position {
                 let at = pages_place(block.z, key_position, kv_head, params.kv_heads);
                 var score = 0.0;
                 for (var quad = 0u; quad < HEAD_QUADS; quad++) {
                     score += dot(input[input_row + quad], kv_decode(keys[at + quad]));
                 }
-                scores[own] = score * params.scale;
+                scores[own] = score_of(score * params.scale);
                 lane_largest = max(lane_largest, scores[own]);
             }
         }
@@ -92,7 +103,8 @@ fn main(
         var lane_total = 0.0;
         for (var own = 0u; own < LANE_KEYS; own++) {
             let key = own * LANES + lane;
-            let weight = select(0.0, exp(scores[own] - largest), tile + key <= position);
+            let seen = tile + key >= first_key && tile + key <= position;
+            let weight = select(0.0, exp(scores[own] - largest), seen);
             weights[query * (TILE + 1u) + key] = weight;
             lane_total += weight;
         }

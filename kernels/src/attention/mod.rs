@@ -1,4 +1,5 @@
-//! Attention of grouped heads over the paged KV cache: softmax(q·k * scale) · v over the token's own past and itself.
+//! Attention of grouped heads over the paged KV cache: softmax(q·k * scale) · v over the token's own past and itself, perhaps only
+//! over the last tokens of it, and with scores that are softly bounded.
 //!
 //! For few tokens the keys are cut into spans that workgroups take side by side, whose results one more
 //! dispatch combines (flash-decoding, <https://crfm.stanford.edu/2023/10/12/flashdecoding.html>). For many, blocks
@@ -20,6 +21,10 @@ pub struct Attention {
     pub heads: usize,
     /// What a score is multiplied by, mostly `1 / sqrt(head_width)`.
     pub scale: f32,
+    /// How many tokens a token sees, itself among them, if not all before it (Child et al., <https://arxiv.org/abs/1904.10509>).
+    pub window: Option<usize>,
+    /// Scores become `cap * tanh(score / cap)` (Gemma 2, <https://arxiv.org/abs/2408.00118>).
+    pub soft_cap: Option<f32>,
 }
 
 /// The most spans that keys are cut into.
@@ -47,13 +52,16 @@ impl Kernel for Attention {
         let cache = operands.cache.as_deref().expect("the op uses the cache");
         let mut output = Vec::new();
         for (row, token) in step.tokens.iter().enumerate() {
-            let places: Vec<_> = (0..=token.position as usize).map(|at| step.place(token.sequence, at)).collect();
+            let last = token.position as usize;
+            let first = (last + 1).saturating_sub(self.window.unwrap_or(usize::MAX));
+            let places: Vec<_> = (first..=last).map(|at| step.place(token.sequence, at)).collect();
             for (head, query) in queries.row(row).chunks(head_width).enumerate() {
                 let kv_head = head * cache.kv_heads() / self.heads;
                 let score = |place: &(usize, usize)| {
                     let key = cache.key(*place, kv_head);
                     let sum: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
-                    sum * f64::from(self.scale)
+                    let score = sum * f64::from(self.scale);
+                    self.soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
                 };
                 let scores: Vec<f64> = places.iter().map(score).collect();
                 let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -71,6 +79,23 @@ impl Kernel for Attention {
 }
 
 impl Attention {
+    /// What the kernels' parameters end with, and what they make of a score.
+    fn window(&self) -> u32 {
+        self.window.map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX))
+    }
+
+    fn soft_cap(&self) -> u32 {
+        self.soft_cap.unwrap_or(0.0).to_bits()
+    }
+
+    fn score(&self) -> (&'static str, &'static str) {
+        let source = match self.soft_cap {
+            None => include_str!("score_plain.wgsl"),
+            Some(_) => include_str!("score_capped.wgsl"),
+        };
+        ("score", source)
+    }
+
     /// Query heads for each KV head.
     fn group(&self, site: &Site) -> u32 {
         (self.heads / site.cache().slot.kv_heads) as u32
@@ -97,7 +122,14 @@ impl Attention {
                 shader: Shader {
                     name: "attention_few",
                     source: include_str!("few.wgsl"),
-                    modules: vec![shared::GRID, shared::reduce(site.features), cache.kv_type.module(), PAGES],
+                    modules: vec![
+                        shared::GRID,
+                        shared::reduce(site.features),
+                        cache.kv_type.module(),
+                        PAGES,
+                        shared::TANH,
+                        self.score(),
+                    ],
                     constants: vec![
                         ("WORKGROUP", workgroup),
                         ("PAGE_TOKENS", PAGE_TOKENS as u32),
@@ -116,6 +148,8 @@ impl Attention {
                     first_head * group,
                     input.offset / 4,
                     input.stride / 4,
+                    self.window(),
+                    self.soft_cap(),
                 ],
                 bindings: vec![
                     Binding::Tokens,
@@ -141,7 +175,7 @@ impl Attention {
                 modules: vec![],
                 constants: vec![("WORKGROUP", 32), ("HEAD_QUADS", quads)],
             },
-            params: vec![span, spans, heads, out.offset / 4, out.stride / 4],
+            params: vec![span, spans, heads, out.offset / 4, out.stride / 4, self.window()],
             bindings: vec![Binding::Tokens, Binding::Scratch(0), Binding::Scratch(1), Binding::Output],
             grid: Grid { spread: Count::fixed(heads), rows: Count::each(Extent::Rows(site.rows)) },
             work: Work::fixed(u64::from(spans) * u64::from(quads) * 4),
@@ -163,7 +197,7 @@ impl Attention {
                 shader: Shader {
                     name: "attention_many",
                     source: include_str!("many.wgsl"),
-                    modules: vec![shared::GRID, cache.kv_type.module(), PAGES],
+                    modules: vec![shared::GRID, cache.kv_type.module(), PAGES, shared::TANH, self.score()],
                     constants: vec![
                         ("QUERIES", BLOCK_TOKENS as u32),
                         ("PAGE_TOKENS", PAGE_TOKENS as u32),
@@ -180,6 +214,8 @@ impl Attention {
                     input.stride / 4,
                     out.offset / 4,
                     out.stride / 4,
+                    self.window(),
+                    self.soft_cap(),
                 ],
                 bindings: vec![
                     Binding::Tokens,

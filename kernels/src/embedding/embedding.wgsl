@@ -8,6 +8,7 @@ struct Params {
     units: u32, // in a row
     output_offset: u32, // in vec4
     output_stride: u32, // in vec4
+    scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -26,13 +27,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let decoded = weight_decode(row * params.row_stride, params.units, unit);
+    let scale = params.scale * decoded.scale;
     let at = params.output_offset + token * params.output_stride + unit * 8u;
-    output[at] = decoded.scale * decoded.low[0];
-    output[at + 1u] = decoded.scale * decoded.low[1];
-    output[at + 2u] = decoded.scale * decoded.low[2];
-    output[at + 3u] = decoded.scale * decoded.low[3];
-    output[at + 4u] = decoded.scale * decoded.high[0];
-    output[at + 5u] = decoded.scale * decoded.high[1];
-    output[at + 6u] = decoded.scale * decoded.high[2];
-    output[at + 7u] = decoded.scale * decoded.high[3];
+    output[at] = scale * decoded.low[0];
+    output[at + 1u] = scale * decoded.low[1];
+    output[at + 2u] = scale * decoded.low[2];
+    output[at + 3u] = scale * decoded.low[3];
+    output[at + 4u] = scale * decoded.high[0];
+    output[at + 5u] = scale * decoded.high[1];
+    output[at + 6u] = scale * decoded.high[2];
+    output[at + 7u] = scale * decoded.high[3];
 }

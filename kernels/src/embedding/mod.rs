@@ -5,12 +5,21 @@ use crate::formats::{self, Format, UNIT};
 use crate::graph::Rows;
 use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work, shared};
 use crate::reference::Operands;
+use crate::step::Token;
 
 const WORKGROUP: u32 = 64;
 
 /// Weight `[vocabulary, width]`; output `[tokens, width]`. Runs once per shard; the shard that has a row writes it.
 #[derive(Debug, Clone)]
-pub struct Embedding;
+pub struct Embedding {
+    /// What each element is multiplied by.
+    pub scale: f32,
+}
+
+impl Embedding {
+    /// The rows as they are.
+    pub const PLAIN: Embedding = Embedding { scale: 1.0 };
+}
 
 impl Kernel for Embedding {
     fn name(&self) -> &'static str {
@@ -31,7 +40,15 @@ impl Kernel for Embedding {
                 modules: vec![shared::UNIT, ("weight", shard.format.wgsl)],
                 constants: vec![("WORKGROUP", WORKGROUP)],
             },
-            params: vec![shard.first_row, shard.rows, shard.row_stride, units, out.offset / 4, out.stride / 4],
+            params: vec![
+                shard.first_row,
+                shard.rows,
+                shard.row_stride,
+                units,
+                out.offset / 4,
+                out.stride / 4,
+                self.scale.to_bits(),
+            ],
             bindings: vec![Binding::Tokens, Binding::Shard { weight: 0, shard: index }, Binding::Output],
             grid: Grid { spread: Count::fixed(units.div_ceil(WORKGROUP)), rows: Count::each(Extent::Rows(site.rows)) },
             work: Work::fixed(u64::from(WORKGROUP) * UNIT as u64),
@@ -40,7 +57,9 @@ impl Kernel for Embedding {
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        operands.step.tokens.iter().flat_map(|token| operands.weights[0].row(token.id as usize)).collect()
+        let row = |token: &Token| operands.weights[0].row(token.id as usize);
+        let scaled = |number| (f64::from(self.scale) * f64::from(number)) as f32;
+        operands.step.tokens.iter().flat_map(row).map(scaled).collect()
     }
 }
 
@@ -59,7 +78,13 @@ pub fn cases() -> Vec<Case> {
             .for_each(|(index, token)| token.id = (index as u32 * 37 + 99) % 100);
         let weight = case.random_weight(&[60, 40], width);
         let embedded = case.graph.value("embedded", Rows::Tokens, width);
-        case.graph.node(Op::Embedding(Embedding), &[], &[weight], None, Some(embedded));
+        case.graph.node(
+            Op::Embedding(Embedding { scale: if tokens == 1 { 1.0 } else { 11.3125 } }),
+            &[],
+            &[weight],
+            None,
+            Some(embedded),
+        );
         case.output(embedded);
         case
     };

@@ -38,6 +38,7 @@ mod q6_k;
 mod q8_0;
 mod rounding;
 mod scale;
+mod search;
 mod tq1_0;
 mod tq2_0;
 
@@ -177,6 +178,11 @@ impl Format {
         blocks.chunks_exact(self.block_bytes).position(|block| !finite(block))
     }
 
+    /// Whether a half-precision scale of some blocks is the largest there is, which stands for one that is larger.
+    pub fn is_saturated(self, blocks: &[u8]) -> bool {
+        self.scales.iter().any(|scale| scale.is_saturated(blocks, self.block_bytes))
+    }
+
     /// Decodes one row of file bytes.
     pub fn decode_row(self, row: &[u8], elements: &mut [f32]) {
         (self.decode)(row, elements);
@@ -266,4 +272,15 @@ fn word_at(bytes: &[u8]) -> u32 {
 /// The half-precision number in two little-endian bytes.
 fn half_at(bytes: &[u8]) -> f32 {
     half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+}
+
+/// The half-precision number nearest to one that may be beyond all of them.
+fn nearest_half(number: f32) -> half::f16 {
+    let most = half::f16::MAX.to_f32();
+    half::f16::from_f32(number.clamp(-most, most))
+}
+
+/// Stores the nearest half-precision number in two little-endian bytes.
+fn put_half(bytes: &mut [u8], number: f32) {
+    bytes[..2].copy_from_slice(&nearest_half(number).to_le_bytes());
 }

@@ -1,5 +1,7 @@
 //! The floating-point numbers of a block: where they lie, and whether they are finite.
 
+use super::half_at;
+
 /// How a number is stored, in little-endian order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -62,6 +64,11 @@ impl Scale {
         Scale { kind: Kind::Exponent, place: Place::Byte(byte) }
     }
 
+    /// Whether it can be set to more than powers of two.
+    pub fn takes_any_number(self) -> bool {
+        self.kind != Kind::Exponent
+    }
+
     /// Bytes of the number.
     fn bytes(self) -> usize {
         match self.kind {
@@ -104,6 +111,13 @@ impl Scale {
                     .all(|block| nibble(block, high) & 7 != 7 || nibble(block, nibbles[2]) & 12 != 12)
             }
         }
+    }
+
+    /// Whether the number in any of some blocks is the largest of half precision, if that is how it is stored.
+    pub fn is_saturated(self, blocks: &[u8], block_bytes: usize) -> bool {
+        let Scale { kind: Kind::Half, place: Place::Byte(at) } = self else { return false };
+        let largest = |block: &[u8]| half_at(&block[at..]).abs() >= half::f16::MAX.to_f32();
+        blocks.chunks_exact(block_bytes).any(largest)
     }
 
     /// Sets the number in a block to the nearest there is.

@@ -12,18 +12,25 @@ const WORKGROUP: u32 = 64;
 pub enum Activation {
     /// `x / (1 + exp(-x))`.
     Silu,
+    /// `x / 2 * (1 + tanh(sqrt(2 / π) * (x + 0.044715 x³)))` (Hendrycks and Gimpel, <https://arxiv.org/abs/1606.08415>).
+    GeluTanh,
 }
 
 impl Activation {
     fn wgsl(self) -> &'static str {
         match self {
             Activation::Silu => include_str!("silu.wgsl"),
+            Activation::GeluTanh => include_str!("gelu_tanh.wgsl"),
         }
     }
 
     fn apply(self, x: f64) -> f64 {
         match self {
             Activation::Silu => x / (1.0 + (-x).exp()),
+            Activation::GeluTanh => {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+                x / 2.0 * (1.0 + inner.tanh())
+            }
         }
     }
 }
@@ -68,16 +75,18 @@ impl Kernel for Gated {
 
 /// Gate and up as halves of one value, as a model has them; widths that no vec4 divides; magnitudes where exp overflows.
 pub fn cases() -> Vec<Case> {
-    let case = |(width, tokens, magnitude): (usize, usize, f32)| {
-        let mut case = Case::new("gated", format!("{tokens}x{width} to {magnitude:e}"), tokens);
+    let case = |(activation, width, tokens, magnitude): (Activation, usize, usize, f32)| {
+        let mut case = Case::new("gated", format!("{activation:?} {tokens}x{width} to {magnitude:e}"), tokens);
         case.magnitude = magnitude;
         let both = case.graph.input("gate_up", Rows::Tokens, 2 * width);
         let gated = case.graph.value("gated", Rows::Tokens, width);
         let half = |offset| Slice { value: both, offset, width };
-        let op = Op::Gated(Gated { activation: Activation::Silu });
+        let op = Op::Gated(Gated { activation });
         case.graph.node(op, &[half(0), half(width)], &[], None, Some(gated));
         case.output(gated);
         case
     };
-    [(1, 1, 1.0), (33, 5, 4.0), (172, 513, 10.0), (2048, 3, 1e6)].into_iter().map(case).collect()
+    let shapes = [(1, 1, 1.0), (33, 5, 4.0), (172, 513, 10.0), (2048, 3, 1e6)];
+    let of = |activation| shapes.map(|(width, tokens, magnitude)| case((activation, width, tokens, magnitude)));
+    [Activation::Silu, Activation::GeluTanh].into_iter().flat_map(of).collect()
 }

@@ -2,8 +2,8 @@
 
 use super::MatMul;
 use crate::cases::Case;
-use crate::formats::{self, Format};
-use crate::graph::Rows;
+use crate::formats::{self, F32, Format};
+use crate::graph::{Part, Rows, Source, Weight};
 use crate::op::Op;
 
 /// Every format with every number of columns; tiles; rows of input and weight that nothing divides; residuals; shards. Those of
@@ -14,6 +14,12 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(format, 320, &[70, 9, 40], 3, Variant::Shards));
         cases.push(case(format, 320, &[70, 9, 40], 33, Variant::Shards));
         cases.push(case(format, 2048, &[33], 40, Variant::Large));
+    }
+    for format in [formats::F32, formats::Q4_0] {
+        for tokens in [1, 3, 33] {
+            cases.push(case(format, 320, &[70, 9, 40], tokens, Variant::Bias));
+            cases.push(case(format, 96, &[37], tokens, Variant::BiasAndResidual));
+        }
     }
     for format in formats::GGUF {
         cases.extend((1..=8).map(|columns| case(format, 256, &[67], columns, Variant::Plain)));
@@ -45,17 +51,25 @@ fn case(format: Format, width: usize, parts: &[usize], tokens: usize, variant: V
     let rows: usize = parts.iter().sum();
     let mut case = Case::new("matmul", format!("{tokens}x{width} by {rows}{}", variant.name()), tokens);
     case.format = Some(format);
-    case.max_shard = (variant == Variant::Shards).then_some(16 * 1024);
+    case.max_shard = matches!(variant, Variant::Shards | Variant::Bias).then_some(16 * 1024);
     case.magnitude = if variant == Variant::Large { 1e6 } else { 1.0 };
     let input = case.graph.input("input", Rows::Tokens, width);
     let weight = case.random_weight(parts, width);
     let output = case.graph.value("output", Rows::Tokens, rows);
     let mut inputs = vec![case.graph.whole(input)];
-    if variant == Variant::Residual {
+    if matches!(variant, Variant::Residual | Variant::BiasAndResidual) {
         let residual = case.graph.input("residual", Rows::Tokens, rows);
         inputs.push(case.graph.whole(residual));
     }
-    case.graph.node(Op::MatMul(MatMul), &inputs, &[weight], None, Some(output));
+    let mut weights = vec![weight];
+    let mut op = MatMul::PLAIN;
+    if matches!(variant, Variant::Bias | Variant::BiasAndResidual) {
+        op.scale = 0.625;
+        let numbers = (0..rows).map(|row| (row as f32 * 0.7).sin() * 3.0).collect();
+        let part = Part { source: Source::Computed(numbers), format: F32, rows: 1 };
+        weights.push(case.graph.weight(Weight { name: "bias".into(), columns: rows, parts: vec![part], held: None }));
+    }
+    case.graph.node(Op::MatMul(op), &inputs, &weights, None, Some(output));
     case.output(output);
     case
 }
@@ -67,6 +81,9 @@ enum Variant {
     Residual,
     Shards,
     Large,
+    /// In shards, scaled too.
+    Bias,
+    BiasAndResidual,
 }
 
 impl Variant {
@@ -76,6 +93,8 @@ impl Variant {
             Variant::Residual => " plus residual",
             Variant::Shards => " in shards",
             Variant::Large => " to 1e6",
+            Variant::Bias => " plus bias, in shards",
+            Variant::BiasAndResidual => " plus bias and residual",
         }
     }
 }

@@ -6,6 +6,7 @@
 #import operands
 #import weight
 #import input
+#import bias
 #import finish
 
 fn input_unit(row: u32, unit: u32) -> Unit {

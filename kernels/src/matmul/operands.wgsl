@@ -1,4 +1,4 @@
-// What both matmul kernels bind. `weight`, `input` and `finish` are functions over it.
+// What both matmul kernels bind. `weight`, `input`, `bias` and `finish` are functions over it.
 struct Params {
     rows: u32, // of this shard
     row_stride: u32, // of the weight, in vec4
@@ -9,6 +9,8 @@ struct Params {
     output_stride: u32,
     residual_offset: u32, // with the shard's first row
     residual_stride: u32,
+    first_row: u32, // of this shard among all rows
+    scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -11,6 +11,7 @@ const TILE_STRIDE: u32 = 9u;
 #import operands
 #import weight
 #import input
+#import bias
 #import finish
 
 var<workgroup> weight_tile: array<TileQuad, TILE * TILE_STRIDE>; // [TILE rows of the weight, 8 of TILE_STRIDE]

@@ -5,7 +5,7 @@ use crate::graph::Rows;
 use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work, shared};
 use crate::reference::Operands;
 
-/// Input `[rows, width]`, weight `[width]`; output `[rows, width]`.
+/// Input `[rows, groups * width]`, weight `[width]`; output of the input's shape. Each group, such as a head, is normalised by itself.
 #[derive(Debug, Clone)]
 pub struct RmsNorm {
     /// Added to the mean square.
@@ -19,6 +19,7 @@ impl Kernel for RmsNorm {
 
     fn lower(&self, site: &Site) -> Lowered {
         let (input, out) = (site.inputs[0], site.output());
+        let width = site.weights[0].columns;
         let workgroup = if site.features.software { 32 } else { site.features.workgroup_invocations.min(256) };
         Lowered::one(Dispatch {
             shader: Shader {
@@ -27,40 +28,49 @@ impl Kernel for RmsNorm {
                 modules: vec![shared::reduce(site.features)],
                 constants: vec![("WORKGROUP", workgroup)],
             },
-            params: vec![out.width, self.epsilon.to_bits(), input.offset, input.stride, out.offset, out.stride],
+            params: vec![width, self.epsilon.to_bits(), input.offset, input.stride, out.offset, out.stride],
             bindings: vec![Binding::Input(0), Binding::Shard { weight: 0, shard: 0 }, Binding::Output],
-            grid: Grid { spread: Count::fixed(1), rows: Count::each(Extent::Rows(site.rows)) },
-            work: Work::fixed(2 * u64::from(out.width)),
+            grid: Grid { spread: Count::fixed(out.width / width), rows: Count::each(Extent::Rows(site.rows)) },
+            work: Work::fixed(2 * u64::from(width)),
         })
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let weight = operands.weights[0].row(0);
-        let norm = |row: usize| {
-            let x = operands.inputs[0].row(row);
+        let norm = |x: &[f32]| {
             let square: f64 = x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
             let scale = 1.0 / (square / x.len() as f64 + f64::from(self.epsilon)).sqrt();
             x.iter().zip(&weight).map(move |(x, weight)| (f64::from(*x) * scale * f64::from(*weight)) as f32).collect()
         };
-        (0..operands.rows).flat_map(|row| -> Vec<f32> { norm(row) }).collect()
+        let groups = |row: usize| operands.inputs[0].row(row).chunks(weight.len());
+        (0..operands.rows).flat_map(groups).flat_map(|group| -> Vec<f32> { norm(group) }).collect()
     }
 }
 
-/// Widths from one to thousands, odd ones, and magnitudes beyond f16.
+/// Widths from one to thousands, odd ones, magnitudes beyond f16, and heads.
 pub fn cases() -> Vec<Case> {
-    let case = |(width, tokens, magnitude): (usize, usize, f32)| {
-        let mut case = Case::new("rms_norm", format!("{tokens}x{width} to {magnitude:e}"), tokens);
+    let case = |(groups, width, tokens, magnitude): (usize, usize, usize, f32)| {
+        let mut case = Case::new("rms_norm", format!("{tokens}x{groups}x{width} to {magnitude:e}"), tokens);
         case.magnitude = magnitude;
-        let input = case.graph.input("input", Rows::Tokens, width);
-        let normed = case.graph.value("normed", Rows::Tokens, width);
+        let input = case.graph.input("input", Rows::Tokens, groups * width);
+        let normed = case.graph.value("normed", Rows::Tokens, groups * width);
         let weight = case.random_weight(&[1], width);
         let inputs = [case.graph.whole(input)];
         case.graph.node(Op::RmsNorm(RmsNorm { epsilon: 1e-5 }), &inputs, &[weight], None, Some(normed));
         case.output(normed);
         case
     };
-    [(1, 1, 1.0), (33, 5, 1e-3), (64, 513, 1.0), (172, 2, 1.0), (2048, 3, 1e6), (4097, 1, 1.0)]
-        .into_iter()
-        .map(case)
-        .collect()
+    [
+        (1, 1, 1, 1.0),
+        (1, 33, 5, 1e-3),
+        (1, 64, 513, 1.0),
+        (1, 172, 2, 1.0),
+        (1, 2048, 3, 1e6),
+        (1, 4097, 1, 1.0),
+        (5, 80, 3, 10.0),
+        (32, 128, 2, 1.0),
+    ]
+    .into_iter()
+    .map(case)
+    .collect()
 }

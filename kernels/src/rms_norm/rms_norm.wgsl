@@ -1,8 +1,8 @@
-// output = input / sqrt(mean(input²) + epsilon) * weight, one workgroup for each row.
+// output = input / sqrt(mean(input²) + epsilon) * weight, one workgroup for each group of a row.
 #import reduce
 
 struct Params {
-    width: u32,
+    width: u32, // of a group
     epsilon: f32,
     input_offset: u32,
     input_stride: u32,
@@ -11,13 +11,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>; // [rows, width]
+@group(0) @binding(1) var<storage, read> input: array<f32>; // [rows, groups, width]
 @group(0) @binding(2) var<storage, read> weight: array<f32>; // [width]
-@group(0) @binding(3) var<storage, read_write> output: array<f32>; // [rows, width]
+@group(0) @binding(3) var<storage, read_write> output: array<f32>; // [rows, groups, width]
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
-    let input_row = params.input_offset + group.y * params.input_stride;
+    let input_row = params.input_offset + group.y * params.input_stride + group.x * params.width;
     var squares = 0.0;
     for (var column = lane.index; column < params.width; column += WORKGROUP) {
         let x = input[input_row + column];
@@ -25,7 +25,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     }
     let mean = workgroup_sum(squares, lane) / f32(params.width);
     let scale = 1.0 / sqrt(mean + params.epsilon);
-    let output_row = params.output_offset + group.y * params.output_stride;
+    let output_row = params.output_offset + group.y * params.output_stride + group.x * params.width;
     for (var column = lane.index; column < params.width; column += WORKGROUP) {
         output[output_row + column] = input[input_row + column] * scale * weight[column];
     }

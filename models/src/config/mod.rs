@@ -123,6 +123,11 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether a control token of this text ends a text or a turn without being named as such.
+    pub(crate) fn is_known_end(token: &str) -> bool {
+        gguf::ENDS.contains(&token)
+    }
+
     /// Checks that the numbers fit together and are of a size that exists.
     fn check(&self, checkpoint: &Checkpoint) -> Result<()> {
         let file = match checkpoint.settings() {

@@ -20,7 +20,9 @@ const CHUNK_BYTES: u64 = 1 << 20;
 pub fn write(path: &Path, metadata: &[(String, Value)], weights: &dyn Weights) -> Result<()> {
     let failed = |source| Error::io(path, source);
     let mut out = BufWriter::with_capacity(CHUNK_BYTES as usize, fs::File::create(path).map_err(failed)?);
-    let header = header(metadata, weights.tensors())?;
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let entries = weights.tensors().iter().map(Entry::of).collect::<Result<Vec<Entry>>>()?;
+    let header = header(&metadata, &entries);
     out.write_all(&header).map_err(failed)?;
     pad(&mut out, header.len() as u64).map_err(failed)?;
     let mut chunk = Vec::new();
@@ -37,8 +39,27 @@ pub fn write(path: &Path, metadata: &[(String, Value)], weights: &dyn Weights) -
     out.flush().map_err(failed)
 }
 
-/// The metadata and the tensor table.
-fn header(metadata: &[(String, Value)], tensors: &[TensorInfo]) -> Result<Vec<u8>> {
+/// A line of the tensor table.
+pub(crate) struct Entry<'a> {
+    /// The tensor's name.
+    pub name: &'a str,
+    /// Its dimensions, the slowest first.
+    pub shape: &'a [usize],
+    /// The number of its type.
+    pub type_id: u32,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+impl Entry<'_> {
+    fn of(tensor: &TensorInfo) -> Result<Entry<'_>> {
+        let type_id = tensor.format()?.gguf_id.ok_or_else(|| tensor.unsupported())?;
+        Ok(Entry { name: &tensor.name, shape: &tensor.shape, type_id, bytes: tensor.bytes })
+    }
+}
+
+/// The metadata and the tensor table; the tensors follow in this order, each padded.
+pub(crate) fn header(metadata: &[(&str, &Value)], tensors: &[Entry]) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend(MAGIC);
     out.extend(3u32.to_le_bytes());
@@ -51,19 +72,24 @@ fn header(metadata: &[(String, Value)], tensors: &[TensorInfo]) -> Result<Vec<u8
     }
     let mut offset = 0u64;
     for tensor in tensors {
-        let id = tensor.format()?.gguf_id.ok_or_else(|| tensor.unsupported())?;
-        put_string(&mut out, &tensor.name);
+        put_string(&mut out, tensor.name);
         out.extend((tensor.shape.len() as u32).to_le_bytes());
         tensor.shape.iter().rev().for_each(|size| out.extend((*size as u64).to_le_bytes()));
-        out.extend(id.to_le_bytes());
+        out.extend(tensor.type_id.to_le_bytes());
         out.extend(offset.to_le_bytes());
-        offset += tensor.bytes.next_multiple_of(DEFAULT_ALIGNMENT);
+        offset += aligned(tensor.bytes);
     }
-    Ok(out)
+    out
 }
 
-fn pad(out: &mut impl Write, written: u64) -> io::Result<()> {
-    let rest = written.next_multiple_of(DEFAULT_ALIGNMENT) - written;
+/// So many bytes and what pads them.
+pub(crate) fn aligned(bytes: u64) -> u64 {
+    bytes.next_multiple_of(DEFAULT_ALIGNMENT)
+}
+
+/// Pads so many bytes.
+pub(crate) fn pad(out: &mut impl Write, written: u64) -> io::Result<()> {
+    let rest = aligned(written) - written;
     out.write_all(&[0; DEFAULT_ALIGNMENT as usize][..rest as usize])
 }
 

@@ -26,7 +26,7 @@ use self::sources::Source;
 const LIMIT: u64 = 4 << 20;
 
 /// The template of ordinary conversations, and the one for conversations with tools where a model has two.
-const DEFAULT: &str = "default";
+pub(crate) const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
 
 /// Steps that a template may take, and so many more for each message and tool. The longest of the data pack takes
@@ -65,6 +65,11 @@ impl Default for RenderOptions {
     fn default() -> RenderOptions {
         RenderOptions { generation_prompt: true, tools: None, documents: None, variables: Map::new(), now: None }
     }
+}
+
+/// The templates of a directory, by their names.
+pub(crate) fn in_directory(directory: &Path) -> Result<Vec<(String, String)>> {
+    Ok(sources::in_directory(directory)?.into_iter().map(|source| (source.name, source.text)).collect())
 }
 
 /// A message that is a text.

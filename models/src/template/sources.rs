@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::file::File;
 use crate::gguf::Metadata;
 use crate::json::Json;
+use crate::tokenizer::MARKS;
 
 use super::{DEFAULT, LIMIT};
 
@@ -18,17 +19,6 @@ const KEY: &str = "tokenizer.chat_template";
 /// A directory's files, and the folder of named templates that newer directories have.
 const FILE: &str = "chat_template.jinja";
 const FOLDER: &str = "additional_chat_templates";
-
-/// Special tokens: as a GGUF file names their ids, and as templates know them.
-const TOKENS: [(&str, &str); 7] = [
-    ("bos", "bos_token"),
-    ("eos", "eos_token"),
-    ("unknown", "unk_token"),
-    ("seperator", "sep_token"),
-    ("padding", "pad_token"),
-    ("cls", "cls_token"),
-    ("mask", "mask_token"),
-];
 
 /// A template and where it is from.
 #[derive(Debug)]
@@ -90,7 +80,7 @@ fn in_gguf(metadata: &Metadata) -> Result<Vec<Source>> {
 }
 
 /// The first of: files of their own, `tokenizer_config.json`, and `chat_template.json`, as transformers seeks them.
-fn in_directory(directory: &Path) -> Result<Vec<Source>> {
+pub fn in_directory(directory: &Path) -> Result<Vec<Source>> {
     let file = directory.join(FILE);
     if file.exists() {
         let mut sources = vec![Source::default(&file, File::open(&file)?.read_text(LIMIT)?)];
@@ -159,12 +149,12 @@ pub fn tokens(checkpoint: &Checkpoint) -> Result<Map<String, Value>> {
 fn gguf_tokens(metadata: &Metadata) -> Result<Map<String, Value>> {
     let texts = metadata.texts("tokenizer.ggml.tokens")?.unwrap_or_default();
     let mut tokens = Map::new();
-    for (key, name) in TOKENS {
+    for (name, key) in MARKS {
         let key = format!("tokenizer.ggml.{key}_token_id");
         let Some(id) = metadata.integer(&key)? else { continue };
         // An id of nothing, as converters write where there is none, leaves the variable undefined.
         if let Some(text) = usize::try_from(id).ok().and_then(|id| texts.get(id)) {
-            tokens.insert(name.into(), text.as_str().into());
+            tokens.insert(format!("{name}_token"), text.as_str().into());
         }
     }
     Ok(tokens)
@@ -174,11 +164,12 @@ fn directory_tokens(directory: &Path) -> Result<Map<String, Value>> {
     let mut tokens = Map::new();
     for name in ["tokenizer_config.json", "special_tokens_map.json"] {
         let Some(config) = Json::read(&directory.join(name))? else { continue };
-        for (_, name) in TOKENS {
-            if let Some(text) = config.get(name).and_then(token_text)
-                && !tokens.contains_key(name)
+        for (name, _) in MARKS {
+            let name = format!("{name}_token");
+            if let Some(text) = config.get(&name).and_then(token_text)
+                && !tokens.contains_key(&name)
             {
-                tokens.insert(name.into(), text);
+                tokens.insert(name, text);
             }
         }
         for key in ["additional_special_tokens", "extra_special_tokens"] {

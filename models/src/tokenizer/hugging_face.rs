@@ -96,8 +96,14 @@ fn from_vocabulary(directory: &Path, vocabulary: &Path, merges: &Path) -> Result
     Ok(Tokenizer::new(table, added, Encoder::Merges(Box::new(encoder)), (prefix, Vec::new())))
 }
 
+/// How the class of a directory without a tokenizer.json splits texts.
+pub(super) fn split_of(directory: &Path) -> Result<&'static str> {
+    let config = Json::read(&directory.join("tokenizer_config.json"))?;
+    class(config.as_ref())
+}
+
 /// The lines of merges.txt as pairs.
-fn read_merges(path: &Path) -> Result<Vec<(String, String)>> {
+pub(super) fn read_merges(path: &Path) -> Result<Vec<(String, String)>> {
     let text = File::open(path)?.read_text(LIMIT)?;
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with("#version"));
     let pair = |line: &str| {

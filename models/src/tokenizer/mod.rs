@@ -1,5 +1,6 @@
 //! Text to token ids and back, from tokenizer.json, vocab.json with merges.txt, tokenizer.model, or a GGUF vocabulary.
 
+mod conversion;
 mod decoder;
 mod gguf;
 mod hugging_face;
@@ -23,7 +24,19 @@ use crate::error::{Error, Result};
 use self::sentencepiece::{Place, SentencePiece};
 use self::vocabulary::Vocabulary;
 
+pub(crate) use self::conversion::entries;
 pub use self::decoder::Decoder;
+
+/// Marks by the names in `tokenizer_config.json` and `config.json`, and in GGUF files, which misspell one.
+pub(crate) const MARKS: [(&str, &str); 7] = [
+    ("bos", "bos"),
+    ("eos", "eos"),
+    ("unk", "unknown"),
+    ("sep", "seperator"),
+    ("pad", "padding"),
+    ("cls", "cls"),
+    ("mask", "mask"),
+];
 
 /// A tokenizer, made once for a model and shared by threads.
 #[derive(Debug)]

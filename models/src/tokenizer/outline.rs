@@ -173,12 +173,12 @@ pub fn vocabulary(
 }
 
 /// The name of a step.
-fn kind(step: &Value) -> &str {
+pub fn kind(step: &Value) -> &str {
     step.get("type").and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The steps of a sequence, which are under `key`, or the only step.
-fn steps<'a>(step: &'a Value, key: &str) -> Vec<&'a Value> {
+pub fn steps<'a>(step: &'a Value, key: &str) -> Vec<&'a Value> {
     match step.get(key).and_then(Value::as_array) {
         Some(inner) if kind(step) == "Sequence" => inner.iter().flat_map(|step| steps(step, key)).collect(),
         _ => vec![step],

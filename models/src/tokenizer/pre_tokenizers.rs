@@ -23,7 +23,8 @@ pub struct PreTokenizer {
     pub compose: bool,
 }
 
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+/// The pattern that stands for itself in tokenizer.json.
+pub const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -42,7 +43,8 @@ const WORDS: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
 const THREE_DIGITS: &str = "[0-9][0-9][0-9]";
 const UP_TO_THREE_DIGITS: &str = r"\p{N}{1,3}";
 const IDEOGRAPHS: &str = r"[\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+";
-const EACH_DIGIT: &str = r"\p{N}";
+/// The pattern of the step `Digits`.
+pub const EACH_DIGIT: &str = r"\p{N}";
 const EACH_LINE_END: &str = r"[\r\n]";
 const ASIAN: &str = r"[\x{4E00}-\x{9FA5}\x{0800}-\x{4E00}\x{AC00}-\x{D7FF}]+";
 
@@ -132,6 +134,13 @@ static ALL: [PreTokenizer; 22] = [
 /// The way of this name.
 pub fn by_name(name: &str) -> Option<&'static PreTokenizer> {
     ALL.iter().find(|row| row.names.contains(&name))
+}
+
+/// The first name of the way that has these patterns; where two have, of the one that composes characters alike.
+pub fn by_patterns(patterns: &[&str], ignore_merges: bool, compose: bool) -> Option<&'static str> {
+    let rows = ALL.iter().filter(|row| row.patterns == patterns && row.ignore_merges == ignore_merges);
+    let best = rows.max_by_key(|row| row.compose == compose);
+    best.map(|row| row.names[0])
 }
 
 /// All names, for messages.

@@ -72,7 +72,8 @@ fn tokens(pieces: &[Piece], added: &[Added]) -> std::result::Result<Vec<Token>, 
     let mut tokens = Vec::new();
     for piece in pieces {
         let kind = match piece.kind {
-            PieceKind::Normal | PieceKind::UserDefined => TokenKind::Normal,
+            PieceKind::Normal => TokenKind::Normal,
+            PieceKind::UserDefined => TokenKind::UserDefined,
             PieceKind::Unknown | PieceKind::Control => TokenKind::Control,
             PieceKind::Unused => TokenKind::Unused,
             PieceKind::Byte => {

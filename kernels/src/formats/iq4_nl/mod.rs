@@ -3,7 +3,8 @@
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31; a nibble stands for its one of [`VALUES`].
 
 use super::packing::NIBBLES;
-use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::search::{Group, Lanes, Levels, ROUND, each_block};
+use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 16;
 
@@ -27,7 +28,7 @@ static LAYOUT: Layout = Layout {
     device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
     decode,
     repack,
-    encode: None,
+    encode: Some(encode),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("values.wgsl"), include_str!("../plane.wgsl")),
 };
 
@@ -45,5 +46,46 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
     repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [nibbles, scale]| {
         scale.copy_from_slice(&block[..2]);
         nibbles.copy_from_slice(&block[2..]);
+    });
+}
+
+/// The numbers that nibbles stand for.
+pub(super) struct Values;
+
+impl Levels for Values {
+    const ENDS: [f32; 2] = [-127.0, 113.0];
+    const STARTS: &[Lanes] = &[[-24.0, -16.0, -8.0, 0.0, 8.0, 16.0, 24.0, 32.0]];
+
+    #[inline(always)]
+    fn nearest(number: f32) -> f32 {
+        NEAREST[(number.clamp(-127.0, 113.0) * 2.0 + ROUND).to_bits() as usize % NEAREST.len()]
+    }
+}
+
+/// The one of [`VALUES`] that is nearest to a half of each integer in -256..256, at its place modulo 512.
+static NEAREST: [f32; 512] = {
+    let mut nearest = [0.0; 512];
+    let mut doubled = -256;
+    while doubled < 256 {
+        let mut code = 0;
+        while code < 15 && doubled > VALUES[code] as i32 + VALUES[code + 1] as i32 {
+            code += 1;
+        }
+        nearest[doubled as usize % 512] = VALUES[code] as f32;
+        doubled += 1;
+    }
+    nearest
+};
+
+/// The nibble that stands for a value.
+pub(super) fn nibble(value: i8) -> u8 {
+    VALUES.partition_point(|other| *other < value) as u8
+}
+
+fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
+    each_block(elements, importance, blocks, |[group]: &[Group<UNIT>; 1], block| {
+        let (scale, levels) = group.scaled::<Values>();
+        put_half(block, scale);
+        NIBBLES.pack(&levels.map(nibble), &mut block[2..]);
     });
 }

@@ -3,9 +3,11 @@
 //!
 //! A nibble stands for its one of IQ4_NL's values, a factor for itself minus 32.
 
-use super::iq4_nl::VALUES;
+use super::iq4_nl::{VALUES, Values, nibble};
 use super::packing::{NIBBLES, Packing};
-use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::search::scale::ScaledBlock;
+use super::search::{Group, Integers, each_block};
+use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 8 + 128;
 
@@ -35,7 +37,7 @@ static LAYOUT: Layout = Layout {
             nibbles.copy_from_slice(&block[8..]);
         });
     },
-    encode: None,
+    encode: Some(encode),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../iq4_nl/values.wgsl"), include_str!("../plane.wgsl")),
 };
 
@@ -51,4 +53,16 @@ fn decode(blocks: &[u8], elements: &mut [f32]) {
             *element = scale * f32::from(VALUES[usize::from(codes[index])]);
         }
     }
+}
+
+fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
+    each_block(elements, importance, blocks, |groups: &[Group<UNIT>; SUPER_BLOCK / UNIT], block| {
+        let found = ScaledBlock::search::<Integers<-32, 31>, Values>(groups);
+        let factors = found.factors.map(|factor| (factor + 32) as u8);
+        put_half(block, found.scale);
+        FACTOR_HIGH.pack(&factors.map(|factor| factor >> 4), &mut block[2..4]);
+        FACTOR_LOW.pack(&factors, &mut block[4..8]);
+        let codes: [u8; SUPER_BLOCK] = std::array::from_fn(|index| nibble(found.levels.as_flattened()[index]));
+        NIBBLES.pack(&codes, &mut block[8..]);
+    });
 }

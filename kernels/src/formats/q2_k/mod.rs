@@ -4,7 +4,9 @@
 //! Of a byte of factors the low nibble is the scale's, the high one the minimum's.
 
 use super::packing::{PAIRS, Packing};
-use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, repack_planes};
+use super::search::affine::AffineBlock;
+use super::search::{Group, each_block};
+use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 16 + 64 + 4;
 
@@ -28,7 +30,7 @@ static LAYOUT: Layout = Layout {
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
     repack,
-    encode: None,
+    encode: Some(encode),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
 };
 
@@ -49,5 +51,17 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
         factors.copy_from_slice(&block[..16]);
         CODES.repack::<SUPER_BLOCK>(&block[16..80], PAIRS, pairs);
         affine.copy_from_slice(&block[80..]);
+    });
+}
+
+fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
+    each_block(elements, importance, blocks, |groups: &[Group<16>; 16], block| {
+        let found = AffineBlock::search::<15, 3>(groups);
+        for (byte, (scale, minimum)) in block.iter_mut().zip(found.scale_factors.iter().zip(found.minimum_factors)) {
+            *byte = scale | minimum << 4;
+        }
+        CODES.pack(found.codes.as_flattened(), &mut block[16..80]);
+        put_half(&mut block[80..], found.scale);
+        put_half(&mut block[82..], found.minimum);
     });
 }

@@ -4,7 +4,9 @@
 //! A code stands for itself minus 4, a scale for itself minus 32.
 
 use super::packing::{BITS, PAIRS, Packing};
-use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, repack_planes};
+use super::search::scale::ScaledBlock;
+use super::search::{Group, Integers, each_block};
+use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 32 + 64 + 12 + 2;
 
@@ -33,7 +35,7 @@ static LAYOUT: Layout = Layout {
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
     repack,
-    encode: None,
+    encode: Some(encode),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
 };
 
@@ -57,5 +59,18 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
         HIGH.repack::<SUPER_BLOCK>(&block[..32], BITS, bits);
         LOW.repack::<SUPER_BLOCK>(&block[32..96], PAIRS, pairs);
         scales[..14].copy_from_slice(&block[96..]);
+    });
+}
+
+fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
+    each_block(elements, importance, blocks, |groups: &[Group<16>; 16], block| {
+        let found = ScaledBlock::search::<Integers<-32, 31>, Integers<-4, 3>>(groups);
+        let codes: [u8; SUPER_BLOCK] = std::array::from_fn(|index| (found.levels.as_flattened()[index] + 4) as u8);
+        HIGH.pack(&codes.map(|code| code >> 2), &mut block[..32]);
+        LOW.pack(&codes, &mut block[32..96]);
+        let factors = found.factors.map(|factor| (factor + 32) as u8);
+        SCALE_LOW.pack(&factors, &mut block[96..104]);
+        SCALE_HIGH.pack(&factors.map(|factor| factor >> 4), &mut block[104..108]);
+        put_half(&mut block[108..], found.scale);
     });
 }

@@ -2,7 +2,9 @@
 //! 32 elements, and 128 bytes of nibbles (ggml's `block_q4_K`).
 
 use super::packing::{NIBBLES, Packing};
-use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::search::affine::AffineBlock;
+use super::search::{Group, each_block};
+use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 16 + 128;
 
@@ -26,7 +28,7 @@ static LAYOUT: Layout = Layout {
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
     repack,
-    encode: None,
+    encode: Some(encode),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("affine.wgsl"), include_str!("../codes.wgsl")),
 };
 
@@ -60,5 +62,26 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
     repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [nibbles, head]| {
         head.copy_from_slice(&block[..16]);
         CODES.repack::<SUPER_BLOCK>(&block[16..], NIBBLES, nibbles);
+    });
+}
+
+/// Writes the 16 bytes that a super-block of Q4_K or Q5_K begins with.
+pub(super) fn write_affine(block: &AffineBlock<{ SUPER_BLOCK / UNIT }, UNIT>, head: &mut [u8]) {
+    put_half(head, block.scale);
+    put_half(&mut head[2..], block.minimum);
+    let (scales, minima) = (&block.scale_factors, &block.minimum_factors);
+    for unit in 0..4 {
+        let (scale, minimum) = (scales[unit + 4], minima[unit + 4]);
+        head[4 + unit] = scales[unit] | scale >> 4 << 6;
+        head[8 + unit] = minima[unit] | minimum >> 4 << 6;
+        head[12 + unit] = scale & 15 | minimum << 4;
+    }
+}
+
+fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
+    each_block(elements, importance, blocks, |groups: &[Group<UNIT>; SUPER_BLOCK / UNIT], block| {
+        let found = AffineBlock::search::<63, 15>(groups);
+        write_affine(&found, block);
+        CODES.pack(found.codes.as_flattened(), &mut block[16..]);
     });
 }

@@ -4,7 +4,8 @@
 //! The low nibbles of bytes are elements 0 to 15, the high ones 16 to 31.
 
 use super::packing::{BITS, NIBBLES, Packing};
-use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, repack_planes, rounding};
+use super::search::{Group, each_block};
+use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, put_half, repack_planes, rounding};
 
 const BLOCK_BYTES: usize = 4 + 4 + 16;
 
@@ -51,12 +52,15 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
     });
 }
 
-fn encode(elements: &[f32], _: Option<&[f32]>, blocks: &mut [u8]) {
-    for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
-        let (scale, minimum, codes) = rounding::affine(values, 5);
-        block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
-        block[2..4].copy_from_slice(&half::f16::from_f32(minimum).to_le_bytes());
+fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
+    each_block(elements, importance, blocks, |[group]: &[Group<UNIT>; 1], block| {
+        let (scale, minimum, codes) = match importance {
+            None => rounding::affine::<31>(&group.values),
+            Some(_) => group.affine::<31>(),
+        };
+        put_half(block, scale);
+        put_half(&mut block[2..], minimum);
         HIGH.pack(&codes.map(|code| code >> 4), &mut block[4..8]);
         NIBBLES.pack(&codes, &mut block[8..]);
-    }
+    });
 }

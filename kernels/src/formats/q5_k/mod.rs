@@ -2,7 +2,9 @@
 //! 32 elements, 32 bytes of high bits and 128 of low nibbles (ggml's `block_q5_K`).
 
 use super::packing::{BITS, NIBBLES, Packing};
-use super::q4_k::affine;
+use super::q4_k::{affine, write_affine};
+use super::search::affine::AffineBlock;
+use super::search::{Group, each_block};
 use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 16 + 32 + 128;
@@ -28,7 +30,7 @@ static LAYOUT: Layout = Layout {
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
     repack,
-    encode: None,
+    encode: Some(encode),
     wgsl: concat!(
         include_str!("decode.wgsl"),
         include_str!("../q4_k/affine.wgsl"),
@@ -54,5 +56,16 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
         head.copy_from_slice(&block[..16]);
         HIGH.repack::<SUPER_BLOCK>(&block[16..48], BITS, bits);
         LOW.repack::<SUPER_BLOCK>(&block[48..], NIBBLES, nibbles);
+    });
+}
+
+fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
+    each_block(elements, importance, blocks, |groups: &[Group<UNIT>; SUPER_BLOCK / UNIT], block| {
+        let found = AffineBlock::search::<63, 31>(groups);
+        let codes = found.codes.as_flattened();
+        let high: [u8; SUPER_BLOCK] = std::array::from_fn(|index| codes[index] >> 4);
+        write_affine(&found, block);
+        HIGH.pack(&high, &mut block[16..48]);
+        LOW.pack(codes, &mut block[48..]);
     });
 }

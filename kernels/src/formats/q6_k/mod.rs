@@ -2,7 +2,9 @@
 //! half-precision one (ggml's `block_q6_K`). A code stands for itself minus 32.
 
 use super::packing::{NIBBLES, PAIRS, Packing};
-use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, repack_planes};
+use super::search::scale::ScaledBlock;
+use super::search::{Group, Integers, each_block};
+use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 128 + 64 + 16 + 2;
 
@@ -27,7 +29,7 @@ static LAYOUT: Layout = Layout {
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
     repack,
-    encode: None,
+    encode: Some(encode),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
 };
 
@@ -49,5 +51,16 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
         HIGH.repack::<SUPER_BLOCK>(&block[128..192], PAIRS, pairs);
         scales.copy_from_slice(&block[192..208]);
         scale.copy_from_slice(&block[208..]);
+    });
+}
+
+fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
+    each_block(elements, importance, blocks, |groups: &[Group<16>; 16], block| {
+        let found = ScaledBlock::search::<Integers<-128, 127>, Integers<-32, 31>>(groups);
+        let codes: [u8; SUPER_BLOCK] = std::array::from_fn(|index| (found.levels.as_flattened()[index] + 32) as u8);
+        LOW.pack(&codes, &mut block[..128]);
+        HIGH.pack(&codes.map(|code| code >> 4), &mut block[128..192]);
+        block[192..208].copy_from_slice(&found.factors.map(|factor| factor as u8));
+        put_half(&mut block[208..], found.scale);
     });
 }

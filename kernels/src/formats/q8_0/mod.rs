@@ -1,6 +1,7 @@
 //! Q8_0: blocks of 32 elements, each a half-precision scale and 32 signed bytes (ggml's `block_q8_0`).
 
-use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, repack_planes};
+use super::search::{Group, Integers, each_block};
+use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 32;
 
@@ -41,14 +42,21 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
     });
 }
 
-fn encode(elements: &[f32], _: Option<&[f32]>, blocks: &mut [u8]) {
-    for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
-        let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-        let scale = largest / 127.0;
-        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        block[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
-        for (value, code) in values.iter().zip(&mut block[2..]) {
-            *code = (value * inverse).round() as i8 as u8;
-        }
-    }
+fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
+    each_block(elements, importance, blocks, |[group]: &[Group<UNIT>; 1], block| {
+        let (scale, codes) = match importance {
+            None => rounded(&group.values),
+            Some(_) => group.scaled::<Integers<-127, 127>>(),
+        };
+        put_half(block, scale);
+        block[2..].copy_from_slice(&codes.map(|code| code as u8));
+    });
+}
+
+/// A scale and codes, as ggml's `quantize_row_q8_0_ref` has them.
+fn rounded(values: &[f32; UNIT]) -> (f32, [i8; UNIT]) {
+    let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    let scale = largest / 127.0;
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    (scale, values.map(|value| (value * inverse).round() as i8))
 }

@@ -68,6 +68,18 @@ impl SentencePiece {
     }
 }
 
+impl SentencePiece {
+    /// The scores by which pieces merge, by id; `None` for a unigram model.
+    pub fn scores(&self, tokens: usize) -> Option<Vec<f32>> {
+        let Algorithm::Merges(merges) = &self.algorithm else { return None };
+        let mut scores = vec![0.0; tokens];
+        for (id, score) in merges.pieces.values() {
+            scores[*id as usize] = *score;
+        }
+        Some(scores)
+    }
+}
+
 /// Where a text stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {

@@ -1,0 +1,61 @@
+//! Softly bounded numbers: `cap * tanh(x / cap)`, as Gemma 2 bounds its logits (<https://arxiv.org/abs/2408.00118>).
+
+use crate::cases::Case;
+use crate::graph::Rows;
+use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work, shared};
+use crate::reference::Operands;
+
+const WORKGROUP: u32 = 64;
+
+/// Input and output of one shape.
+#[derive(Debug, Clone)]
+pub struct SoftCap {
+    /// What no result is beyond.
+    pub cap: f32,
+}
+
+impl Kernel for SoftCap {
+    fn name(&self) -> &'static str {
+        "soft_cap"
+    }
+
+    fn lower(&self, site: &Site) -> Lowered {
+        let (input, out) = (site.inputs[0], site.output());
+        Lowered::one(Dispatch {
+            shader: Shader {
+                name: "soft_cap",
+                source: include_str!("soft_cap.wgsl"),
+                modules: vec![shared::GRID, shared::TANH],
+                constants: vec![("WORKGROUP", WORKGROUP)],
+            },
+            params: vec![out.width, self.cap.to_bits(), input.offset, input.stride, out.offset, out.stride],
+            bindings: vec![Binding::Input(0), Binding::Output],
+            grid: Grid {
+                spread: Count::fixed(out.width.div_ceil(WORKGROUP)),
+                rows: Count::each(Extent::Rows(site.rows)),
+            },
+            work: Work::fixed(u64::from(WORKGROUP)),
+        })
+    }
+
+    fn reference(&self, operands: &mut Operands) -> Vec<f32> {
+        let cap = f64::from(self.cap);
+        let bounded = |x: &f32| (cap * (f64::from(*x) / cap).tanh()) as f32;
+        (0..operands.rows).flat_map(|row| operands.inputs[0].row(row).iter().map(bounded)).collect()
+    }
+}
+
+/// Numbers far below the bound, about it, and far above.
+pub fn cases() -> Vec<Case> {
+    let case = |(width, tokens, magnitude): (usize, usize, f32)| {
+        let mut case = Case::new("soft_cap", format!("{tokens}x{width} to {magnitude:e}"), tokens);
+        case.magnitude = magnitude;
+        let input = case.graph.input("input", Rows::Tokens, width);
+        let bounded = case.graph.value("bounded", Rows::Tokens, width);
+        let inputs = [case.graph.whole(input)];
+        case.graph.node(Op::SoftCap(SoftCap { cap: 30.0 }), &inputs, &[], None, Some(bounded));
+        case.output(bounded);
+        case
+    };
+    [(1, 1, 1.0), (33, 5, 0.1), (172, 513, 60.0), (2048, 3, 1e6)].into_iter().map(case).collect()
+}

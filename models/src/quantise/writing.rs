@@ -1,0 +1,150 @@
+//! The file of a plan: written beside its place, checked to be whole, and renamed, or not there at all.
+
+use std::fs;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::file::File;
+use crate::gguf::{self, Value, writer};
+
+use super::{Plan, Report};
+
+/// Bytes that are collected before they are written.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// What to do with a file that lies in the place of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Refuse.
+    Keep,
+    /// Replace it, once the new one is whole.
+    Replace,
+}
+
+/// Where a file is written until it is whole.
+pub fn partial_path(output: &Path) -> PathBuf {
+    let mut path = output.as_os_str().to_owned();
+    path.push(".partial");
+    path.into()
+}
+
+impl Plan {
+    /// Quantises and writes; `progress` is told the bytes of tensors written and of all, and ends it by `false`.
+    ///
+    /// Until the end the file has the name that [`partial_path`] gives. Whatever goes wrong, none is left there, and what
+    /// was in the place of the output stays.
+    pub fn write(
+        &self,
+        output: impl AsRef<Path>,
+        existing: Existing,
+        mut progress: impl FnMut(u64, u64) -> bool,
+    ) -> Result<Report> {
+        let (output, begin) = (output.as_ref(), Instant::now());
+        self.check_output(output, existing)?;
+        let header = self.header()?;
+        let total: u64 = self.targets.iter().map(|target| target.bytes).sum();
+        let padded: u64 = self.targets.iter().map(|target| writer::aligned(target.bytes)).sum();
+        let length = writer::aligned(header.len() as u64) + padded;
+        let failed = |source: std::io::Error| match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::DiskFull { file: output.into(), bytes: length },
+            _ => Error::io(output, source),
+        };
+
+        let partial = Partial(partial_path(output));
+        let file = fs::File::create(&partial.0).map_err(failed)?;
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
+        out.write_all(&header).map_err(failed)?;
+        writer::pad(&mut out, header.len() as u64).map_err(failed)?;
+        let (mut current, mut in_tensor, mut done) = (0, 0, 0);
+        self.quantise(|piece, bytes| {
+            if piece.tensor != current {
+                (current, in_tensor) = (piece.tensor, 0);
+            }
+            out.write_all(bytes).map_err(failed)?;
+            in_tensor += bytes.len() as u64;
+            done += bytes.len() as u64;
+            if in_tensor == self.targets[current].bytes {
+                writer::pad(&mut out, in_tensor).map_err(failed)?;
+            }
+            if progress(done, total) { Ok(()) } else { Err(Error::Cancelled) }
+        })?;
+        let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+        file.sync_all().map_err(failed)?;
+        drop(file);
+        self.check_written(&partial.0, length)?;
+        partial.rename(output).map_err(failed)?;
+
+        let input_bytes = self.source.tensors.iter().map(|tensor| tensor.bytes()).sum();
+        Ok(Report { input_bytes, output_bytes: length, seconds: begin.elapsed().as_secs_f64() })
+    }
+
+    /// Checks that the output may be written where it shall be.
+    fn check_output(&self, output: &Path, existing: Existing) -> Result<()> {
+        let Ok(facts) = fs::metadata(output) else { return Ok(()) };
+        let place = output.canonicalize().map_err(|source| Error::io(output, source))?;
+        let is_input = |file: &File| file.path().canonicalize().is_ok_and(|input| input == place);
+        if self.source.checkpoint.files().iter().any(is_input) {
+            return Err(Error::OutputIsInput { file: output.into() });
+        }
+        if !facts.is_file() {
+            let reason = "there is something here that is no file";
+            return Err(Error::io(output, std::io::Error::new(ErrorKind::AlreadyExists, reason)));
+        }
+        match existing {
+            Existing::Keep => Err(Error::OutputExists { file: output.into() }),
+            Existing::Replace => Ok(()),
+        }
+    }
+
+    fn header(&self) -> Result<Vec<u8>> {
+        // What every file begins with goes first; the rest in the order of keys.
+        let (general, others): (Vec<_>, Vec<_>) =
+            self.source.metadata.entries.iter().partition(|(key, _)| key.starts_with("general."));
+        let metadata: Vec<(&str, &Value)> =
+            general.into_iter().chain(others).map(|(key, value)| (key.as_str(), value)).collect();
+        let mut tensors = Vec::new();
+        for (tensor, target) in self.source.tensors.iter().zip(&self.targets) {
+            let type_id = target.format.gguf_id.ok_or_else(|| tensor.not_written(target.format))?;
+            tensors.push(writer::Entry { name: &tensor.name, shape: &tensor.shape, type_id, bytes: target.bytes });
+        }
+        Ok(writer::header(&metadata, &tensors))
+    }
+
+    /// Reads the table of what was written: every tensor is there, in its place, and nothing is behind the last.
+    fn check_written(&self, path: &Path, length: u64) -> Result<()> {
+        let file = File::open(path)?;
+        if file.length() != length {
+            return Err(Error::CutShort { file: path.into(), wanted: length, length: file.length() });
+        }
+        let (_, _, tensors) = gguf::open(file)?;
+        let same = tensors.len() == self.targets.len()
+            && tensors.iter().zip(self.targets()).all(|(read, (name, target))| {
+                read.name == name
+                    && read.format().is_ok_and(|format| format == target.format)
+                    && read.bytes == target.bytes
+            });
+        match same {
+            true => Ok(()),
+            false => Err(Error::malformed(path, "its table of tensors is not the one that was written")),
+        }
+    }
+}
+
+/// A file that is not whole yet, and is removed unless it is renamed.
+struct Partial(PathBuf);
+
+impl Partial {
+    fn rename(self, output: &Path) -> std::io::Result<()> {
+        // A link's target is replaced, not the link.
+        fs::rename(&self.0, output.canonicalize().unwrap_or_else(|_| output.into()))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // After renaming it is not there any more.
+        _ = fs::remove_file(&self.0);
+    }
+}
