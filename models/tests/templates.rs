@@ -6,7 +6,7 @@ use std::path::Path;
 
 use plywood_models::template::{RenderOptions, message};
 use plywood_models::tokenizer::EncodeOptions;
-use plywood_models::{Checkpoint, Template, Tokenizer};
+use plywood_models::{Checkpoint, Config, Settings, Template, Tokenizer, gguf};
 use serde_json::{Map, Value, json};
 
 use common::{check_message, data};
@@ -95,6 +95,11 @@ fn as_python_spells_it() {
         (
             "{{ 1e16 }} {{ 1e15 }} {{ 0.0001 }} {{ 0.00001 }} {{ 7 / 2 }} {{ 4 / 2 }} {{ 7 // 2 }}",
             "1e+16 1000000000000000.0 0.0001 1e-05 3.5 2.0 3",
+        ),
+        ("{{ 1e-7 | string }} {{ true | string }} {{ none ~ 1 }}", "1e-07 True None1"),
+        (
+            "{{ tools is iterable }} {{ 'a' is sequence }} {{ {} is iterable }} {{ 1 is iterable }} {{ messages[1:] is sequence }}",
+            "False True True False True",
         ),
         // Methods.
         (
@@ -206,4 +211,39 @@ fn runaway_templates() {
     check_message(nested("{{ n.x | tojson }}"), &["too deeply"]);
     let deep = format!("{{{{ {} }}}}", "[".repeat(100_000));
     check_message(Template::from_text("test.jinja", deep, Map::new()), &["line 1", "recursion"]);
+}
+
+/// All tokens that end a text or a turn: those that a file names, and those known by their texts.
+#[test]
+fn end_tokens() {
+    let Some(path) = data("models/stories260k/stories260k-f32.gguf") else { return };
+    let checkpoint = Checkpoint::open(path).unwrap();
+    let Settings::Gguf(metadata) = checkpoint.settings() else { panic!("a GGUF file has metadata") };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ends.gguf");
+    let check = |marks: &[(&str, i32)], ids: &[(&str, u32)], expected: &[u32]| {
+        let mut entries = metadata.entries.clone();
+        for (key, id) in ids {
+            entries.insert(format!("tokenizer.ggml.{key}_token_id"), gguf::Value::U32(*id));
+        }
+        let tokens = entries.get_mut("tokenizer.ggml.tokens").unwrap();
+        let gguf::Value::Array(gguf::Array::String(tokens)) = tokens else { panic!("tokens are strings") };
+        let mut kinds = vec![1; tokens.len()];
+        for (place, (text, kind)) in marks.iter().enumerate() {
+            tokens[500 + place] = (*text).into();
+            kinds[500 + place] = *kind;
+        }
+        entries.insert("tokenizer.ggml.token_type".into(), gguf::Value::Array(gguf::Array::I32(kinds)));
+        let entries: Vec<_> = entries.into_iter().collect();
+        gguf::writer::write(&path, &entries, &checkpoint).unwrap();
+        let mut ends = Config::of(&Checkpoint::open(&path).unwrap()).unwrap().ends;
+        ends.sort_unstable();
+        assert_eq!(ends, expected, "{marks:?} {ids:?}");
+    };
+    check(&[], &[("eos", 2), ("eot", 7), ("eom", 9)], &[2, 7, 9]);
+    // Control and user-defined ones; a piece of text of this name ends nothing.
+    check(&[("<|eot_id|>", 3), ("<end_of_turn>", 4), ("<|im_end|>", 1)], &[], &[2, 500, 501]);
+    // In gpt-oss <|end|> ends a part of an answer; elsewhere it ends the turn.
+    check(&[("<|return|>", 3), ("<|end|>", 3), ("<|call|>", 3)], &[], &[2, 500, 502]);
+    check(&[("<|end|>", 3)], &[("eos", 500)], &[500]);
 }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::io;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::value::ValueKind;
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::python;
 
@@ -25,7 +26,14 @@ pub fn new() -> Environment<'static> {
         None => minijinja::escape_formatter(output, state, value),
     });
     environment.add_filter("tojson", python::to_json);
-    environment.add_test("callable", |value: &Value| value.kind() == minijinja::value::ValueKind::Plain);
+    environment.add_filter("string", |state: &State, value: &Value| match python::float(value) {
+        Some(text) => Ok(text.into()),
+        None => minijinja::filters::string(state, value),
+    });
+    // In Python nothing at all (None) has no items, and strings and dictionaries are sequences too.
+    environment.add_test("iterable", |value: &Value| value.kind() != ValueKind::None && value.try_iter().is_ok());
+    environment.add_test("sequence", |value: &Value| value.kind() != ValueKind::None && value.try_iter().is_ok());
+    environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
     environment.add_function("raise_exception", |message: Cow<'_, str>| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message.into_owned()))
     });

@@ -99,7 +99,7 @@ static ALL: [PreTokenizer; 22] = [
         &["stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan", "grok-2", "kormo", "f2llmv2", "solar-open"],
         &[QWEN2],
     ),
-    PreTokenizer { compose: true, ..plain(&["qwen35"], &[QWEN35]) },
+    plain(&["qwen35"], &[QWEN35]),
     plain(&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], &[LLAMA3]),
     PreTokenizer {
         ignore_merges: true,

@@ -19,7 +19,7 @@ pub struct Unigram {
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     id: u32,
-    score: f64,
+    score: f32,
 }
 
 /// The best way to a place in the text.
@@ -36,12 +36,12 @@ impl Unigram {
         let scores = || pieces.iter().map(|(_, _, score)| *score);
         let best = scores().fold(f32::MIN, f32::max);
         let unknown = scores().fold(f32::MAX, f32::min) - UNKNOWN_PENALTY;
-        let certain = |text: &str| f64::from(text.len() as f32 * best) - 0.1;
+        let certain = |text: &str| (f64::from(text.len() as f32 * best) - 0.1) as f32;
         let user_defined = user_defined.into_iter().map(|(text, id)| {
             let score = certain(&text);
             (text, Piece { id, score })
         });
-        let pieces = pieces.into_iter().map(|(text, id, score)| (text, Piece { id, score: f64::from(score) }));
+        let pieces = pieces.into_iter().map(|(text, id, score)| (text, Piece { id, score }));
         let pieces: HashMap<String, Piece> = pieces.chain(user_defined).collect();
         let longest = pieces.keys().map(String::len).max().unwrap_or(0);
         Unigram { pieces, longest, unknown }
@@ -52,10 +52,11 @@ impl Unigram {
         let mut ways: Vec<Option<Way>> = vec![None; text.len() + 1];
         for (from, character) in text.char_indices() {
             let before = ways[from].map_or(0.0, |way| way.score);
-            let mut take = |end: usize, id: Option<u32>, score: f64| {
-                let score = score + f64::from(before);
-                if ways[end].is_none_or(|way| score > f64::from(way.score)) {
-                    ways[end] = Some(Way { score: score as f32, from, id });
+            // In single precision as there, since it decides which of two equally likely cuts is taken.
+            let mut take = |end: usize, id: Option<u32>, score: f32| {
+                let score = before + score;
+                if ways[end].is_none_or(|way| score > way.score) {
+                    ways[end] = Some(Way { score, from, id });
                 }
             };
             let mut known = false;
@@ -67,7 +68,7 @@ impl Unigram {
                 }
             }
             if !known {
-                take(from + character.len_utf8(), None, f64::from(self.unknown));
+                take(from + character.len_utf8(), None, self.unknown);
             }
         }
         let mut cuts = Vec::new();
