@@ -34,7 +34,8 @@ impl Unigram {
     /// From pieces with ids and scores, and user-defined ones, which are always taken.
     pub fn new(pieces: Vec<(String, u32, f32)>, user_defined: Vec<(String, u32)>) -> Unigram {
         let scores = || pieces.iter().map(|(_, _, score)| *score);
-        let best = scores().fold(f32::MIN, f32::max);
+        // As there, no score counts as less than nothing here, so that a user-defined piece is all but free.
+        let best = scores().fold(f32::MIN_POSITIVE, f32::max);
         let unknown = scores().fold(f32::MAX, f32::min) - UNKNOWN_PENALTY;
         let certain = |text: &str| (f64::from(text.len() as f32 * best) - 0.1) as f32;
         let user_defined = user_defined.into_iter().map(|(text, id)| {
