@@ -49,6 +49,12 @@ enum Report<'a> {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Outcome {
+    let given = [("--tools", arguments.tools.is_some()), ("--documents", arguments.documents.is_some())];
+    if let Some((flag, _)) =
+        given.iter().find(|(_, given)| *given && arguments.message.is_empty() && arguments.messages.is_none())
+    {
+        return Err(Failure::Usage(format!("{flag}: give the conversation too, with --message or --messages")));
+    }
     let checkpoint = Checkpoint::open(&arguments.model)?;
     let template = match &arguments.template {
         Some(path) => Template::from_file(path, &checkpoint)?,

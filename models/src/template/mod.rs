@@ -89,6 +89,10 @@ impl Template {
 
     /// The template in a file, with the special tokens of a model.
     pub fn from_file(path: &Path, checkpoint: &Checkpoint) -> Result<Template> {
+        if path.exists() && !path.is_file() {
+            let source = Source::default(path, String::new());
+            return Err(source.failed(None, "this is no file; name one that holds a Jinja template".into()));
+        }
         let text = File::open(path)?.read_text(LIMIT)?;
         Template::compile(vec![Source::default(path, text)], sources::tokens(checkpoint)?)
     }
