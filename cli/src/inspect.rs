@@ -135,7 +135,7 @@ fn tensor_report(tensor: &plywood::models::TensorInfo) -> TensorReport {
 fn describe(report: &Report) -> String {
     use std::fmt::Write;
     let mut text = String::new();
-    let mut line = |name: &str, value: String| _ = writeln!(text, "{name:<13} {value}");
+    let mut line = |name: &str, value: String| _ = writeln!(text, "{name:<21} {value}");
     line("file", format!("{} ({})", report.path, report.kind.replace('_', " ")));
     line("runs", report.reason.as_ref().map_or("yes".into(), |reason| format!("no: {reason}")));
     if let Some(architecture) = report.architecture {

@@ -125,14 +125,15 @@ pub fn on_interrupt(act: impl Fn() + Send + 'static) {
     *place = Some(Box::new(act));
 }
 
-/// Whether Ctrl-C was pressed. From the first call on, the first Ctrl-C sets it and the second ends the process.
+/// Whether Ctrl-C was pressed, or another signal asked for the end (SIGTERM, or SIGHUP of a closed terminal). From the first
+/// call on, the first one sets it and the second ends the process.
 pub fn interrupted() -> Arc<AtomicBool> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     let flag = FLAG.get_or_init(|| {
         let flag = Arc::new(AtomicBool::new(false));
         let pressed = Arc::clone(&flag);
-        // Without a handler Ctrl-C ends the process, which will do.
-        _ = ctrlc::set_handler(move || {
+        // None where a parent has signals ignored, as nohup does. Without a handler Ctrl-C ends the process, which will do.
+        _ = ctrlc::try_set_handler(move || {
             if pressed.swap(true, Ordering::Relaxed) {
                 std::process::exit(i32::from(INTERRUPTED));
             }

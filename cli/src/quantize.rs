@@ -19,8 +19,7 @@ pub struct Arguments {
     input: PathBuf,
     /// The GGUF file to write
     output: PathBuf,
-    /// What it shall be, by the names that llama.cpp has for types of files
-    #[arg(short = 't', long = "type", value_name = "TYPE", value_parser = mix)]
+    #[arg(short = 't', long = "type", value_name = "TYPE", value_parser = mix, help = types())]
     mix: &'static Mix,
     /// How much columns count: a file of llama.cpp's imatrix tool
     #[arg(long, value_name = "FILE")]
@@ -61,8 +60,15 @@ struct Share {
     bytes: u64,
 }
 
+fn known() -> String {
+    mixes::ALL.iter().map(Mix::name).collect::<Vec<_>>().join(", ")
+}
+
+fn types() -> String {
+    format!("What it shall be, by llama.cpp's names for types of files: {}", known())
+}
+
 fn mix(name: &str) -> Result<&'static Mix, String> {
-    let known = || mixes::ALL.iter().map(Mix::name).collect::<Vec<_>>().join(", ");
     Mix::find(name).ok_or_else(|| format!("take one of {}", known()))
 }
 
@@ -71,6 +77,8 @@ pub fn run(arguments: Arguments) -> Outcome {
     let Arguments { mix, pure, overrides, quiet, .. } = arguments;
     let importance = arguments.imatrix.as_deref().map(Importance::open).transpose()?;
     let plan = Plan::new(&arguments.input, Options { mix, pure, overrides, importance })?;
+    let existing = if arguments.force { Existing::Replace } else { Existing::Keep };
+    plan.check_output(&arguments.output, existing)?;
     let (requantised, instead) = (plan.requantised(), plan.instead());
     if requantised > 0 {
         note(&format!(
@@ -83,7 +91,6 @@ pub fn run(arguments: Arguments) -> Outcome {
             mix.name()
         ));
     }
-    let existing = if arguments.force { Existing::Replace } else { Existing::Keep };
     let partial = partial_path(&arguments.output);
     // Should a second Ctrl-C end the process at once, there is nothing left to clean up.
     on_interrupt(move || _ = std::fs::remove_file(&partial));

@@ -93,8 +93,7 @@ pub struct Weight {
     pub columns: usize,
     /// What it is stacked from, from the first row on.
     pub parts: Vec<Part>,
-    /// The format in which a device holds it, where that is not the one of its parts: F32 for norms and biases, or what its
-    /// numbers are quantised to at load.
+    /// The format in which a device holds it, where that is not the one of its parts: what its numbers are quantised to at load.
     pub held: Option<Format>,
 }
 

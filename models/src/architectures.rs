@@ -1,12 +1,64 @@
 //! The table of model families: what this build runs, as data. A new family of the same parts is a new row.
+//!
+//! `models/tests/families/README.md` has the formulas, and where each fact is from.
 
 use plywood_kernels::gated::Activation;
 use plywood_kernels::rope::Pairing;
 
 use crate::checkpoint::Kind;
 
+/// Where a layer normalises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norms {
+    /// What goes into attention and the feed-forward.
+    Before,
+    /// What comes out of them, before it is added to the residual stream.
+    Behind,
+    /// Both.
+    BeforeAndBehind,
+}
+
+/// How queries and keys are normalised before they turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadNorms {
+    /// Not at all.
+    None,
+    /// Each head by itself, with one weight for all.
+    Heads,
+    /// All heads together.
+    Whole,
+}
+
+/// Which layers are local, where files do not say it: those whose attention has a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalLayers {
+    /// All, if there is a window.
+    All,
+    /// All but the last of every so many.
+    AllButEvery(usize),
+    /// None: a window in a file is not used.
+    None,
+}
+
+/// What transformers takes where `config.json` has no key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Defaults {
+    /// Heads of keys and values; `None` for as many as of queries.
+    pub kv_heads: Option<usize>,
+    /// Elements of a head; `None` for the width divided by the heads.
+    pub head_width: Option<usize>,
+    /// What is added to the mean square in norms.
+    pub norm_epsilon: f64,
+    /// The base of RoPE's frequencies.
+    pub rope_base: f64,
+    /// The window of local layers.
+    pub window: Option<usize>,
+    /// Whether the embedding is the output matrix too.
+    pub tied: bool,
+}
+
 /// A model family.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Architecture {
     /// Its name in GGUF files (`general.architecture`), which begins its keys too.
     pub name: &'static str,
@@ -18,16 +70,142 @@ pub struct Architecture {
     pub class_pairing: Pairing,
     /// What the feed-forward's gate goes through.
     pub activation: Activation,
+    /// Where layers normalise.
+    pub norms: Norms,
+    /// What is added to the weights of norms in Hugging Face files; converters add it.
+    pub norm_offset: f32,
+    /// How queries and keys are normalised.
+    pub head_norms: HeadNorms,
+    /// Whether queries, keys and values have biases whatever the settings say.
+    pub biases: bool,
+    /// Whether q, k and v are one tensor, and gate and up another.
+    pub fused: bool,
+    /// Whether its files have multipliers of the embedding, the scores, what is added to the residual stream, and the logits.
+    pub multipliers: bool,
+    /// Whether the embedding is multiplied by the root of the width.
+    pub scaled_embedding: bool,
+    /// The number of layers of the one size whose scores are scaled by the root of the width over the heads, where GGUF files do not
+    /// say it.
+    pub scale_by_width: Option<usize>,
+    /// Which layers have a window.
+    pub local: LocalLayers,
+    /// Whether local layers turn by a base of their own.
+    pub local_base: bool,
+    /// The last of every so many layers does not turn.
+    pub unturned: Option<usize>,
+    /// What its class takes where `config.json` has no key.
+    pub defaults: Defaults,
 }
 
-/// Every family that this build runs.
-pub static ALL: [Architecture; 1] = [Architecture {
+const LLAMA: Architecture = Architecture {
     name: "llama",
     class: "LlamaForCausalLM",
     gguf_pairing: Pairing::Adjacent,
     class_pairing: Pairing::Halves,
     activation: Activation::Silu,
-}];
+    norms: Norms::Before,
+    norm_offset: 0.0,
+    head_norms: HeadNorms::None,
+    biases: false,
+    fused: false,
+    multipliers: false,
+    scaled_embedding: false,
+    scale_by_width: None,
+    local: LocalLayers::None,
+    local_base: false,
+    unturned: None,
+    defaults: Defaults {
+        kv_heads: None,
+        head_width: None,
+        norm_epsilon: 1e-6,
+        rope_base: 10_000.0,
+        window: None,
+        tied: false,
+    },
+};
+
+const MISTRAL: Architecture = Architecture {
+    class: "MistralForCausalLM",
+    local: LocalLayers::All,
+    defaults: Defaults { kv_heads: Some(8), window: Some(4096), ..LLAMA.defaults },
+    ..LLAMA
+};
+
+const QWEN: Architecture = Architecture {
+    name: "qwen2",
+    class: "Qwen2ForCausalLM",
+    gguf_pairing: Pairing::Halves,
+    biases: true,
+    defaults: Defaults { kv_heads: Some(32), ..LLAMA.defaults },
+    ..LLAMA
+};
+
+const GEMMA: Architecture = Architecture {
+    name: "gemma2",
+    class: "Gemma2ForCausalLM",
+    gguf_pairing: Pairing::Halves,
+    activation: Activation::GeluTanh,
+    norms: Norms::BeforeAndBehind,
+    norm_offset: 1.0,
+    scaled_embedding: true,
+    scale_by_width: Some(46),
+    local: LocalLayers::AllButEvery(2),
+    defaults: Defaults { kv_heads: Some(4), head_width: Some(256), window: Some(4096), tied: true, ..LLAMA.defaults },
+    ..LLAMA
+};
+
+/// Every family that this build runs.
+pub static ALL: [Architecture; 11] = [
+    LLAMA,
+    MISTRAL,
+    Architecture { class: "MinistralForCausalLM", ..MISTRAL },
+    QWEN,
+    Architecture {
+        name: "qwen3",
+        class: "Qwen3ForCausalLM",
+        head_norms: HeadNorms::Heads,
+        biases: false,
+        defaults: Defaults { head_width: Some(128), ..QWEN.defaults },
+        ..QWEN
+    },
+    Architecture {
+        name: "phi3",
+        class: "Phi3ForCausalLM",
+        gguf_pairing: Pairing::Halves,
+        fused: true,
+        local: LocalLayers::All,
+        defaults: Defaults { norm_epsilon: 1e-5, ..LLAMA.defaults },
+        ..LLAMA
+    },
+    GEMMA,
+    Architecture {
+        name: "gemma3",
+        class: "Gemma3ForCausalLM",
+        head_norms: HeadNorms::Heads,
+        scale_by_width: Some(62),
+        local: LocalLayers::AllButEvery(6),
+        local_base: true,
+        defaults: Defaults { rope_base: 1_000_000.0, ..GEMMA.defaults },
+        ..GEMMA
+    },
+    Architecture {
+        name: "smollm3",
+        class: "SmolLM3ForCausalLM",
+        unturned: Some(4),
+        defaults: Defaults { kv_heads: Some(4), rope_base: 2_000_000.0, tied: true, ..LLAMA.defaults },
+        ..LLAMA
+    },
+    Architecture {
+        name: "olmo2",
+        class: "Olmo2ForCausalLM",
+        gguf_pairing: Pairing::Halves,
+        norms: Norms::Behind,
+        head_norms: HeadNorms::Whole,
+        defaults: Defaults { norm_epsilon: 1e-5, ..LLAMA.defaults },
+        ..LLAMA
+    },
+    Architecture { name: "granite", class: "GraniteForCausalLM", multipliers: true, ..LLAMA },
+];
 
 impl Architecture {
     /// The family of a name as files of this kind have it.
@@ -50,9 +228,19 @@ impl Architecture {
             Kind::HuggingFace => self.class_pairing,
         }
     }
+
+    /// What is added to the weights of norms in files of a kind.
+    pub fn norm_offset(&self, kind: Kind) -> f32 {
+        match kind {
+            Kind::Gguf => 0.0,
+            Kind::HuggingFace => self.norm_offset,
+        }
+    }
 }
 
 /// The names of all families in files of a kind, for messages.
 pub fn known(kind: Kind) -> String {
-    ALL.iter().map(|row| row.name_in(kind)).collect::<Vec<_>>().join(", ")
+    let mut names: Vec<&str> = ALL.iter().map(|row| row.name_in(kind)).collect();
+    names.dedup();
+    names.join(", ")
 }

@@ -193,6 +193,15 @@ pub enum Error {
         format: String,
     },
 
+    /// A directory of a family that is not converted to GGUF files yet.
+    #[error(
+        "{class} is not converted from a directory yet; quantise a GGUF file of the model, as llama.cpp's converter makes it"
+    )]
+    NotConverted {
+        /// The class by its configuration.
+        class: String,
+    },
+
     /// A format that is only read.
     #[error("tensor {tensor} would become {format}, which this build cannot write; choose a type of {known}")]
     NotWritten {

@@ -17,8 +17,30 @@ pub enum Role {
     Value,
     /// Output of attention, `[width, heads * head_width]`.
     AttentionOutput,
-    /// Norm before the feed-forward, `[width]`.
+    /// Bias of queries; absent where the family has none, as are those that follow.
+    QueryBias,
+    /// Bias of keys.
+    KeyBias,
+    /// Bias of values.
+    ValueBias,
+    /// Bias of attention's output.
+    AttentionOutputBias,
+    /// Queries, keys and values in one, `[heads * head_width + 2 * kv_heads * head_width, width]`.
+    Qkv,
+    /// Norm of queries, `[head_width]`, or of all heads.
+    QueryNorm,
+    /// Norm of keys.
+    KeyNorm,
+    /// Norm behind attention, `[width]`.
+    PostAttentionNorm,
+    /// Norm before the feed-forward, `[width]`, in families without norms behind.
     FeedForwardNorm,
+    /// The same in families with them.
+    PreFeedForwardNorm,
+    /// Norm behind the feed-forward, `[width]`.
+    PostFeedForwardNorm,
+    /// Gate of the feed-forward and the other half of its input in one, `[2 * feed_forward, width]`.
+    GateUp,
     /// Gate of the feed-forward, `[feed_forward, width]`.
     Gate,
     /// The other half of its input, `[feed_forward, width]`.
@@ -34,13 +56,24 @@ pub enum Role {
 }
 
 /// Role, name in GGUF files, name in Hugging Face files; `{}` is the layer. An empty name is that of no tensor.
-const NAMES: [(Role, &str, &str); 13] = [
+const NAMES: [(Role, &str, &str); 24] = [
     (Role::Embedding, "token_embd.weight", "model.embed_tokens.weight"),
     (Role::AttentionNorm, "blk.{}.attn_norm.weight", "model.layers.{}.input_layernorm.weight"),
     (Role::Query, "blk.{}.attn_q.weight", "model.layers.{}.self_attn.q_proj.weight"),
     (Role::Key, "blk.{}.attn_k.weight", "model.layers.{}.self_attn.k_proj.weight"),
     (Role::Value, "blk.{}.attn_v.weight", "model.layers.{}.self_attn.v_proj.weight"),
     (Role::AttentionOutput, "blk.{}.attn_output.weight", "model.layers.{}.self_attn.o_proj.weight"),
+    (Role::QueryBias, "blk.{}.attn_q.bias", "model.layers.{}.self_attn.q_proj.bias"),
+    (Role::KeyBias, "blk.{}.attn_k.bias", "model.layers.{}.self_attn.k_proj.bias"),
+    (Role::ValueBias, "blk.{}.attn_v.bias", "model.layers.{}.self_attn.v_proj.bias"),
+    (Role::AttentionOutputBias, "blk.{}.attn_output.bias", "model.layers.{}.self_attn.o_proj.bias"),
+    (Role::Qkv, "blk.{}.attn_qkv.weight", "model.layers.{}.self_attn.qkv_proj.weight"),
+    (Role::QueryNorm, "blk.{}.attn_q_norm.weight", "model.layers.{}.self_attn.q_norm.weight"),
+    (Role::KeyNorm, "blk.{}.attn_k_norm.weight", "model.layers.{}.self_attn.k_norm.weight"),
+    (Role::PostAttentionNorm, "blk.{}.post_attention_norm.weight", "model.layers.{}.post_attention_layernorm.weight"),
+    (Role::PreFeedForwardNorm, "blk.{}.ffn_norm.weight", "model.layers.{}.pre_feedforward_layernorm.weight"),
+    (Role::PostFeedForwardNorm, "blk.{}.post_ffw_norm.weight", "model.layers.{}.post_feedforward_layernorm.weight"),
+    (Role::GateUp, "blk.{}.ffn_up.weight", "model.layers.{}.mlp.gate_up_proj.weight"),
     (Role::FeedForwardNorm, "blk.{}.ffn_norm.weight", "model.layers.{}.post_attention_layernorm.weight"),
     (Role::Gate, "blk.{}.ffn_gate.weight", "model.layers.{}.mlp.gate_proj.weight"),
     (Role::Up, "blk.{}.ffn_up.weight", "model.layers.{}.mlp.up_proj.weight"),

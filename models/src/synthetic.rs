@@ -8,7 +8,7 @@ use plywood_kernels::formats::{self, F32};
 
 use crate::architectures;
 use crate::checkpoint::{Kind, Storage, TensorInfo, Weights, check_read};
-use crate::config::{Config, Rope, Sampling, Scaling};
+use crate::config::{Attends, Config, Rope, Sampling, Scales, Scaling};
 use crate::error::{Error, Result};
 use crate::gguf::{Array, Value, writer};
 use crate::names::{self, Role};
@@ -194,6 +194,8 @@ impl Weights for Synthetic {
 }
 
 fn config(shape: &Shape) -> Config {
+    let rope = Rope { base: ROPE_BASE, rotated: shape.head_width, scaling: Scaling::None };
+    let score = (shape.head_width as f64).sqrt().recip() as f32;
     Config {
         kind: Kind::Gguf,
         architecture: &architectures::ALL[0],
@@ -205,7 +207,13 @@ fn config(shape: &Shape) -> Config {
         feed_forward: shape.feed_forward,
         vocabulary: shape.vocabulary,
         norm_epsilon: NORM_EPSILON,
-        rope: Rope { base: ROPE_BASE, rotated: shape.head_width, scaling: Scaling::None },
+        local_rope: rope.clone(),
+        rope,
+        attends: vec![Attends { window: None, turned: true }; shape.layers],
+        scales: Scales { embedding: 1.0, score, residual: 1.0, logit: 1.0 },
+        score_cap: None,
+        logit_cap: None,
+        biases: false,
         tied: shape.tied,
         context: shape.context,
         bos: Some(1),

@@ -17,15 +17,17 @@ use plywood_kernels::rms_norm::RmsNorm;
 use plywood_kernels::rope::{self, Rope};
 use plywood_kernels::sample::{Argmax, MAX_TOP_K, Normaliser, TopK};
 use plywood_kernels::select_rows::SelectRows;
+use plywood_kernels::soft_cap::SoftCap;
 
+use crate::architectures::{HeadNorms, Norms};
 use crate::checkpoint::{TensorInfo, Weights};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::names::{self, Role};
 
 /// Builds the graph of a model for sequences of up to `context` tokens.
 ///
-/// Nothing of the weights is read, except RoPE's factors where a file has them. Errors name the
+/// Of the weights only vectors are read, which go into it as numbers: norms, biases and RoPE's factors. Errors name the
 /// tensor that is missing, has another shape than the configuration says, has a type that does not
 /// run, or has no place in the architecture.
 pub fn build(weights: &dyn Weights, config: &Config, context: usize) -> Result<Graph> {
@@ -62,11 +64,16 @@ impl<'a> Builder<'a> {
             let tensor = names::name(config.kind, Role::Embedding, 0);
             return Err(Error::Packed { tensor, reason: "an embedding has an activation order".into() });
         }
-        let rotations = self.rotations(context)?;
+        let rotations = self.rotations("rope", &config.rope, context)?;
+        let local = config.architecture.local_base && config.attends.iter().any(|layer| layer.window.is_some());
+        let local_rotations =
+            if local { self.rotations("local rope", &config.local_rope, context)? } else { rotations };
         let mut residual = self.graph.value("residual", Rows::Tokens, config.width);
-        self.graph.node(Op::Embedding(Embedding::PLAIN), &[], &[embedding], None, Some(residual));
+        let op = Op::Embedding(Embedding { scale: config.scales.embedding });
+        self.graph.node(op, &[], &[embedding], None, Some(residual));
         for layer in 0..config.layers {
             self.graph.mark();
+            let rotations = if config.attends[layer].window.is_some() { local_rotations } else { rotations };
             residual = self.attention(layer, residual, rotations)?;
             residual = self.feed_forward(layer, residual)?;
         }
@@ -79,51 +86,117 @@ impl<'a> Builder<'a> {
         self.output(residual, output)
     }
 
-    /// Attention of one layer with its norm and the addition to the residual stream.
+    /// Attention of one layer with its norms and the addition to the residual stream.
     fn attention(&mut self, layer: usize, residual: ValueId, rotations: WeightId) -> Result<ValueId> {
         let config = self.config;
+        let label = |part: &str| format!("layers.{layer}.attention.{part}");
         let (queries, keys) = (config.heads * config.head_width, config.kv_heads * config.head_width);
-        let normed = self.norm(format!("layers.{layer}.attention.norm"), Role::AttentionNorm, layer, residual)?;
-        let parts = [(Role::Query, queries), (Role::Key, keys), (Role::Value, keys)];
-        let weight = self.matrix(format!("layers.{layer}.attention.qkv"), layer, config.width, &parts)?;
-        let qkv = self.product("qkv", normed, weight);
-
-        let turned = Slice { value: qkv, offset: 0, width: queries + keys };
-        let rotated = self.graph.value("rotated", Rows::Tokens, turned.width);
-        let rope = Rope {
-            heads: config.heads + config.kv_heads,
-            head_width: config.head_width,
-            rotated: config.rope.rotated,
-            pairing: config.architecture.pairing(config.kind),
+        let input = match config.architecture.norms {
+            Norms::Behind => residual,
+            Norms::Before | Norms::BeforeAndBehind => self.norm(label("norm"), Role::AttentionNorm, layer, residual)?,
         };
-        self.graph.node(Op::Rope(rope), &[turned], &[rotations], None, Some(rotated));
+        let parts = [(Role::Query, queries), (Role::Key, keys), (Role::Value, keys)];
+        let fused = [(Role::Qkv, queries + 2 * keys)];
+        let parts: &[_] = if config.architecture.fused { &fused } else { &parts };
+        let weight = self.matrix(label("qkv"), layer, config.width, parts)?;
+        let biases = [(Role::QueryBias, queries), (Role::KeyBias, keys), (Role::ValueBias, keys)];
+        let bias = if config.biases { Some(self.bias(label("qkv.bias"), layer, &biases)?) } else { None };
+        let qkv = self.product("qkv", input, weight, bias, 1.0);
+
+        let value = Slice { value: qkv, offset: queries + keys, width: keys };
+        let mut query = Slice { value: qkv, offset: 0, width: queries };
+        let mut key = Slice { value: qkv, offset: queries, width: keys };
+        match config.architecture.head_norms {
+            HeadNorms::None => {}
+            HeadNorms::Heads => {
+                let roles = [(Role::QueryNorm, config.heads), (Role::KeyNorm, config.kv_heads)];
+                let mut weights = Vec::new();
+                for (role, heads) in roles {
+                    weights.extend(self.norm_weights(role, layer, config.head_width)?.repeat(heads));
+                }
+                let weight = self.computed(label("heads.norm"), weights);
+                let both = Slice { value: qkv, offset: 0, width: queries + keys };
+                let normed = self.normed("normed_heads", both, weight, config.heads + config.kv_heads);
+                query.value = normed;
+                key.value = normed;
+            }
+            HeadNorms::Whole => {
+                for (slice, role, name) in
+                    [(&mut query, Role::QueryNorm, "normed_queries"), (&mut key, Role::KeyNorm, "normed_keys")]
+                {
+                    let weights = self.norm_weights(role, layer, slice.width)?;
+                    let weight = self.computed(label(name), weights);
+                    let normed = self.normed(name, *slice, weight, 1);
+                    *slice = self.graph.whole(normed);
+                }
+            }
+        }
+        if config.attends[layer].turned {
+            (query, key) = self.turned(query, key, rotations);
+        }
 
         let slot = CacheSlot { kv_heads: config.kv_heads, head_width: config.head_width };
         let cache = self.graph.cache(slot);
-        let key = Slice { value: rotated, offset: queries, width: keys };
-        let value = Slice { value: qkv, offset: queries + keys, width: keys };
         self.graph.node(Op::KvWrite(KvWrite), &[key, value], &[], Some(cache), None);
-
-        let query = Slice { value: rotated, offset: 0, width: queries };
         let attended = self.graph.value("attended", Rows::Tokens, queries);
-        let scale = (config.head_width as f64).sqrt().recip() as f32;
-        let attention = Attention { heads: config.heads, scale, window: None, soft_cap: None };
+        let attention = Attention {
+            heads: config.heads,
+            scale: config.scales.score,
+            window: config.attends[layer].window,
+            soft_cap: config.score_cap,
+        };
         self.graph.node(Op::Attention(attention), &[query], &[], Some(cache), Some(attended));
 
         let parts = [(Role::AttentionOutput, config.width)];
-        let weight = self.matrix(format!("layers.{layer}.attention.output"), layer, queries, &parts)?;
-        let projected = self.product("projected", attended, weight);
-        Ok(self.add(projected, residual))
+        let weight = self.matrix(label("output"), layer, queries, &parts)?;
+        let bias = [(Role::AttentionOutputBias, config.width)];
+        let has_bias = config.biases && self.is_there(Role::AttentionOutputBias, layer);
+        let bias = if has_bias { Some(self.bias(label("output.bias"), layer, &bias)?) } else { None };
+        let projected = self.product("projected", attended, weight, bias, config.scales.residual);
+        self.added(label("post_norm"), Role::PostAttentionNorm, layer, projected, residual)
     }
 
-    /// The gated feed-forward of one layer with its norm and the addition to the residual stream.
+    /// Queries and keys turned by their positions: at once, where they lie side by side.
+    fn turned(&mut self, query: Slice, key: Slice, rotations: WeightId) -> (Slice, Slice) {
+        let config = self.config;
+        let mut turn = |turned: Slice, heads: usize| {
+            let rotated = self.graph.value("rotated", Rows::Tokens, turned.width);
+            let rope = Rope {
+                heads,
+                head_width: config.head_width,
+                rotated: config.rope.rotated,
+                pairing: config.architecture.pairing(config.kind),
+            };
+            self.graph.node(Op::Rope(rope), &[turned], &[rotations], None, Some(rotated));
+            rotated
+        };
+        if query.value == key.value && key.offset == query.offset + query.width {
+            let both = Slice { width: query.width + key.width, ..query };
+            let value = turn(both, config.heads + config.kv_heads);
+            return (
+                Slice { value, offset: 0, width: query.width },
+                Slice { value, offset: query.width, width: key.width },
+            );
+        }
+        let (queries, keys) = (turn(query, config.heads), turn(key, config.kv_heads));
+        (self.graph.whole(queries), self.graph.whole(keys))
+    }
+
+    /// The gated feed-forward of one layer with its norms and the addition to the residual stream.
     fn feed_forward(&mut self, layer: usize, residual: ValueId) -> Result<ValueId> {
         let config = self.config;
+        let label = |part: &str| format!("layers.{layer}.feed_forward.{part}");
         let inner = config.feed_forward;
-        let normed = self.norm(format!("layers.{layer}.feed_forward.norm"), Role::FeedForwardNorm, layer, residual)?;
+        let input = match config.architecture.norms {
+            Norms::Behind => residual,
+            Norms::Before => self.norm(label("norm"), Role::FeedForwardNorm, layer, residual)?,
+            Norms::BeforeAndBehind => self.norm(label("norm"), Role::PreFeedForwardNorm, layer, residual)?,
+        };
         let parts = [(Role::Gate, inner), (Role::Up, inner)];
-        let weight = self.matrix(format!("layers.{layer}.feed_forward.gate_up"), layer, config.width, &parts)?;
-        let gate_up = self.product("gate_up", normed, weight);
+        let fused = [(Role::GateUp, 2 * inner)];
+        let parts: &[_] = if config.architecture.fused { &fused } else { &parts };
+        let weight = self.matrix(label("gate_up"), layer, config.width, parts)?;
+        let gate_up = self.product("gate_up", input, weight, None, 1.0);
 
         let gate = Slice { value: gate_up, offset: 0, width: inner };
         let up = Slice { value: gate_up, offset: inner, width: inner };
@@ -132,9 +205,27 @@ impl<'a> Builder<'a> {
         self.graph.node(Op::Gated(Gated { activation }), &[gate, up], &[], None, Some(gated));
 
         let parts = [(Role::Down, config.width)];
-        let weight = self.matrix(format!("layers.{layer}.feed_forward.down"), layer, inner, &parts)?;
-        let down = self.product("down", gated, weight);
-        Ok(self.add(down, residual))
+        let weight = self.matrix(label("down"), layer, inner, &parts)?;
+        let down = self.product("down", gated, weight, None, config.scales.residual);
+        self.added(label("post_norm"), Role::PostFeedForwardNorm, layer, down, residual)
+    }
+
+    /// The residual stream with what a part of a layer gave, normalised in families that do so.
+    fn added(
+        &mut self,
+        label: String,
+        norm: Role,
+        layer: usize,
+        addend: ValueId,
+        residual: ValueId,
+    ) -> Result<ValueId> {
+        match self.config.architecture.norms {
+            Norms::Before => Ok(self.add(addend, residual)),
+            Norms::Behind | Norms::BeforeAndBehind => {
+                let normed = self.norm(label, norm, layer, addend)?;
+                Ok(self.add(normed, residual))
+            }
+        }
     }
 
     /// From the residual stream behind the last layer to everything that a step can be asked for.
@@ -144,7 +235,13 @@ impl<'a> Builder<'a> {
         let all = self.graph.whole(residual);
         self.graph.node(Op::SelectRows(SelectRows), &[all], &[], None, Some(selected));
         let normed = self.norm("output.norm".into(), Role::OutputNorm, 0, selected)?;
-        let logits = self.product("logits", normed, output);
+        let mut logits = self.product("logits", normed, output, None, config.scales.logit);
+        if let Some(cap) = config.logit_cap {
+            let capped = self.graph.value("capped_logits", Rows::Selected, config.vocabulary);
+            let all = self.graph.whole(logits);
+            self.graph.node(Op::SoftCap(SoftCap { cap }), &[all], &[], None, Some(capped));
+            logits = capped;
+        }
 
         let count = config.vocabulary.min(MAX_TOP_K);
         let argmax = self.graph.index_value("argmax", Rows::Selected, 1);
@@ -161,24 +258,76 @@ impl<'a> Builder<'a> {
 
     /// A norm of all of a value.
     fn norm(&mut self, label: String, role: Role, layer: usize, input: ValueId) -> Result<ValueId> {
-        let columns = self.config.width;
-        let part = self.part(role, layer, &[columns])?;
-        let weight = self.graph.weight(Weight { name: label, columns, parts: vec![part], held: Some(F32) });
-        let rows = self.graph.values[input.0].rows;
-        let normed = self.graph.value("normed", rows, columns);
-        let op = Op::RmsNorm(RmsNorm { epsilon: self.config.norm_epsilon });
+        let weights = self.norm_weights(role, layer, self.config.width)?;
+        let weight = self.computed(label, weights);
         let all = self.graph.whole(input);
-        self.graph.node(op, &[all], &[weight], None, Some(normed));
-        Ok(normed)
+        Ok(self.normed("normed", all, weight, 1))
     }
 
-    /// A matrix product with all of a value.
-    fn product(&mut self, name: &'static str, input: ValueId, weight: WeightId) -> ValueId {
+    /// A slice whose groups are normalised each by itself.
+    fn normed(&mut self, name: &'static str, input: Slice, weight: WeightId, groups: usize) -> ValueId {
+        let normed = self.graph.value(name, self.graph.values[input.value.0].rows, input.width);
+        let op = Op::RmsNorm(RmsNorm { epsilon: self.config.norm_epsilon, groups });
+        self.graph.node(op, &[input], &[weight], None, Some(normed));
+        normed
+    }
+
+    /// The weights of a norm as they are multiplied with.
+    fn norm_weights(&mut self, role: Role, layer: usize, columns: usize) -> Result<Vec<f32>> {
+        let offset = self.config.architecture.norm_offset(self.config.kind);
+        let mut weights = self.vector(role, layer, columns)?;
+        weights.iter_mut().for_each(|weight| *weight += offset);
+        Ok(weights)
+    }
+
+    /// Biases side by side.
+    fn bias(&mut self, label: String, layer: usize, parts: &[(Role, usize)]) -> Result<WeightId> {
+        let mut numbers = Vec::new();
+        for (role, columns) in parts {
+            numbers.extend(self.vector(*role, layer, *columns)?);
+        }
+        Ok(self.computed(label, numbers))
+    }
+
+    /// A vector of numbers that are known when the graph is built.
+    fn computed(&mut self, name: String, numbers: Vec<f32>) -> WeightId {
+        let columns = numbers.len();
+        let part = Part { source: Source::Computed(numbers.into()), format: F32, rows: 1 };
+        self.graph.weight(Weight { name, columns, parts: vec![part], held: None })
+    }
+
+    /// The numbers of a vector.
+    fn vector(&mut self, role: Role, layer: usize, columns: usize) -> Result<Vec<f32>> {
+        let missing = || Error::MissingTensor { tensor: names::name(self.config.kind, role, layer) };
+        let (index, tensor) = self.tensor(role, layer, &[columns])?.ok_or_else(missing)?;
+        let format = tensor.format()?;
+        let mut bytes = vec![0; tensor.bytes as usize];
+        self.weights.read_checked(index, 0, &mut bytes)?;
+        let mut numbers = vec![0.0; columns];
+        format.decode_row(&bytes, &mut numbers);
+        Ok(numbers)
+    }
+
+    /// Whether a tensor is there.
+    fn is_there(&self, role: Role, layer: usize) -> bool {
+        self.by_name.contains_key(names::name(self.config.kind, role, layer).as_str())
+    }
+
+    /// A matrix product with all of a value, a bias and a factor.
+    fn product(
+        &mut self,
+        name: &'static str,
+        input: ValueId,
+        weight: WeightId,
+        bias: Option<WeightId>,
+        scale: f32,
+    ) -> ValueId {
         let rows = self.graph.values[input.0].rows;
         let output = self.graph.value(name, rows, self.graph.weights[weight.0].rows());
         let input = self.reordered(input, weight);
         let all = self.graph.whole(input);
-        self.graph.node(Op::MatMul(MatMul::PLAIN), &[all], &[weight], None, Some(output));
+        let weights: Vec<WeightId> = [Some(weight), bias].into_iter().flatten().collect();
+        self.graph.node(Op::MatMul(MatMul { scale }), &[all], &weights, None, Some(output));
         output
     }
 
@@ -204,7 +353,7 @@ impl<'a> Builder<'a> {
 
     /// A weight matrix stacked from tensors of so many rows each.
     fn matrix(&mut self, label: String, layer: usize, columns: usize, stack: &[(Role, usize)]) -> Result<WeightId> {
-        let parts = stack.iter().map(|(role, rows)| self.part(*role, layer, &[*rows, columns]));
+        let parts = stack.iter().map(|(role, rows)| self.part(*role, layer, *rows, columns));
         let parts = parts.collect::<Result<Vec<Part>>>()?;
         let order = self.order(&parts)?;
         let weight = self.graph.weight(Weight { name: label, columns, parts, held: None });
@@ -228,11 +377,9 @@ impl<'a> Builder<'a> {
     }
 
     /// A tensor as part of a weight, checked against the shape that the configuration wants.
-    fn part(&mut self, role: Role, layer: usize, shape: &[usize]) -> Result<Part> {
-        let (index, tensor) = self
-            .tensor(role, layer, shape)?
-            .ok_or_else(|| Error::MissingTensor { tensor: names::name(self.config.kind, role, layer) })?;
-        let rows = if shape.len() == 1 { 1 } else { shape[0] };
+    fn part(&mut self, role: Role, layer: usize, rows: usize, columns: usize) -> Result<Part> {
+        let missing = || Error::MissingTensor { tensor: names::name(self.config.kind, role, layer) };
+        let (index, tensor) = self.tensor(role, layer, &[rows, columns])?.ok_or_else(missing)?;
         Ok(Part { source: Source::Tensor(index), format: tensor.format()?, rows })
     }
 
@@ -248,16 +395,15 @@ impl<'a> Builder<'a> {
         Ok(Some((index, tensor)))
     }
 
-    /// The table of rotations, one for all layers.
-    fn rotations(&mut self, context: usize) -> Result<WeightId> {
-        let rotated = self.config.rope.rotated;
-        let mut frequencies = self.config.rope.inverse_frequencies();
+    /// A table of rotations.
+    fn rotations(&mut self, name: &str, rope: &config::Rope, context: usize) -> Result<WeightId> {
+        let mut frequencies = rope.inverse_frequencies();
         if let Some(factors) = self.rope_factors()? {
             frequencies.iter_mut().zip(factors).for_each(|(frequency, factor)| *frequency /= f64::from(factor));
         }
         let table = rope::tables(&frequencies, context, 1.0);
-        let part = Part { rows: table.len() / rotated, source: Source::Computed(table.into()), format: F32 };
-        Ok(self.graph.weight(Weight { name: "rope".into(), columns: rotated, parts: vec![part], held: None }))
+        let part = Part { rows: table.len() / rope.rotated, source: Source::Computed(table.into()), format: F32 };
+        Ok(self.graph.weight(Weight { name: name.into(), columns: rope.rotated, parts: vec![part], held: None }))
     }
 
     /// What the file divides RoPE's frequencies by, such as converters compute it for `llama3` scaling.
@@ -293,7 +439,8 @@ impl<'a> Builder<'a> {
     /// Whether a tensor is a bias of zeros, as quantisers write them for layers that have none.
     fn is_zero_bias(&self, index: usize) -> Result<bool> {
         let tensor = &self.weights.tensors()[index];
-        if !tensor.name.ends_with(".bias") || tensor.shape.len() != 1 || tensor.bytes > ZERO_BIAS_LIMIT {
+        let small = tensor.shape.len() == 1 && tensor.bytes <= ZERO_BIAS_LIMIT;
+        if !tensor.name.ends_with(".bias") || !small || tensor.format().is_err() {
             return Ok(false);
         }
         let mut bytes = vec![0; tensor.bytes as usize];

@@ -164,10 +164,20 @@ fn refused_settings() {
     refused(json!({"architectures": null}), &["architectures is missing", "config.json"]);
     refused(json!({"hidden_size": null}), &["hidden_size is missing"]);
     refused(json!({"hidden_size": "64"}), &["hidden_size", "whole number"]);
-    refused(json!({"attention_bias": true}), &["attention_bias is true"]);
+    refused(json!({"attention_bias": "yes"}), &["attention_bias", "true or false"]);
     refused(json!({"mlp_bias": true}), &["mlp_bias"]);
     refused(json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu"]);
     refused(json!({"sliding_window": 4096}), &["sliding_window is 4096"]);
+    refused(json!({"embedding_multiplier": 2.0}), &["embedding_multiplier is 2"]);
+    let of = |class: &str, mut changes: Value| {
+        changes["architectures"] = json!([class]);
+        changes
+    };
+    refused(of("MistralForCausalLM", json!({"sliding_window": 0})), &["window", "0"]);
+    refused(of("Gemma2ForCausalLM", json!({"hidden_activation": "relu"})), &["hidden_activation", "relu"]);
+    refused(of("Gemma2ForCausalLM", json!({"attn_logit_softcapping": -1.0})), &["attn_logit_softcapping is -1"]);
+    refused(of("Gemma3ForCausalLM", json!({"layer_types": ["chunked_attention"]})), &["layer_types", "chunked"]);
+    refused(of("GraniteForCausalLM", json!({"logits_scaling": 0.0})), &["scale of logits"]);
     refused(json!({"quantization_config": {"quant_method": "quip"}}), &["quant_method is quip", "gptq"]);
     refused(json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}), &["yarn", "llama3"]);
     refused(json!({"rope_scaling": {"rope_type": "linear"}}), &["factor is missing"]);

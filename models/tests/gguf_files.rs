@@ -228,6 +228,30 @@ fn refused_tensors() {
     check_refused(&one_tensor(&[32], 0, 7), &["tensor t begins at 7", "multiple of 32"]);
     check_refused(&one_tensor(&[1024], 0, 0), &["cut short"]);
     check_refused(&one_tensor(&[32], 0, u64::MAX - 31), &["outside"]);
+    check_refused(&two_tensors(32), &["tensors t and u", "same bytes"]);
+}
+
+/// Two tensors of 64 bytes, the second so many bytes behind the front of the first.
+fn two_tensors(offset: u64) -> Vec<u8> {
+    let mut bytes = front(3, 2, 0);
+    for (name, offset) in [(b"t", 0), (b"u", offset)] {
+        bytes.extend(1u64.to_le_bytes());
+        bytes.extend(name);
+        bytes.extend(1u32.to_le_bytes());
+        bytes.extend(16u64.to_le_bytes());
+        bytes.extend(0u32.to_le_bytes());
+        bytes.extend(offset.to_le_bytes());
+    }
+    bytes.resize(bytes.len().next_multiple_of(32) + 1024, 0);
+    bytes
+}
+
+#[test]
+fn tensors_that_touch() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("made.gguf");
+    fs::write(&path, two_tensors(64)).unwrap();
+    assert_eq!(Checkpoint::open(&path).unwrap().tensors().len(), 2);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use plywood_kernels::step::{PAGE_TOKENS, Step, Token};
 use plywood_models::config::Scaling;
 use plywood_models::synthetic::{SHAPES, Synthetic};
 use plywood_models::tokenizer::EncodeOptions;
-use plywood_models::{Config, Error, Model, Result, Tokenizer, Weights, transformer};
+use plywood_models::{Config, Error, Model, Result, Storage, Tokenizer, Weights, transformer};
 use safetensors::SafeTensors;
 
 use common::{InMemory, check_message, data};
@@ -158,6 +158,17 @@ fn tensors_that_do_not_fit() {
         changed(name, |weights, _| weights.add("blk.3.attn_k.bias", &[288])),
         &["blk.3.attn_k.bias", "llama"],
     );
+    // Quantisers write biases of zeros.
+    let zero_bias = |weights: &mut InMemory, _| {
+        weights.add("blk.3.attn_k.bias", &[288]);
+        weights.bytes.last_mut().unwrap().fill(0);
+    };
+    changed(name, zero_bias).unwrap();
+    let unknown_bias = |weights: &mut InMemory, place| {
+        zero_bias(weights, place);
+        weights.tensors.last_mut().unwrap().storage = Storage::Unsupported("Q9".into());
+    };
+    check_message(changed(name, unknown_bias), &["blk.3.attn_k.bias", "llama"]);
     check_message(changed(name, |weights, _| weights.add("rope_freqs.weight", &[7])), &["rope_freqs.weight", "[24]"]);
     let zero = |weights: &mut InMemory, _| {
         weights.add("rope_freqs.weight", &[24]);

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use plywood_kernels::formats::{BF16, F16};
 use plywood_models::{Checkpoint, Model, Result, Weights};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -98,8 +99,8 @@ struct Stored {
 /// A tensor of the first layer.
 const DOWN: &str = "model.layers.0.mlp.down_proj";
 
-/// Changes one tensor of the down projection, opens the directory, and reads all its tensors.
-fn changed(fixture: &str, end: &str, change: impl FnOnce(&mut HashMap<String, Stored>, String)) -> Result<()> {
+/// Changes one tensor of the down projection, opens the directory, and reads all its tensors; gives the projection's first row.
+fn changed(fixture: &str, end: &str, change: impl FnOnce(&mut HashMap<String, Stored>, String)) -> Result<Vec<f64>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/quantised").join(fixture);
     let bytes = fs::read(folder.join("model.safetensors")).unwrap();
     let stored =
@@ -124,7 +125,8 @@ fn changed(fixture: &str, end: &str, change: impl FnOnce(&mut HashMap<String, St
         let mut bytes = vec![0; info.bytes as usize];
         model.checkpoint.read_checked(tensor, 0, &mut bytes)?;
     }
-    Ok(())
+    let down = model.checkpoint.tensor(&format!("{DOWN}.weight")).expect("it is part of the model");
+    row(&model.checkpoint, down, 0)
 }
 
 /// Sets a 32-bit integer of a tensor.
@@ -155,6 +157,37 @@ fn spoil(tensors: &mut HashMap<String, Stored>, name: String) {
     tensor.bytes[bytes - 1] = 0x7f;
 }
 
+/// Stores the same numbers in single precision.
+fn widen(tensors: &mut HashMap<String, Stored>, name: String) {
+    let tensor = tensors.get_mut(&name).unwrap();
+    let format = if tensor.dtype == Dtype::F16 { F16 } else { BF16 };
+    let mut numbers = vec![0.0; tensor.bytes.len() / 2];
+    format.decode_row(&tensor.bytes, &mut numbers);
+    tensor.dtype = Dtype::F32;
+    tensor.bytes = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
+}
+
+/// Scales in single precision, also beside biases in another, give the same weights.
+#[test]
+fn wide_scales() {
+    let fixtures = [
+        ("awq_g64", ".scales"),
+        ("gptq_asym_act_g32", ".scales"),
+        ("ct_w4a16_asym_g64", ".weight_scale"),
+        ("ct_w8a16_channel", ".weight_scale"),
+        ("ct_int8_channel", ".weight_scale"),
+        ("ct_fp8_channel", ".weight_scale"),
+        ("mlx_q4_g64", ".scales"),
+        ("mlx_q4_g64", ".biases"),
+    ];
+    for (fixture, end) in fixtures {
+        let (plain, wide) = (changed(fixture, end, |_, _| {}).unwrap(), changed(fixture, end, widen).unwrap());
+        let largest = plain.iter().fold(0f64, |largest, number| largest.max(number.abs()));
+        let off = plain.iter().zip(&wide).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f64::max);
+        assert!(off <= ROUNDING, "{fixture}{end} is off by {off:.1e}");
+    }
+}
+
 /// Declares another type of the same size.
 fn retype(dtype: Dtype) -> impl FnOnce(&mut HashMap<String, Stored>, String) {
     move |tensors, name| tensors.get_mut(&name).unwrap().dtype = dtype
@@ -175,6 +208,10 @@ fn contradictions_are_told() {
     check(g_idx, ".scales", &|t, n| shorten(t, n), &[DOWN]);
     check(g_idx, ".qweight", &|t, n| shorten(t, n), &[DOWN]);
     check(g_idx, ".qweight", &|t, n| retype(Dtype::F32)(t, n), &["qweight", "F32"]);
+    let plain = |t: &mut HashMap<String, Stored>, n: String| {
+        t.insert(format!("{DOWN}.weight"), t[&n].clone());
+    };
+    check(g_idx, ".scales", &plain, &[DOWN, "twice"]);
     check("awq_g128", ".scales", &|t, n| shorten(t, n), &[DOWN]);
     check("awq_g128", ".qweight", &|t, n| shorten(t, n), &[DOWN]);
     check("awq_g128", ".scales", &|t, n| remove(t, n), &["scales", "missing"]);

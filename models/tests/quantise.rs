@@ -249,6 +249,18 @@ fn tokenizers_that_gguf_files_cannot_tell() {
     check_refused_tokenizer("pre_tokenizer", json!({"type": "Whitespace"}), &["Whitespace"]);
 }
 
+/// All cuts of a piece are looked at, which takes the square of its length.
+#[test]
+fn a_piece_of_many_bytes() {
+    let Some(stories) = data("models/stories260k/hf") else { return };
+    let folder = directory(&stories, 513, &json!({}));
+    let path = folder.path().join("tokenizer.json");
+    let mut tokenizer: Data = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    tokenizer["model"]["vocab"]["a".repeat(1 << 20)] = json!(512);
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    check_message(Plan::new(folder.path(), options("f16")), &["a token has 1048576 bytes"]);
+}
+
 #[test]
 fn scaled_positions_are_converted() {
     let scaling = json!({
@@ -429,6 +441,24 @@ fn files_in_the_way() {
     kept();
     assert!(!partial_path(&output).exists());
     check_message(plan.write(&input, Existing::Replace, |_, _| true), &["small.gguf", "name another"]);
+    // The name under which a file is written until it is whole.
+    let named = partial_path(&folder.path().join("small"));
+    fs::copy(&input, &named).unwrap();
+    let other = Plan::new(&named, options("q8_0")).unwrap();
+    check_message(
+        other.write(folder.path().join("small"), Existing::Keep, |_, _| true),
+        &["small.partial", "name another"],
+    );
+    assert!(fs::read(&named).unwrap() == fs::read(&input).unwrap());
+    fs::remove_file(named).unwrap();
+    // Another is writing, and finds its file as it was.
+    let busy = folder.path().join("busy.gguf");
+    let second = |_, _| {
+        check_message(plan.write(&busy, Existing::Keep, |_, _| true), &["busy.gguf", "another process"]);
+        true
+    };
+    plan.write(&busy, Existing::Keep, second).unwrap();
+    fs::remove_file(busy).unwrap();
     check_message(plan.write(folder.path(), Existing::Replace, |_, _| true), &["no file"]);
     check_message(plan.write(folder.path().join("none/x.gguf"), Existing::Keep, |_, _| true), &["none/x.gguf"]);
     plan.write(&output, Existing::Replace, |_, _| true).unwrap();

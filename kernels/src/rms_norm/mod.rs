@@ -5,11 +5,14 @@ use crate::graph::Rows;
 use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work, shared};
 use crate::reference::Operands;
 
-/// Input `[rows, groups * width]`, weight `[width]`; output of the input's shape. Each group, such as a head, is normalised by itself.
+/// Input `[rows, groups * width]`, weight `[groups * width]`; output of the input's shape. Each group, such as a head, is normalised by
+/// itself.
 #[derive(Debug, Clone)]
 pub struct RmsNorm {
     /// Added to the mean square.
     pub epsilon: f32,
+    /// Groups in a row.
+    pub groups: usize,
 }
 
 impl Kernel for RmsNorm {
@@ -19,7 +22,7 @@ impl Kernel for RmsNorm {
 
     fn lower(&self, site: &Site) -> Lowered {
         let (input, out) = (site.inputs[0], site.output());
-        let width = site.weights[0].columns;
+        let width = out.width / self.groups as u32;
         let workgroup = if site.features.software { 32 } else { site.features.workgroup_invocations.min(256) };
         Lowered::one(Dispatch {
             shader: Shader {
@@ -30,20 +33,21 @@ impl Kernel for RmsNorm {
             },
             params: vec![width, self.epsilon.to_bits(), input.offset, input.stride, out.offset, out.stride],
             bindings: vec![Binding::Input(0), Binding::Shard { weight: 0, shard: 0 }, Binding::Output],
-            grid: Grid { spread: Count::fixed(out.width / width), rows: Count::each(Extent::Rows(site.rows)) },
+            grid: Grid { spread: Count::fixed(self.groups as u32), rows: Count::each(Extent::Rows(site.rows)) },
             work: Work::fixed(2 * u64::from(width)),
         })
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let weight = operands.weights[0].row(0);
-        let norm = |x: &[f32]| {
+        let norm = |(x, weight): (&[f32], &[f32])| -> Vec<f32> {
             let square: f64 = x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
             let scale = 1.0 / (square / x.len() as f64 + f64::from(self.epsilon)).sqrt();
-            x.iter().zip(&weight).map(move |(x, weight)| (f64::from(*x) * scale * f64::from(*weight)) as f32).collect()
+            x.iter().zip(weight).map(move |(x, weight)| (f64::from(*x) * scale * f64::from(*weight)) as f32).collect()
         };
-        let groups = |row: usize| operands.inputs[0].row(row).chunks(weight.len());
-        (0..operands.rows).flat_map(groups).flat_map(|group| -> Vec<f32> { norm(group) }).collect()
+        let width = weight.len() / self.groups;
+        let groups = |row: usize| operands.inputs[0].row(row).chunks(width).zip(weight.chunks(width));
+        (0..operands.rows).flat_map(groups).flat_map(norm).collect()
     }
 }
 
@@ -54,9 +58,9 @@ pub fn cases() -> Vec<Case> {
         case.magnitude = magnitude;
         let input = case.graph.input("input", Rows::Tokens, groups * width);
         let normed = case.graph.value("normed", Rows::Tokens, groups * width);
-        let weight = case.random_weight(&[1], width);
+        let weight = case.random_weight(&[1], groups * width);
         let inputs = [case.graph.whole(input)];
-        case.graph.node(Op::RmsNorm(RmsNorm { epsilon: 1e-5 }), &inputs, &[weight], None, Some(normed));
+        case.graph.node(Op::RmsNorm(RmsNorm { epsilon: 1e-5, groups }), &inputs, &[weight], None, Some(normed));
         case.output(normed);
         case
     };

@@ -12,7 +12,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<f32>; // [rows, groups, width]
-@group(0) @binding(2) var<storage, read> weight: array<f32>; // [width]
+@group(0) @binding(2) var<storage, read> weight: array<f32>; // [groups, width]
 @group(0) @binding(3) var<storage, read_write> output: array<f32>; // [rows, groups, width]
 
 @compute @workgroup_size(WORKGROUP)
@@ -27,6 +27,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let scale = 1.0 / sqrt(mean + params.epsilon);
     let output_row = params.output_offset + group.y * params.output_stride + group.x * params.width;
     for (var column = lane.index; column < params.width; column += WORKGROUP) {
-        output[output_row + column] = input[input_row + column] * scale * weight[column];
+        output[output_row + column] = input[input_row + column] * scale * weight[group.x * params.width + column];
     }
 }

@@ -1,31 +1,32 @@
 //! The numbers of a model from the metadata of a GGUF file.
 
+use crate::architectures::{Architecture, LocalLayers};
 use crate::checkpoint::{Checkpoint, Kind};
 use crate::error::{Error, Result};
 use crate::gguf::{Array, Metadata, Value};
 use crate::names::{self, Role};
 
-use super::{Config, Rope, Sampling, Scaling, architecture, ids, size};
+use super::{Attends, Config, Rope, Sampling, Scales, Scaling, architecture, attends, ids, size};
 
 /// RoPE's base where a file says nothing.
 const DEFAULT_ROPE_BASE: f64 = 10_000.0;
 
 /// Keys behind the architecture's name that change the result, with the values under which they do not.
-const NEUTRAL: [(&str, &[f64]); 13] = [
-    ("attention.sliding_window", &[0.0]),
+const NEUTRAL: [(&str, &[f64]); 6] = [
     ("attention.clamp_kqv", &[0.0]),
     ("attention.max_alibi_bias", &[0.0]),
     ("attention.causal", &[1.0]),
-    ("attention.scale", &[0.0]),
     ("expert_count", &[0.0]),
     ("use_parallel_residual", &[0.0]),
-    ("attn_logit_softcapping", &[0.0]),
-    ("final_logit_softcapping", &[0.0]),
-    ("logit_scale", &[0.0, 1.0]),
-    ("residual_scale", &[0.0, 1.0]),
-    ("embedding_scale", &[0.0, 1.0]),
     ("rope.scaling.attn_factor", &[1.0]),
 ];
+
+/// The same in families without multipliers.
+const MULTIPLIERS: [(&str, &[f64]); 3] =
+    [("logit_scale", &[0.0, 1.0]), ("residual_scale", &[0.0, 1.0]), ("embedding_scale", &[0.0, 1.0])];
+
+/// The same in families without local layers.
+const WINDOW: [(&str, &[f64]); 1] = [("attention.sliding_window", &[0.0])];
 
 /// Control tokens that end a text or a turn, whether or not a file names their ids.
 pub(super) const ENDS: [&str; 10] = [
@@ -52,7 +53,13 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
     let name = metadata.text("general.architecture")?.ok_or_else(|| metadata.missing("general.architecture"))?;
     let architecture = architecture(Kind::Gguf, name, metadata.file.clone())?;
     let keys = Keys { metadata, prefix: name };
-    keys.check_neutral()?;
+    keys.check_neutral(&NEUTRAL)?;
+    if !architecture.multipliers {
+        keys.check_neutral(&MULTIPLIERS)?;
+    }
+    if architecture.local == LocalLayers::None {
+        keys.check_neutral(&WINDOW)?;
+    }
     let width = keys.required_size("embedding_length")?;
     let heads = keys.required_size("attention.head_count")?;
     let head_width = keys.head_width(width, heads)?;
@@ -62,10 +69,18 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
         scaling: keys.scaling()?,
     };
     let epsilon = "attention.layer_norm_rms_epsilon";
+    let layers = keys.required_size("block_count")?;
+    let local_base = keys.number("rope.freq_base_swa")?.unwrap_or(DEFAULT_ROPE_BASE);
     Ok(Config {
         kind: Kind::Gguf,
         architecture,
-        layers: keys.required_size("block_count")?,
+        layers,
+        local_rope: Rope { base: local_base, scaling: Scaling::None, ..rope.clone() },
+        attends: keys.attends(architecture, layers)?,
+        scales: keys.scales(architecture, layers, width, heads, head_width)?,
+        score_cap: keys.positive("attn_logit_softcapping")?,
+        logit_cap: keys.positive("final_logit_softcapping")?,
+        biases: checkpoint.tensor(&names::name(Kind::Gguf, Role::QueryBias, 0)).is_some(),
         width,
         heads,
         kv_heads: keys.size("attention.head_count_kv")?.unwrap_or(heads),
@@ -132,8 +147,8 @@ impl Keys<'_> {
         }
     }
 
-    fn check_neutral(&self) -> Result<()> {
-        for (key, neutral) in NEUTRAL {
+    fn check_neutral(&self, keys: &[(&str, &[f64])]) -> Result<()> {
+        for (key, neutral) in keys {
             let Some(value) = self.metadata.get(&self.full(key)) else { continue };
             let number = match value {
                 Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
@@ -144,6 +159,38 @@ impl Keys<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A number, where it is not 0, which stands for nothing.
+    fn positive(&self, key: &str) -> Result<Option<f32>> {
+        Ok(self.number(key)?.filter(|number| *number != 0.0).map(|number| number as f32))
+    }
+
+    fn attends(&self, architecture: &Architecture, layers: usize) -> Result<Vec<Attends>> {
+        let window = self.size("attention.sliding_window")?.filter(|window| *window > 0);
+        let local = match (architecture.local, self.size("attention.sliding_window_pattern")?) {
+            (LocalLayers::AllButEvery(_), Some(count)) => LocalLayers::AllButEvery(count),
+            (local, _) => local,
+        };
+        Ok(attends(layers, window, local, architecture.unturned))
+    }
+
+    fn scales(
+        &self,
+        architecture: &Architecture,
+        layers: usize,
+        width: usize,
+        heads: usize,
+        head_width: usize,
+    ) -> Result<Scales> {
+        let of = if architecture.scale_by_width == Some(layers) { width / heads.max(1) } else { head_width };
+        let embedding = if architecture.scaled_embedding { (width as f32).sqrt() } else { 1.0 };
+        Ok(Scales {
+            embedding: self.positive("embedding_scale")?.unwrap_or(embedding),
+            score: self.positive("attention.scale")?.unwrap_or((of as f64).sqrt().recip() as f32),
+            residual: self.positive("residual_scale")?.unwrap_or(1.0),
+            logit: self.positive("logit_scale")?.map_or(1.0, f32::recip),
+        })
     }
 
     fn head_width(&self, width: usize, heads: usize) -> Result<usize> {

@@ -1,36 +1,44 @@
 //! The numbers of a model from `config.json` and `generation_config.json`.
 
+use plywood_kernels::gated::Activation;
 use serde_json::Value;
 
+use crate::architectures::{Architecture, LocalLayers};
 use crate::checkpoint::Kind;
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::packed;
 
-use super::{Config, Rope, Sampling, Scaling, architecture, ids, size};
+use super::{Attends, Config, Rope, Sampling, Scales, Scaling, architecture, attends, ids, size};
 
-/// What `LlamaConfig` of transformers takes where a file says nothing.
-const DEFAULT_ROPE_BASE: f64 = 10_000.0;
-const DEFAULT_NORM_EPSILON: f64 = 1e-6;
+/// The longest text of a model whose `config.json` does not say.
 const DEFAULT_CONTEXT: u64 = 2048;
+/// The base by which local layers turn where they have one of their own.
+const DEFAULT_LOCAL_BASE: f64 = 10_000.0;
 
 /// Keys that change the result, how the values under which they do not are called, and a test for these.
 type Neutral = (&'static str, &'static str, fn(&Value) -> bool);
-const NEUTRAL: [Neutral; 11] = [
-    ("attention_bias", "false", is_false),
+const NEUTRAL: [Neutral; 3] = [
     ("mlp_bias", "false", is_false),
-    ("hidden_act", "silu", |value| matches!(value.as_str(), Some("silu" | "swish"))),
-    ("sliding_window", "null", Value::is_null),
-    ("partial_rotary_factor", "1", is_one),
     ("num_local_experts", "0", |value| value.as_u64() == Some(0)),
-    ("logits_scaling", "1", is_one),
-    ("embedding_multiplier", "1", is_one),
-    ("residual_multiplier", "1", is_one),
     ("clip_qkv", "null", Value::is_null),
-    ("layer_types", "full_attention", |value| {
-        value.as_array().is_some_and(|types| types.iter().all(|layer| layer.as_str() == Some("full_attention")))
-    }),
 ];
+
+/// The same in families without multipliers.
+const MULTIPLIERS: [Neutral; 3] =
+    [("logits_scaling", "1", is_one), ("embedding_multiplier", "1", is_one), ("residual_multiplier", "1", is_one)];
+
+/// What a family's activation may be called, and under which key.
+fn check_activation(config: &Json, activation: Activation) -> Result<()> {
+    let (key, names): (_, &[&str]) = match activation {
+        Activation::Silu => ("hidden_act", &["silu", "swish"]),
+        Activation::GeluTanh => ("hidden_activation", &["gelu_pytorch_tanh"]),
+    };
+    match config.text(key)? {
+        Some(found) if !names.contains(&found) => Err(unsupported(config, key, &Value::from(found), names[0])),
+        _ => Ok(()),
+    }
+}
 
 fn is_false(value: &Value) -> bool {
     value.as_bool() == Some(false)
@@ -44,35 +52,45 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
     let class = config.get("architectures").and_then(|classes| classes.get(0)).and_then(Value::as_str);
     let class = class.ok_or_else(|| config.missing("architectures"))?;
     let architecture = architecture(Kind::HuggingFace, class, config.file.clone())?;
-    for (key, wanted, is_neutral) in NEUTRAL {
-        if let Some(found) = config.get(key).filter(|found| !is_neutral(found)) {
-            return Err(unsupported(config, key, found, wanted));
-        }
-    }
+    let defaults = &architecture.defaults;
     packed::check_method(config)?;
+    check_neutral(config, &NEUTRAL)?;
+    if !architecture.multipliers {
+        check_neutral(config, &MULTIPLIERS)?;
+    }
+    check_activation(config, architecture.activation)?;
     let required = |key: &str| config.integer(key)?.map(size).ok_or_else(|| config.missing(key));
     let width = required("hidden_size")?;
     let heads = required("num_attention_heads")?;
-    let head_width = match config.integer("head_dim")? {
-        Some(given) => size(given),
+    let head_width = match config.integer("head_dim")?.map(size).or(defaults.head_width) {
+        Some(given) => given,
         None if heads > 0 && width.is_multiple_of(heads) => width / heads,
         None => {
             return Err(config.wrong("num_attention_heads", heads, format!("a divisor of hidden_size, {width}")));
         }
     };
+    let layers = required("num_hidden_layers")?;
+    let rope = rope(config, architecture, head_width)?;
+    let local_base = config.number("rope_local_base_freq")?.unwrap_or(DEFAULT_LOCAL_BASE);
     Ok(Config {
         kind: Kind::HuggingFace,
         architecture,
-        layers: required("num_hidden_layers")?,
+        layers,
         width,
         heads,
-        kv_heads: config.integer("num_key_value_heads")?.map_or(heads, size),
+        kv_heads: config.integer("num_key_value_heads")?.map(size).or(defaults.kv_heads).unwrap_or(heads),
         head_width,
         feed_forward: required("intermediate_size")?,
         vocabulary: required("vocab_size")?,
-        norm_epsilon: config.number("rms_norm_eps")?.unwrap_or(DEFAULT_NORM_EPSILON) as f32,
-        rope: rope(config, head_width)?,
-        tied: config.boolean("tie_word_embeddings")?.unwrap_or(false),
+        norm_epsilon: config.number("rms_norm_eps")?.unwrap_or(defaults.norm_epsilon) as f32,
+        local_rope: Rope { base: local_base, scaling: Scaling::None, ..rope.clone() },
+        rope,
+        attends: layers_attend(config, architecture, layers)?,
+        scales: scales(config, architecture, width, head_width)?,
+        score_cap: config.number("attn_logit_softcapping")?.map(|cap| cap as f32),
+        logit_cap: config.number("final_logit_softcapping")?.map(|cap| cap as f32),
+        biases: architecture.biases || config.boolean("attention_bias")? == Some(true),
+        tied: config.boolean("tie_word_embeddings")?.unwrap_or(defaults.tied),
         context: size(config.integer("max_position_embeddings")?.unwrap_or(DEFAULT_CONTEXT)),
         bos: token_ids(&[Some(config), generation], "bos_token_id")?.first().copied(),
         ends: token_ids(&[Some(config), generation], "eos_token_id")?,
@@ -80,27 +98,101 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
     })
 }
 
+fn check_neutral(config: &Json, keys: &[Neutral]) -> Result<()> {
+    for (key, wanted, is_neutral) in keys {
+        if let Some(found) = config.get(key).filter(|found| !is_neutral(found)) {
+            return Err(unsupported(config, key, found, wanted));
+        }
+    }
+    Ok(())
+}
+
+fn scales(config: &Json, architecture: &Architecture, width: usize, head_width: usize) -> Result<Scales> {
+    let number = |key: &str| config.number(key).map(|number| number.unwrap_or(1.0));
+    let embedding = if architecture.scaled_embedding { (width as f64).sqrt() } else { number("embedding_multiplier")? };
+    let score = match (config.number("query_pre_attn_scalar")?, architecture.multipliers) {
+        (Some(scalar), _) => scalar.sqrt().recip(),
+        (None, true) => number("attention_multiplier")?,
+        (None, false) => (head_width as f64).sqrt().recip(),
+    };
+    Ok(Scales {
+        embedding: embedding as f32,
+        score: score as f32,
+        residual: number("residual_multiplier")? as f32,
+        logit: number("logits_scaling")?.recip() as f32,
+    })
+}
+
+/// How each layer attends: by lists with an entry for each, else by the family's rule.
+fn layers_attend(config: &Json, architecture: &Architecture, layers: usize) -> Result<Vec<Attends>> {
+    // A null is no window; a missing key is the family's.
+    let window = match config.value.get("sliding_window") {
+        None => architecture.defaults.window,
+        Some(_) => config.integer("sliding_window")?.map(size),
+    };
+    let pattern = config.integer("sliding_window_pattern")?.map(size);
+    let local = match (architecture.local, pattern) {
+        (LocalLayers::AllButEvery(_), Some(count)) => LocalLayers::AllButEvery(count),
+        (local, _) => local,
+    };
+    let interval = config.integer("no_rope_layer_interval")?.map(size);
+    let unturned = architecture.unturned.map(|default| interval.unwrap_or(default));
+    let mut attends = attends(layers, window, local, unturned);
+    let switch = config.boolean("use_sliding_window")?;
+    match (switch, local, window) {
+        (Some(false), ..) => attends.iter_mut().for_each(|layer| layer.window = None),
+        (Some(true), ..) => {
+            let first = config.integer("max_window_layers")?.map_or(0, size);
+            attends.iter_mut().skip(first).for_each(|layer| layer.window = window);
+        }
+        (None, LocalLayers::None, Some(_)) if config.get("layer_types").is_none() => {
+            return Err(unsupported(config, "sliding_window", &config.value["sliding_window"], "null"));
+        }
+        _ => {}
+    }
+    if let Some(types) = config.get("layer_types").and_then(Value::as_array) {
+        for (layer, of) in attends.iter_mut().zip(types) {
+            layer.window = match of.as_str() {
+                Some("full_attention") => None,
+                Some("sliding_attention") if window.is_some() => window,
+                _ => return Err(unsupported(config, "layer_types", of, "full_attention, and sliding_attention")),
+            };
+        }
+    }
+    if architecture.unturned.is_some()
+        && let Some(turned) = config.get("no_rope_layers").and_then(Value::as_array)
+    {
+        attends.iter_mut().zip(turned).for_each(|(layer, turned)| layer.turned = turned.as_u64() != Some(0));
+    }
+    Ok(attends)
+}
+
 fn unsupported(config: &Json, key: &str, found: &Value, wanted: &str) -> Error {
     Error::Unsupported { file: config.file.clone(), key: key.into(), found: found.to_string(), wanted: wanted.into() }
 }
 
 /// RoPE's settings: at the top and in `rope_scaling`, or all in `rope_parameters` as transformers 5 writes them.
-fn rope(config: &Json, head_width: usize) -> Result<Rope> {
-    let parameters = config.section("rope_parameters")?;
+fn rope(config: &Json, architecture: &Architecture, head_width: usize) -> Result<Rope> {
+    let mut parameters = config.section("rope_parameters")?;
+    if let Some(global) = parameters.as_ref().map(|section| section.section("full_attention")).transpose()?.flatten() {
+        parameters = Some(global);
+    }
     let section = parameters.clone().or(config.section("rope_scaling")?);
     let base = match parameters.as_ref().map(|section| section.number("rope_theta")).transpose()?.flatten() {
         Some(base) => base,
-        None => config.number("rope_theta")?.unwrap_or(DEFAULT_ROPE_BASE),
+        None => config.number("rope_theta")?.unwrap_or(architecture.defaults.rope_base),
     };
     let scaling = section.as_ref().map_or(Ok(Scaling::None), scaling)?;
-    Ok(Rope { base, rotated: head_width, scaling })
+    let mut share = config.number("partial_rotary_factor")?;
+    if let Some(section) = &section {
+        share = section.number("partial_rotary_factor")?.or(share);
+    }
+    let rotated = (head_width as f64 * share.unwrap_or(1.0)) as usize;
+    Ok(Rope { base, rotated, scaling })
 }
 
 fn scaling(section: &Json) -> Result<Scaling> {
     let required = |key: &str| section.number(key)?.ok_or_else(|| section.missing(key));
-    if let Some(found) = section.get("partial_rotary_factor").filter(|found| !is_one(found)) {
-        return Err(unsupported(section, "partial_rotary_factor", found, "1"));
-    }
     let key = if section.get("rope_type").is_some() { "rope_type" } else { "type" };
     match section.text(key)? {
         None | Some("default") => Ok(Scaling::None),

@@ -8,7 +8,7 @@ mod hugging_face;
 use std::f64::consts::TAU;
 use std::path::PathBuf;
 
-use crate::architectures::{self, Architecture};
+use crate::architectures::{self, Architecture, LocalLayers};
 use crate::checkpoint::{Checkpoint, Kind, Settings};
 use crate::error::{Error, Result};
 
@@ -45,6 +45,18 @@ pub struct Config {
     pub norm_epsilon: f32,
     /// How positions turn queries and keys.
     pub rope: Rope,
+    /// The same in local layers.
+    pub local_rope: Rope,
+    /// Of each layer, how it attends.
+    pub attends: Vec<Attends>,
+    /// What numbers are multiplied by on their way.
+    pub scales: Scales,
+    /// What bounds the scores of attention softly.
+    pub score_cap: Option<f32>,
+    /// What bounds the logits softly.
+    pub logit_cap: Option<f32>,
+    /// Whether queries, keys and values have biases.
+    pub biases: bool,
     /// Whether the embedding is the output matrix too.
     pub tied: bool,
     /// The longest sequence that the model was made for, in tokens.
@@ -55,6 +67,28 @@ pub struct Config {
     pub ends: Vec<u32>,
     /// What the model's makers say about sampling.
     pub sampling: Sampling,
+}
+
+/// How a layer attends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attends {
+    /// How many tokens a token sees, itself among them, in a local layer; `None` in one that sees all.
+    pub window: Option<usize>,
+    /// Whether queries and keys are turned by their positions.
+    pub turned: bool,
+}
+
+/// What numbers are multiplied by on their way through a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scales {
+    /// The embedding.
+    pub embedding: f32,
+    /// The scores of attention.
+    pub score: f32,
+    /// What is added to the residual stream.
+    pub residual: f32,
+    /// The logits.
+    pub logit: f32,
 }
 
 /// Rotary position embedding.
@@ -171,7 +205,22 @@ impl Config {
         if !(self.norm_epsilon.is_finite() && self.norm_epsilon >= 0.0) {
             return wrong("the norms' epsilon", self.norm_epsilon.to_string(), "a number from 0 on".into());
         }
-        for (key, number) in self.rope.numbers() {
+        let caps = [("attn_logit_softcapping", self.score_cap), ("final_logit_softcapping", self.logit_cap)];
+        let scales = [
+            ("the embedding's scale", Some(self.scales.embedding)),
+            ("the scale of scores", Some(self.scales.score)),
+            ("the scale of residuals", Some(self.scales.residual)),
+            ("the scale of logits", Some(self.scales.logit)),
+        ];
+        for (key, number) in caps.into_iter().chain(scales) {
+            if let Some(number) = number.filter(|number| !(number.is_finite() && *number > 0.0)) {
+                return wrong(key, number.to_string(), "a number above 0".into());
+            }
+        }
+        if self.attends.iter().any(|attends| attends.window == Some(0)) {
+            return wrong("the window of attention", "0".into(), "above 0".into());
+        }
+        for (key, number) in self.rope.numbers().into_iter().chain(self.local_rope.numbers()) {
             if !(number.is_finite() && number > 0.0) {
                 return wrong(key, number.to_string(), "a number above 0".into());
             }
@@ -238,6 +287,22 @@ impl Scaling {
             }
         }
     }
+}
+
+/// How layers attend: local ones by a rule of the family, those that do not turn as every so many-th.
+fn attends(layers: usize, window: Option<usize>, local: LocalLayers, unturned: Option<usize>) -> Vec<Attends> {
+    let is_local = |layer: usize| match local {
+        LocalLayers::None => false,
+        LocalLayers::All => true,
+        LocalLayers::AllButEvery(count) => count == 0 || !(layer + 1).is_multiple_of(count),
+    };
+    // A number of layers that is beyond belief is refused later.
+    (0..layers.min(LAYERS_LIMIT as usize))
+        .map(|layer| Attends {
+            window: window.filter(|_| is_local(layer)),
+            turned: unturned.is_none_or(|count| count == 0 || !(layer + 1).is_multiple_of(count)),
+        })
+        .collect()
 }
 
 /// The family of this name, or an error that lists those known.

@@ -57,6 +57,7 @@ fn read_header(file: &File, index: usize) -> Result<(Metadata, Vec<TensorInfo>)>
     for tensor in &mut tensors {
         place(tensor, file, data, alignment)?;
     }
+    check_apart(file, &tensors)?;
     Ok((metadata, tensors))
 }
 
@@ -154,4 +155,17 @@ fn place(tensor: &mut TensorInfo, file: &File, data: u64, alignment: u64) -> Res
         (_, None) => return Err(wrong("lies outside of all files".into())),
     }
     Ok(())
+}
+
+/// Checks that no tensors share bytes: a small file could claim any amount of them.
+fn check_apart(file: &File, tensors: &[TensorInfo]) -> Result<()> {
+    let mut in_order: Vec<&TensorInfo> = tensors.iter().filter(|tensor| tensor.bytes > 0).collect();
+    in_order.sort_by_key(|tensor| tensor.offset);
+    match in_order.windows(2).find(|pair| pair[0].offset + pair[0].bytes > pair[1].offset) {
+        None => Ok(()),
+        Some(pair) => {
+            let reason = format!("tensors {} and {} lie in the same bytes", pair[0].name, pair[1].name);
+            Err(Error::malformed(file.path(), reason))
+        }
+    }
 }

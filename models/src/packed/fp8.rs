@@ -2,8 +2,10 @@
 //! FBGEMM) or `weight_scale_inv` (DeepSeek), by which codes are multiplied.
 
 use plywood_kernels::formats::fp8;
+use serde_json::Value;
 
 use crate::error::Result;
+use crate::json::Json;
 
 use super::codes::Codes;
 use super::heads::{Heads, Scales};
@@ -40,23 +42,28 @@ fn groups(table: &Table, stem: &str, scales: &Matrix, rows: usize, columns: usiz
     if (scales.rows, scales.columns) == (rows, 1) {
         return Ok((1, columns.max(1)));
     }
-    for section in &table.sections {
+    table.fp8_block.ok_or_else(|| {
+        let shape = format!("[{}, {}]", scales.rows, scales.columns);
+        wrong(stem, format!("config.json has no weight_block_size for scales of shape {shape}"))
+    })
+}
+
+/// The rows and columns that share a scale by the settings, if these say so.
+pub(super) fn block(sections: &[Json]) -> Result<Option<(usize, usize)>> {
+    for section in sections {
         // DeepSeek's key; compressed-tensors keeps it with each group of layers.
-        let mut blocks = section.integers("weight_block_size")?;
-        if let Some(groups) = section.get("config_groups").and_then(serde_json::Value::as_object) {
-            let sizes = groups.values().filter_map(|group| group.pointer("/weights/block_structure")?.as_array());
-            let sizes = sizes.map(|sizes| sizes.iter().filter_map(serde_json::Value::as_u64).collect());
-            blocks = sizes.chain([blocks]).find(|sizes: &Vec<u64>| !sizes.is_empty()).unwrap_or_default();
+        let mut sizes = section.integers("weight_block_size")?;
+        if let Some(groups) = section.get("config_groups").and_then(Value::as_object) {
+            let found = groups.values().filter_map(|group| group.pointer("/weights/block_structure")?.as_array());
+            let found = found.map(|sizes| sizes.iter().filter_map(Value::as_u64).collect());
+            sizes = found.chain([sizes]).find(|sizes: &Vec<u64>| !sizes.is_empty()).unwrap_or_default();
         }
-        if let [row_group, group] = blocks[..]
+        if let [row_group, group] = sizes[..]
             && row_group > 0
             && group > 0
         {
-            return Ok((row_group as usize, group as usize));
+            return Ok(Some((row_group as usize, group as usize)));
         }
     }
-    Err(wrong(
-        stem,
-        format!("config.json has no weight_block_size for scales of shape [{}, {}]", scales.rows, scales.columns),
-    ))
+    Ok(None)
 }

@@ -28,8 +28,10 @@ pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
 /// Bits of a code and columns of a group: those of this weight, else those of all.
 fn settings(sections: &[Json], stem: &str) -> Result<(usize, usize)> {
     for section in sections.iter().rev() {
-        let own = section.value.get(stem).filter(|own| own.is_object());
-        let of = Json { file: section.file.clone(), value: own.unwrap_or(&section.value).clone() };
+        // Where a weight is not quantised, false stands in the place of its settings.
+        let own = section.get(stem).filter(|own| own.is_object());
+        let own = own.map(|own| Json { file: section.file.clone(), value: own.clone() });
+        let of = own.as_ref().unwrap_or(section);
         if let Some(mode) = of.text("mode")?.filter(|mode| *mode != "affine") {
             return Err(wrong(stem, format!("it is quantised in MLX's mode {mode}, and only affine is read")));
         }

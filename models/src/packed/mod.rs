@@ -111,6 +111,8 @@ pub(crate) struct Table<'a> {
     tensors: BTreeMap<String, TensorInfo>,
     /// What says how the model is quantised: sections of `config.json`, in the order of [`KEYS`].
     sections: Vec<Json>,
+    /// Rows and columns that share a scale of FP8, where `sections` say so.
+    fp8_block: Option<(usize, usize)>,
 }
 
 impl Table<'_> {
@@ -207,7 +209,8 @@ pub(crate) fn assemble(
         sections.extend(config.map(|config| config.section(key)).transpose()?.flatten());
     }
     let tensors = tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
-    let mut table = Table { files, tensors, sections };
+    let fp8_block = fp8::block(&sections)?;
+    let mut table = Table { files, tensors, sections, fp8_block };
     let mut assemblies = HashMap::new();
     for way in WAYS {
         let of_way = table.tensors.values().filter(|tensor| (way.is)(tensor));
@@ -215,7 +218,9 @@ pub(crate) fn assemble(
         for stem in stems {
             let (tensor, assembly) = (way.assemble)(&mut table, &stem)?;
             assemblies.insert(tensor.name.clone(), assembly);
-            table.tensors.insert(tensor.name.clone(), tensor);
+            if let Some(plain) = table.tensors.insert(tensor.name.clone(), tensor) {
+                return Err(wrong(&plain.name, "it is there twice, once in several tensors"));
+            }
         }
     }
     Ok((table.tensors.into_values().collect(), assemblies))

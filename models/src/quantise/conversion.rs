@@ -6,6 +6,7 @@ use std::path::Path;
 use plywood_kernels::formats::F32;
 use plywood_kernels::rope::Pairing;
 
+use crate::architectures;
 use crate::checkpoint::{Checkpoint, Kind, Weights};
 use crate::config::{Config, Rope, Scaling};
 use crate::error::{Error, Result};
@@ -20,6 +21,12 @@ use super::source::{Content, Source, Tensor};
 /// The model of a directory, by the conventions of GGUF files.
 pub fn convert(checkpoint: Checkpoint) -> Result<Source> {
     let config = Config::of(&checkpoint)?;
+    if config.architecture.name != architectures::ALL[0].name
+        || config.biases
+        || config.attends.iter().any(|layer| layer.window.is_some())
+    {
+        return Err(Error::NotConverted { class: config.architecture.class.into() });
+    }
     // The graph says that every tensor is there, of the right shape, and that none is left over.
     transformer::build(&checkpoint, &config, 1)?;
     let mut entries = settings::entries(&config);

@@ -52,8 +52,8 @@ impl Plan {
             _ => Error::io(output, source),
         };
 
+        let file = create_alone(&partial_path(output)).map_err(failed)?;
         let partial = Partial(partial_path(output));
-        let file = fs::File::create(&partial.0).map_err(failed)?;
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
         out.write_all(&header).map_err(failed)?;
         writer::pad(&mut out, header.len() as u64).map_err(failed)?;
@@ -80,14 +80,16 @@ impl Plan {
         Ok(Report { input_bytes, output_bytes: length, seconds: begin.elapsed().as_secs_f64() })
     }
 
-    /// Checks that the output may be written where it shall be.
-    fn check_output(&self, output: &Path, existing: Existing) -> Result<()> {
-        let Ok(facts) = fs::metadata(output) else { return Ok(()) };
-        let place = output.canonicalize().map_err(|source| Error::io(output, source))?;
-        let is_input = |file: &File| file.path().canonicalize().is_ok_and(|input| input == place);
-        if self.source.checkpoint.files().iter().any(is_input) {
-            return Err(Error::OutputIsInput { file: output.into() });
+    /// Checks that the output may be written where it shall be, and that this destroys no file of the input.
+    pub fn check_output(&self, output: &Path, existing: Existing) -> Result<()> {
+        for written in [output, &partial_path(output)] {
+            let Ok(place) = written.canonicalize() else { continue };
+            let is_input = |file: &File| file.path().canonicalize().is_ok_and(|input| input == place);
+            if self.source.checkpoint.files().iter().any(is_input) {
+                return Err(Error::OutputIsInput { file: written.into() });
+            }
         }
+        let Ok(facts) = fs::metadata(output) else { return Ok(()) };
         if !facts.is_file() {
             let reason = "there is something here that is no file";
             return Err(Error::io(output, std::io::Error::new(ErrorKind::AlreadyExists, reason)));
@@ -130,6 +132,19 @@ impl Plan {
             false => Err(Error::malformed(path, "its table of tensors is not the one that was written")),
         }
     }
+}
+
+/// Makes an empty file, unless somebody else is writing it: only what is locked is emptied.
+fn create_alone(path: &Path) -> std::io::Result<fs::File> {
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    // Where a file system has no locks, two may write.
+    if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+        return Err(std::io::Error::new(ErrorKind::ResourceBusy, "another process is writing this file"));
+    }
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    Ok(file)
 }
 
 /// A file that is not whole yet, and is removed unless it is renamed.

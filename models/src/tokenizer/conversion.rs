@@ -26,6 +26,9 @@ const PROBE: &str = "  Plywood's layers, they'RE glued: we'll see 7 42 123 4567 
     \u{2019}tis \u{00fc}ber \u{041f}\u{0440}\u{0438}\u{0432}\u{0435}\u{0442} \u{4f60}\u{597d}\u{4e16}\u{754c} \u{3053}\u{3093} \
     \u{c548}\u{b155} \u{0e2a}\u{0e27}\u{0e31}\u{0e2a} \u{0915}\u{094d}\u{0937} \u{1f600}\u{1f9d1}\u{200d}\u{1f680} ...--- HTTPServer iPhone12 I'M  end";
 
+/// The longest piece of SentencePiece, in bytes: all its cuts are looked at. Published ones have less than 100.
+const PIECE_LIMIT: usize = 256;
+
 /// How tokens merge, as GGUF files tell it.
 enum Merging {
     /// By rank, behind a split of the text that has a name.
@@ -213,6 +216,9 @@ fn scores(tokens: &[Token], merges: &[(String, String)]) -> std::result::Result<
         previous = whole;
     }
     for text in pieces.keys() {
+        if text.len() > PIECE_LIMIT {
+            return Err(other(format!("a token has {} bytes", text.len())));
+        }
         for (place, _) in text.char_indices().skip(1) {
             let pair = text.split_at(place);
             if pieces.contains_key(pair.0) && pieces.contains_key(pair.1) && !pairs.contains(&pair) {
