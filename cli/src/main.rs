@@ -11,6 +11,7 @@ mod output;
 mod perplexity;
 mod quantize;
 mod selftest;
+mod template;
 mod tokenize;
 
 use std::process::ExitCode;
@@ -37,6 +38,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Show the ids of a text, or the text of ids
     Tokenize(tokenize::Arguments),
+    /// Show the chat template, or what it makes of messages
+    Template(template::Arguments),
     /// Write the logits of a prompt to a safetensors file
     Logits(logits::Arguments),
     /// Score a text: mean negative log-likelihood and perplexity
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Adapters(arguments) => adapters::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Tokenize(arguments) => tokenize::run(&arguments),
+        Command::Template(arguments) => template::run(&arguments),
         Command::Logits(arguments) => logits::run(arguments),
         Command::Perplexity(arguments) => perplexity::run(arguments),
         Command::Quantize(arguments) => quantize::run(arguments),

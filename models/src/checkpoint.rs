@@ -184,7 +184,7 @@ impl Checkpoint {
         let generation = Json::read(&path.join("generation_config.json"))?;
         let (files, tensors) = safetensors::open(path)?;
         let (tensors, assemblies) = packed::assemble(config.as_ref(), &files, tensors)?;
-        let tokenizer = ["tokenizer.json", "vocab.json"].iter().any(|name| path.join(name).exists());
+        let tokenizer = ["tokenizer.json", "vocab.json", "tokenizer.model"].iter().any(|name| path.join(name).exists());
         if files.is_empty() && !tokenizer {
             let reason = format!("there is no {}, {} or tokenizer.json in it", safetensors::SINGLE, safetensors::INDEX);
             return Err(Error::NotAModel { path: path.into(), reason });

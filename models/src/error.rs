@@ -337,6 +337,26 @@ pub enum Error {
         reason: String,
     },
 
+    /// A model without a chat template.
+    #[error("{}: it has no chat template; give one of a file (--template)", .path.display())]
+    NoTemplate {
+        /// The model.
+        path: PathBuf,
+    },
+
+    /// A chat template that cannot be read, or that fails.
+    #[error("{}: chat template{template}{}: {reason}", .file.display(), .line.map_or(String::new(), |line| format!(", line {line}")))]
+    Template {
+        /// The file with the template.
+        file: PathBuf,
+        /// A space and its name, where it is one of several.
+        template: String,
+        /// The line where it failed.
+        line: Option<usize>,
+        /// Why, and what to do.
+        reason: String,
+    },
+
     /// A text that the tokenizer cannot encode.
     #[error("the text cannot be tokenized: {reason}")]
     Encode {

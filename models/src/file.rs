@@ -66,13 +66,18 @@ impl File {
 
     /// The whole file as text, if it has at most `limit` bytes.
     pub fn read_text(&self, limit: u64) -> Result<String> {
+        String::from_utf8(self.read_all(limit)?).map_err(|error| Error::malformed(&self.path, error.to_string()))
+    }
+
+    /// The whole file, if it has at most `limit` bytes.
+    pub fn read_all(&self, limit: u64) -> Result<Vec<u8>> {
         if self.length > limit {
             let reason = format!("it has {} bytes, but at most {limit} are expected here", self.length);
             return Err(Error::malformed(&self.path, reason));
         }
         let mut bytes = vec![0; self.length as usize];
         self.read(0, &mut bytes)?;
-        String::from_utf8(bytes).map_err(|error| Error::malformed(&self.path, error.to_string()))
+        Ok(bytes)
     }
 }
 

@@ -1,9 +1,9 @@
-//! What a language model is: files, settings, architectures as data, tokenizers; it builds a graph of ops.
+//! What a language model is: files, settings, architectures as data, tokenizers, chat templates; it builds a graph of ops.
 //!
 //! Nothing here touches a device. In the order in which data flows: [`mod@file`] → [`gguf`] or
 //! safetensors → [`checkpoint`] (one table of tensors) → [`config`] (one set of numbers) →
-//! [`transformer`] (a graph), and beside it [`tokenizer`]. [`synthetic`] stands in for files in benches; [`quantise`] writes
-//! them.
+//! [`transformer`] (a graph), and beside it [`tokenizer`] and [`template`]. [`synthetic`] stands in for files in benches;
+//! [`quantise`] writes them.
 
 pub mod architectures;
 pub mod checkpoint;
@@ -20,6 +20,7 @@ mod packed;
 pub mod quantise;
 mod safetensors;
 pub mod synthetic;
+pub mod template;
 pub mod tokenizer;
 pub mod transformer;
 
@@ -27,4 +28,5 @@ pub use checkpoint::{Checkpoint, Kind, Settings, Storage, TensorInfo, Weights};
 pub use config::Config;
 pub use error::{Error, Result};
 pub use model::Model;
+pub use template::Template;
 pub use tokenizer::Tokenizer;

@@ -184,6 +184,27 @@ fn byte_level_vocabularies() {
     assert!(found.text("tokenizer.chat_template").unwrap().unwrap().contains("<|im_start|>"));
 }
 
+/// A directory with only a tokenizer.model keeps its pieces and scores; a unigram model has no place in GGUF files.
+#[test]
+fn sentencepiece_models() {
+    let converted = |model: &Path, vocabulary: usize, texts: &[&str]| {
+        let folder = directory(Path::new("none"), vocabulary, &json!({}));
+        fs::copy(model, folder.path().join("tokenizer.model")).unwrap();
+        check_ids(folder.path(), texts)
+    };
+    if let (Some(model), Some(texts)) = (data("tokenizers/mistral/tokenizer.model.v1"), trial_texts("phi-3")) {
+        let texts: Vec<&str> = texts.split("\n__ggml_vocab_test__\n").collect();
+        let found = converted(&model, 32_000, &texts);
+        assert_eq!(found.integer("tokenizer.ggml.bos_token_id").unwrap(), Some(1));
+        assert_eq!(found.texts("tokenizer.ggml.tokens").unwrap().unwrap()[272], "▁the");
+    }
+    let folder = directory(Path::new("none"), 420, &json!({}));
+    let unigram = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sentencepiece/unigram.model");
+    fs::copy(unigram, folder.path().join("tokenizer.model")).unwrap();
+    let output = tempfile::tempdir().unwrap();
+    check_message(quantise(folder.path(), output.path(), options("f16")), &["unigram"]);
+}
+
 /// Scores that we tell from merges order the pieces as those of the model's own SentencePiece file do.
 #[test]
 fn sentencepiece_vocabulary() {

@@ -8,14 +8,10 @@ use plywood_models::tokenizer::EncodeOptions;
 use plywood_models::{Checkpoint, Tokenizer};
 use serde_json::Value;
 
+use common::tokens::{PLAIN, check_stream, directory_of, open};
 use common::{check_message, data};
 
 const SEPARATOR: &str = "\n__ggml_vocab_test__\n";
-const PLAIN: EncodeOptions = EncodeOptions { special: false, bos: false };
-
-fn open(path: &Path) -> Tokenizer {
-    Tokenizer::of(&Checkpoint::open(path).unwrap()).unwrap()
-}
 
 /// Checks a tokenizer against the texts and ids beside one of llama.cpp's vocabularies.
 fn check_vocabulary(tokenizer: &str, expected: &str) {
@@ -33,20 +29,7 @@ fn check_vocabulary(tokenizer: &str, expected: &str) {
         assert_eq!(tokenizer.decode(&ids), *text);
         check_stream(&tokenizer, &ids, text);
     }
-}
-
-/// Checks that pieces are whole characters, as early as they can be, and together the text.
-fn check_stream(tokenizer: &Tokenizer, ids: &[u32], text: &str) {
-    let mut decoder = tokenizer.decoder();
-    let mut streamed = String::new();
-    for id in ids {
-        let piece = decoder.push(*id);
-        assert!(!piece.contains(char::REPLACEMENT_CHARACTER), "half a character of {text:?}");
-        streamed.push_str(&piece);
-        assert!(text.starts_with(&streamed), "{streamed:?} of {text:?}");
-    }
-    assert_eq!(decoder.finish(), "");
-    assert_eq!(streamed, text);
+    println!("{} texts of {expected} are exact", texts.len());
 }
 
 #[test]
@@ -119,6 +102,7 @@ fn check_stories(model: &str) {
         let plain: Vec<u32> = serde_json::from_value(case["ids_plain"].clone()).unwrap();
         check_stream(&tokenizer, &plain, text);
     }
+    println!("{} texts of stories260K are exact, special tokens parsed and not", cases.len());
 }
 
 #[test]
@@ -175,6 +159,102 @@ fn special_tokens_only_when_asked() {
     let text = "a<|endoftext|>b";
     assert_eq!(tokenizer.encode(text, EncodeOptions { special: true, bos: true }).unwrap(), [64, 50_256, 65]);
     assert!(!tokenizer.encode(text, PLAIN).unwrap().contains(&50_256));
+}
+
+/// Phi-3's GGUF vocabulary against its tokenizer.json: white space behind special tokens, which GGUF does not tell of.
+#[test]
+fn phi_3_special_tokens() {
+    let paths = [data("tokenizers/llama.cpp-vocab/ggml-vocab-phi-3.gguf"), data("tokenizers/phi-3-mini")];
+    let [Some(gguf), Some(directory)] = paths else { return };
+    let (gguf, directory) = (open(&gguf), open(&directory));
+    let texts = [
+        "<|user|>\nHello<|end|>\n<|assistant|>\n",
+        "<s><|system|>\n\n  You are<|end|> \t<|user|>  a b </s>  c<unk> d",
+        "<|endoftext|>\n x <|endoftext|>  <|placeholder1|>\u{a0}\u{3000}y",
+        "a</s>\nb",
+        " <|end|> ",
+        "<|end|><|end|>\n\n",
+        "<s> a",
+        "<|USER|>\n",
+    ];
+    for text in texts {
+        for special in [true, false] {
+            let options = EncodeOptions { special, bos: false };
+            let (ids, expected) = (gguf.encode(text, options).unwrap(), directory.encode(text, options).unwrap());
+            assert_eq!(ids, expected, "{text:?} {special}");
+        }
+    }
+    println!("{} texts with special tokens are equal in both", texts.len());
+}
+
+/// A text of characters of many kinds.
+fn random_text(state: &mut u64) -> String {
+    const KINDS: [(u32, u32); 12] = [
+        (0x20, 0x7e),
+        (0x20, 0x7e),
+        (0, 0x20),
+        (0x7f, 0x24f),
+        (0x300, 0x36f),
+        (0x370, 0x5ff),
+        (0x600, 0x6ff),
+        (0x900, 0xdff),
+        (0x2000, 0x206f),
+        (0x3040, 0x9fff),
+        (0xac00, 0xd7a3),
+        (0x1f300, 0x1faff),
+    ];
+    let mut next = |below: u64| {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) % below
+    };
+    let mut text = String::new();
+    for _ in 0..next(12) {
+        let (first, last) = KINDS[next(KINDS.len() as u64) as usize];
+        for _ in 0..=next(6) {
+            text.extend(char::from_u32(first + next(u64::from(last - first + 1)) as u32));
+        }
+    }
+    text
+}
+
+/// What is encoded is decoded again, whatever it is.
+#[test]
+fn random_unicode() {
+    let gguf = |name: &str| data(&format!("tokenizers/llama.cpp-vocab/ggml-vocab-{name}.gguf"));
+    let mut tokenizers: Vec<Tokenizer> = ["llama-spm", "phi-3", "gpt-2", "deepseek-llm", "starcoder"]
+        .into_iter()
+        .filter_map(gguf)
+        .chain(["tokenizers/phi-3-mini", "tokenizers/gpt2"].into_iter().filter_map(data))
+        .map(|path| open(&path))
+        .collect();
+    for model in ["tokenizer.model.v1", "mistral_instruct_tokenizer_240323.model.v3"] {
+        if let Some(model) = data(&format!("tokenizers/mistral/{model}")) {
+            tokenizers.push(open(directory_of(&model).path()));
+        }
+    }
+    let merges = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sentencepiece/merges.model");
+    tokenizers.push(open(directory_of(&merges).path()));
+    let mut held = 0;
+    for tokenizer in &tokenizers {
+        let mut state = 3;
+        for _ in 0..400 {
+            let text = random_text(&mut state);
+            let ids = tokenizer.encode(&text, PLAIN).unwrap();
+            assert_eq!(tokenizer.decode(&ids), text);
+            check_stream(tokenizer, &ids, &text);
+            held += 1;
+        }
+    }
+    // Qwen composes characters, so that only what it gives is kept.
+    if let Some(qwen) = data("tokenizers/qwen2").map(|path| open(&path)) {
+        let mut state = 3;
+        for _ in 0..400 {
+            let once = qwen.decode(&qwen.encode(&random_text(&mut state), PLAIN).unwrap());
+            assert_eq!(qwen.decode(&qwen.encode(&once, PLAIN).unwrap()), once);
+            held += 1;
+        }
+    }
+    println!("{held} random texts came back");
 }
 
 /// Checks that a tokenizer.json is refused with such a message.

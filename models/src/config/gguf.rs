@@ -29,11 +29,25 @@ const MULTIPLIERS: [(&str, &[f64]); 3] =
 const WINDOW: [(&str, &[f64]); 1] = [("attention.sliding_window", &[0.0])];
 
 /// Control tokens that end a text or a turn, whether or not a file names their ids.
-pub(super) const ENDS: [&str; 7] =
-    ["<|end_of_text|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>"];
+pub(super) const ENDS: [&str; 10] = [
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|return|>",
+    "<|call|>",
+    "<｜end▁of▁sentence｜>",
+];
 
-/// The kind of token (`tokenizer.ggml.token_type`) that is never text.
-const CONTROL: u64 = 3;
+/// In gpt-oss, which has the second, the first ends only a part of an answer.
+const INNER_END: (&str, &str) = ("<|end|>", "<|return|>");
+
+/// The kinds of token (`tokenizer.ggml.token_type`) that texts are searched for first: control, and user-defined, which is
+/// what Gemma's `<end_of_turn>` is in some files.
+const MARKS: [u64; 2] = [3, 4];
 
 pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Config> {
     let name = metadata.text("general.architecture")?.ok_or_else(|| metadata.missing("general.architecture"))?;
@@ -233,11 +247,10 @@ fn ends(metadata: &Metadata) -> Result<Vec<u32>> {
     }
     let kinds = metadata.integers("tokenizer.ggml.token_type")?.unwrap_or_default();
     let tokens = metadata.texts("tokenizer.ggml.tokens")?.unwrap_or_default();
-    let marks = tokens
-        .iter()
-        .zip(kinds)
-        .enumerate()
-        .filter_map(|(id, (token, kind))| (kind == CONTROL && ENDS.contains(&token.as_str())).then_some(id as u64));
+    let has_inner_end = tokens.iter().any(|token| token == INNER_END.1);
+    let ends = |token: &str| ENDS.contains(&token) && !(has_inner_end && token == INNER_END.0);
+    let marks = tokens.iter().zip(kinds).enumerate();
+    let marks = marks.filter(|(_, (token, kind))| MARKS.contains(kind) && ends(token)).map(|(id, _)| id as u64);
     numbers.extend(marks);
     ids(numbers, |found| metadata.wrong("tokenizer.ggml.eos_token_id", found, "a token id"))
 }

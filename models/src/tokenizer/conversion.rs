@@ -14,22 +14,12 @@ use crate::error::{Error, Result};
 use crate::file::File;
 use crate::gguf::{Array, Metadata, Value};
 use crate::json::Json;
+use crate::template;
 
 use super::hugging_face::{self, LIMIT};
 use super::outline::{kind, steps};
 use super::vocabulary::{Spelling, Token, TokenKind};
-use super::{EncodeOptions, Tokenizer, gguf, pre_tokenizers};
-
-/// Marks by the names in `tokenizer_config.json` and `config.json`, and in GGUF files, which misspell one.
-const MARKS: [(&str, &str); 7] = [
-    ("bos", "bos"),
-    ("eos", "eos"),
-    ("unk", "unknown"),
-    ("sep", "seperator"),
-    ("pad", "padding"),
-    ("cls", "cls"),
-    ("mask", "mask"),
-];
+use super::{EncodeOptions, Encoder, MARKS, Tokenizer, gguf, pre_tokenizers};
 
 /// A text on which tokenizers of other kinds give other ids: both must agree on it.
 const PROBE: &str = "  Plywood's layers, they'RE glued: we'll see 7 42 123 4567 3.14\u{a0}x²=y_z!? \n\n\tif (a==b) {\r\n    go(); }\n\
@@ -108,7 +98,7 @@ pub fn entries(directory: &Path, config: &Config) -> Result<Vec<(String, Value)>
     let mut entries: Vec<(String, Value)> = entries.into_iter().map(full).collect();
     entries.extend(marks.iter().map(|(name, id)| (format!("tokenizer.ggml.{name}_token_id"), Value::U32(*id))));
     check(directory, &tokenizer, &entries)?;
-    entries.extend(templates(directory, settings.as_ref())?);
+    entries.extend(templates(directory)?);
     Ok(entries)
 }
 
@@ -128,6 +118,11 @@ fn check(directory: &Path, tokenizer: &Tokenizer, entries: &[(String, Value)]) -
 impl Merging {
     fn read(directory: &Path, tokenizer: &Tokenizer) -> Result<Merging> {
         let path = directory.join("tokenizer.json");
+        if let Encoder::SentencePiece(encoder) = &tokenizer.encoder {
+            let scores = encoder.scores(tokenizer.len()).map(Merging::Scores);
+            let reason = "GGUF files have no unigram models; use another model";
+            return scores.ok_or_else(|| Error::tokenizer(directory, reason));
+        }
         if !path.exists() {
             let split = hugging_face::split_of(directory)?;
             return Ok(Merging::Ranks { split, merges: hugging_face::read_merges(&directory.join("merges.txt"))? });
@@ -143,10 +138,12 @@ impl Merging {
             }
             Spelling::ByteLevel => {
                 let composed = |step: &Data| kind(step) == "NFC";
-                if !parts.normalizer.iter().flat_map(|step| steps(step, "normalizers")).all(composed) {
+                let normalizers = || parts.normalizer.iter().flat_map(|step| steps(step, "normalizers"));
+                if !normalizers().all(composed) {
                     return Err(failed("its normalizer has no counterpart in GGUF files; use another model".into()));
                 }
-                let split = split(parts.pre_tokenizer.as_ref(), parts.model.ignore_merges).map_err(failed)?;
+                let compose = normalizers().any(composed);
+                let split = split(parts.pre_tokenizer.as_ref(), parts.model.ignore_merges, compose).map_err(failed)?;
                 Ok(Merging::Ranks { split, merges })
             }
         }
@@ -172,7 +169,11 @@ impl Merge {
 }
 
 /// The name that GGUF files have for the way in which a pre-tokenizer splits texts.
-fn split(pre_tokenizer: Option<&Data>, ignore_merges: bool) -> std::result::Result<&'static str, String> {
+fn split(
+    pre_tokenizer: Option<&Data>,
+    ignore_merges: bool,
+    compose: bool,
+) -> std::result::Result<&'static str, String> {
     let mut patterns = Vec::new();
     for step in pre_tokenizer.iter().flat_map(|step| steps(step, "pretokenizers")) {
         match kind(step) {
@@ -186,7 +187,7 @@ fn split(pre_tokenizer: Option<&Data>, ignore_merges: bool) -> std::result::Resu
             _ => return Err(format!("GGUF files cannot tell the step {step} of its pre-tokenizer; use another model")),
         }
     }
-    pre_tokenizers::by_patterns(&patterns, ignore_merges).ok_or_else(|| {
+    pre_tokenizers::by_patterns(&patterns, ignore_merges, compose).ok_or_else(|| {
         let known = pre_tokenizers::known();
         format!("it splits texts in a way that has no name in GGUF files (known are {known}); use another model")
     })
@@ -311,31 +312,19 @@ fn other_ends(tokens: &[Token], marks: &[(&str, u32)], config: &Config) -> Vec<(
 }
 
 /// The chat templates of a directory: one, or several by name.
-fn templates(directory: &Path, settings: Option<&Json>) -> Result<Vec<(String, Value)>> {
-    let path = directory.join("chat_template.jinja");
-    let template = match settings.and_then(|settings| settings.get("chat_template")) {
-        Some(template) => Some(template.clone()),
-        None if path.exists() => Some(Data::String(File::open(&path)?.read_text(LIMIT)?)),
-        None => None,
-    };
-    let key = "tokenizer.chat_template";
-    let several = match template {
-        Some(Data::String(only)) => return Ok(vec![(key.into(), Value::String(only))]),
-        Some(Data::Array(several)) => several,
-        _ => return Ok(Vec::new()),
-    };
+fn templates(directory: &Path) -> Result<Vec<(String, Value)>> {
     let (mut entries, mut names) = (Vec::new(), Vec::new());
-    for template in &several {
-        let (Some(name), Some(text)) = (template["name"].as_str(), template["template"].as_str()) else { continue };
-        if name == "default" {
-            entries.push((key.into(), Value::String(text.into())));
+    for (name, text) in template::in_directory(directory)? {
+        let key = "tokenizer.chat_template";
+        if name == template::DEFAULT {
+            entries.push((key.into(), Value::String(text)));
         } else {
-            entries.push((format!("{key}.{name}"), Value::String(text.into())));
-            names.push(name.to_owned());
+            entries.push((format!("{key}.{name}"), Value::String(text)));
+            names.push(name);
         }
     }
     if !names.is_empty() {
-        entries.push((format!("{key}s"), Value::Array(Array::String(names))));
+        entries.push(("tokenizer.chat_templates".into(), Value::Array(Array::String(names))));
     }
     Ok(entries)
 }

@@ -1,16 +1,17 @@
 //! Tokenizers from the vocabulary in a GGUF file's metadata.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::{AddedToken, AddedVocabulary, NormalizerWrapper};
+use tokenizers::normalizers::NFC;
+use tokenizers::{AddedToken, AddedVocabulary};
 
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 
-use super::scores::Scores;
+use super::sentencepiece::{Algorithm, LeadingSpace, Merges, Normaliser, SentencePiece, Unbroken};
 use super::vocabulary::{Spelling, Token, TokenKind, Vocabulary};
-use super::{Encoder, Tokenizer, pre_tokenizers};
+use super::{Encoder, Tokenizer, added_vocabulary, pre_tokenizers};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const TOKENS: &str = "tokenizer.ggml.tokens";
@@ -21,6 +22,10 @@ const MERGES: &str = "tokenizer.ggml.merges";
 /// BOS and EOS of SentencePiece models that do not name theirs.
 const PIECES_BOS: u32 = 1;
 const PIECES_EOS: u32 = 2;
+
+/// Special tokens of Phi-3 that keep the white space behind them. That behind the others is no text (`rstrip` in its
+/// tokenizer.json), which GGUF has no key for and llama.cpp knows by the model's name.
+const PHI3_KEEPING: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
 /// What a GGUF file says about its tokens.
 struct Source<'a> {
@@ -79,14 +84,15 @@ impl<'a> Source<'a> {
             let spelled = self.ids.get(format!("<0x{byte:02X}>").as_str());
             spelled.or_else(|| self.ids.get(std::str::from_utf8(&[byte]).ok()?)).copied()
         };
-        let encoder = Scores {
-            pieces: self.ids.iter().map(|(text, id)| ((*text).to_owned(), (*id, scores[*id as usize]))).collect(),
+        let pieces = self.ids.iter().map(|(text, id)| ((*text).to_owned(), (*id, scores[*id as usize]))).collect();
+        let encoder = SentencePiece {
+            normaliser: Normaliser::plain(if leading_space { LeadingSpace::EachStretch } else { LeadingSpace::Never }),
+            algorithm: Algorithm::Merges(Merges { pieces, unbroken: Unbroken::default(), unused: HashSet::new() }),
             bytes: (0..=u8::MAX).map(byte).collect(),
             unknown: self.id("unknown")?,
-            leading_space,
         };
         let around = self.around(true, Some((PIECES_BOS, PIECES_EOS)))?;
-        self.finish(Spelling::Pieces { leading_space }, Encoder::Scores(encoder), around)
+        self.finish(Spelling::Pieces { leading_space }, Encoder::SentencePiece(Box::new(encoder)), around)
     }
 
     /// Byte-level BPE: merges by rank.
@@ -108,6 +114,9 @@ impl<'a> Source<'a> {
             .build()
             .map_err(failed)?;
         let mut encoder = tokenizers::Tokenizer::new(model);
+        if pre_tokenizer.compose {
+            encoder.with_normalizer(Some(NFC)).map_err(failed)?;
+        }
         encoder.with_pre_tokenizer(Some(pre_tokenizer.build().map_err(failed)?));
         let around = self.around(pre_tokenizer.add_bos, None)?;
         self.finish(Spelling::ByteLevel, Encoder::Merges(Box::new(encoder)), around)
@@ -141,13 +150,17 @@ impl<'a> Source<'a> {
         let taken = |token: &&Token| {
             matches!(token.kind, TokenKind::Control | TokenKind::UserDefined) && !token.text.is_empty()
         };
-        let tokens: Vec<AddedToken> = self.tokens.iter().filter(taken).map(added_token).collect();
-        // The crate asks a model for the ids of added tokens; one that knows only these is enough.
-        let ids: Vocab = tokens.iter().map(|token| (token.content.clone(), self.ids[token.content.as_str()])).collect();
-        let model = BPE::builder().vocab_and_merges(ids, Vec::new()).build()?;
-        let mut added = AddedVocabulary::new();
-        added.add_tokens(tokens, &model, None::<&NormalizerWrapper>)?;
-        Ok(added)
+        let strips = |token: &Token| self.is_phi3() && !PHI3_KEEPING.contains(&token.text.as_str());
+        let tokens = self.tokens.iter().filter(taken);
+        added_vocabulary(
+            tokens.map(|token| (self.ids[token.text.as_str()], added_token(token, strips(token)))).collect(),
+        )
+    }
+
+    /// Whether the file is of Phi-3's family, with the vocabulary of Llama 2.
+    fn is_phi3(&self) -> bool {
+        let is = |key: &str, value: &str| self.metadata.text(key).is_ok_and(|text| text == Some(value));
+        is("general.architecture", "phi3") && is(MODEL, "llama")
     }
 
     /// The id under `tokenizer.ggml.NAME_token_id`.
@@ -193,6 +206,6 @@ pub(super) fn byte(text: &str) -> Option<u8> {
     if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
 }
 
-fn added_token(token: &Token) -> AddedToken {
-    AddedToken::from(token.text.clone(), token.kind == TokenKind::Control).normalized(false)
+fn added_token(token: &Token, strips_behind: bool) -> AddedToken {
+    AddedToken::from(token.text.clone(), token.kind == TokenKind::Control).normalized(false).rstrip(strips_behind)
 }

@@ -1,10 +1,8 @@
-//! Tokenizers from Hugging Face directories: tokenizer.json, or vocab.json with merges.txt.
+//! Tokenizers from Hugging Face directories: tokenizer.json, vocab.json with merges.txt, or tokenizer.model.
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use serde_json::Value;
-use tokenizers::AddedToken;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::NFC;
 
@@ -14,7 +12,7 @@ use crate::json::Json;
 
 use super::outline::{self, Added, Outline};
 use super::vocabulary::Spelling;
-use super::{Encoder, Tokenizer, pre_tokenizers};
+use super::{Encoder, Tokenizer, pre_tokenizers, sentencepiece_directory};
 
 /// The longest files that are read, in bytes: tokenizer.json of a vocabulary of 262,144 tokens has 33 MB.
 pub(super) const LIMIT: u64 = 256 << 20;
@@ -22,8 +20,8 @@ pub(super) const LIMIT: u64 = 256 << 20;
 /// The mark at the end of texts in GPT-2's vocabulary, which its files do not list as special.
 const GPT2_END: &str = "<|endoftext|>";
 
-/// Classes of tokenizer_config.json, how they split texts, and whether they compose characters first (NFC).
-const CLASSES: [(&str, &str, bool); 2] = [("GPT2Tokenizer", "gpt-2", false), ("Qwen2Tokenizer", "qwen2", true)];
+/// Classes of tokenizer_config.json, and how they split texts.
+const CLASSES: [(&str, &str); 2] = [("GPT2Tokenizer", "gpt-2"), ("Qwen2Tokenizer", "qwen2")];
 
 pub(super) fn build(directory: &Path) -> Result<Tokenizer> {
     let whole = directory.join("tokenizer.json");
@@ -34,7 +32,12 @@ pub(super) fn build(directory: &Path) -> Result<Tokenizer> {
     if vocabulary.exists() && merges.exists() {
         return from_vocabulary(directory, &vocabulary, &merges);
     }
-    Err(Error::tokenizer(directory, "there is no tokenizer.json, nor vocab.json with merges.txt; put one there"))
+    let pieces = directory.join(sentencepiece_directory::FILE);
+    if pieces.exists() {
+        return sentencepiece_directory::build(directory, &pieces);
+    }
+    let reason = "there is no tokenizer.json, nor vocab.json with merges.txt, nor tokenizer.model; put one there";
+    Err(Error::tokenizer(directory, reason))
 }
 
 fn from_json(path: &Path) -> Result<Tokenizer> {
@@ -70,7 +73,7 @@ fn from_vocabulary(directory: &Path, vocabulary: &Path, merges: &Path) -> Result
     outline::check_merges(longest, lengths).map_err(|reason| Error::tokenizer(merges, reason))?;
 
     let config = Json::read(&directory.join("tokenizer_config.json"))?;
-    let (split, compose) = class(config.as_ref())?;
+    let split = class(config.as_ref())?;
     let added = match &config {
         Some(config) => added(config)?,
         None => gpt2_end(&ids),
@@ -82,13 +85,12 @@ fn from_vocabulary(directory: &Path, vocabulary: &Path, merges: &Path) -> Result
 
     let model = BPE::builder().vocab_and_merges(ids.into_iter().collect::<Vocab>(), pairs).build();
     let mut encoder = tokenizers::Tokenizer::new(model.map_err(crate_failed)?);
-    if compose {
+    let pre_tokenizer = pre_tokenizers::by_name(split).expect("the table of classes names known ones");
+    if pre_tokenizer.compose {
         encoder.with_normalizer(Some(NFC)).map_err(crate_failed)?;
     }
-    let pre_tokenizer = pre_tokenizers::by_name(split).expect("the table of classes names known ones");
     encoder.with_pre_tokenizer(Some(pre_tokenizer.build().map_err(crate_failed)?));
-    let tokens = added.iter().map(|token| AddedToken::from(token.content.clone(), token.special).normalized(false));
-    encoder.add_tokens(tokens).map_err(crate_failed)?;
+    encoder.add_tokens(added.iter().map(Added::token)).map_err(crate_failed)?;
     check_added(&encoder, &added).map_err(failed)?;
     let added = encoder.get_added_vocabulary().clone();
     Ok(Tokenizer::new(table, added, Encoder::Merges(Box::new(encoder)), (prefix, Vec::new())))
@@ -97,7 +99,7 @@ fn from_vocabulary(directory: &Path, vocabulary: &Path, merges: &Path) -> Result
 /// How the class of a directory without a tokenizer.json splits texts.
 pub(super) fn split_of(directory: &Path) -> Result<&'static str> {
     let config = Json::read(&directory.join("tokenizer_config.json"))?;
-    Ok(class(config.as_ref())?.0)
+    class(config.as_ref())
 }
 
 /// The lines of merges.txt as pairs.
@@ -111,13 +113,13 @@ pub(super) fn read_merges(path: &Path) -> Result<Vec<(String, String)>> {
     lines.map(pair).collect()
 }
 
-/// How the class of a tokenizer splits texts, and whether it composes characters first.
-fn class(config: Option<&Json>) -> Result<(&'static str, bool)> {
-    let Some(config) = config else { return Ok((CLASSES[0].1, CLASSES[0].2)) };
+/// How the class of a tokenizer splits texts.
+fn class(config: Option<&Json>) -> Result<&'static str> {
+    let Some(config) = config else { return Ok(CLASSES[0].1) };
     let key = "tokenizer_class";
     let name = config.text(key)?.ok_or_else(|| config.missing(key))?;
     let row = CLASSES.iter().find(|row| row.0 == name.trim_end_matches("Fast"));
-    row.map(|row| (row.1, row.2)).ok_or_else(|| Error::Unsupported {
+    row.map(|row| row.1).ok_or_else(|| Error::Unsupported {
         file: config.file.clone(),
         key: key.into(),
         found: format!("{name:?} without a tokenizer.json"),
@@ -126,16 +128,15 @@ fn class(config: Option<&Json>) -> Result<(&'static str, bool)> {
 }
 
 /// The tokens of `added_tokens_decoder`, by id.
-fn added(config: &Json) -> Result<Vec<Added>> {
+pub(super) fn added(config: &Json) -> Result<Vec<Added>> {
     let key = "added_tokens_decoder";
     let Some(section) = config.get(key) else { return Ok(Vec::new()) };
     let wrong = || config.wrong(key, section, "an object of tokens by id");
     let mut tokens = Vec::new();
     for (id, token) in section.as_object().ok_or_else(wrong)? {
         let id = id.parse().map_err(|_| wrong())?;
-        let content = token.get("content").and_then(Value::as_str).ok_or_else(wrong)?.to_owned();
-        let special = token.get("special").and_then(Value::as_bool).unwrap_or(false);
-        tokens.push(Added { id, content, special });
+        let token: Added = serde_json::from_value(token.clone()).map_err(|_| wrong())?;
+        tokens.push(Added { id, ..token });
     }
     tokens.sort_by_key(|token| token.id);
     Ok(tokens)
@@ -143,7 +144,7 @@ fn added(config: &Json) -> Result<Vec<Added>> {
 
 fn gpt2_end(ids: &HashMap<String, u32>) -> Vec<Added> {
     let id = ids.get(GPT2_END);
-    id.map(|id| Added { id: *id, content: GPT2_END.into(), special: true }).into_iter().collect()
+    id.map(|id| Added { id: *id, content: GPT2_END.into(), special: true, ..Added::default() }).into_iter().collect()
 }
 
 /// BOS, where the settings say that it is added.

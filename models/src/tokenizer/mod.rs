@@ -1,4 +1,4 @@
-//! Text to token ids and back, from tokenizer.json, from vocab.json with merges.txt, or from a GGUF vocabulary.
+//! Text to token ids and back, from tokenizer.json, vocab.json with merges.txt, tokenizer.model, or a GGUF vocabulary.
 
 mod conversion;
 mod decoder;
@@ -6,23 +6,37 @@ mod gguf;
 mod hugging_face;
 mod outline;
 mod pre_tokenizers;
-mod scores;
+mod sentencepiece;
+mod sentencepiece_directory;
 mod vocabulary;
 
 use std::sync::Arc;
 
+use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::{
-    AddedVocabulary, Model, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    AddedToken, AddedVocabulary, Model, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer,
 };
 
 use crate::checkpoint::{Checkpoint, Settings};
 use crate::error::{Error, Result};
 
-use self::scores::Scores;
+use self::sentencepiece::{Place, SentencePiece};
 use self::vocabulary::Vocabulary;
 
 pub(crate) use self::conversion::entries;
 pub use self::decoder::Decoder;
+
+/// Marks by the names in `tokenizer_config.json` and `config.json`, and in GGUF files, which misspell one.
+pub(crate) const MARKS: [(&str, &str); 7] = [
+    ("bos", "bos"),
+    ("eos", "eos"),
+    ("unk", "unknown"),
+    ("sep", "seperator"),
+    ("pad", "padding"),
+    ("cls", "cls"),
+    ("mask", "mask"),
+];
 
 /// A tokenizer, made once for a model and shared by threads.
 #[derive(Debug)]
@@ -41,8 +55,8 @@ pub struct Tokenizer {
 /// How text between special tokens becomes ids.
 #[derive(Debug)]
 enum Encoder {
-    /// Merges by score, as SentencePiece does.
-    Scores(Scores),
+    /// Pieces with scores.
+    SentencePiece(Box<SentencePiece>),
     /// Merges by rank: the normaliser, pre-tokeniser and model of the tokenizers crate.
     Merges(Box<tokenizers::Tokenizer>),
 }
@@ -54,6 +68,11 @@ pub struct EncodeOptions {
     pub special: bool,
     /// Whether the tokens are added that the model wants around a text, mostly BOS.
     pub bos: bool,
+}
+
+impl EncodeOptions {
+    /// For the text of a chat template, which spells its special tokens, BOS among them.
+    pub const RENDERED: EncodeOptions = EncodeOptions { special: true, bos: false };
 }
 
 impl Tokenizer {
@@ -90,15 +109,15 @@ impl Tokenizer {
         let added = if options.special { &self.added } else { &self.plain };
         let mut ids = if options.bos { self.prefix.clone() } else { Vec::new() };
         match &self.encoder {
-            Encoder::Scores(scores) => {
+            Encoder::SentencePiece(encoder) => {
                 let pieces = added.extract_and_normalize(None::<&NormalizerWrapper>, text);
-                let mut at_front = true;
+                let mut place = Place::Front;
                 for (text, token) in splits(&pieces) {
                     match token {
                         Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
-                        None => scores.encode(text, at_front, &mut ids),
+                        None => encoder.encode(text, place, &mut ids),
                     }
-                    at_front = token.is_some();
+                    place = Place::BehindToken;
                 }
             }
             Encoder::Merges(merges) => {
@@ -144,6 +163,17 @@ impl Tokenizer {
         let (prefix, suffix) = around;
         Tokenizer { vocabulary: Arc::new(vocabulary), added, plain, encoder, prefix, suffix }
     }
+}
+
+/// Finds these tokens in texts.
+fn added_vocabulary(tokens: Vec<(u32, AddedToken)>) -> tokenizers::Result<AddedVocabulary> {
+    // The crate asks a model for the ids of added tokens; one that knows only these is enough.
+    let ids: Vocab = tokens.iter().map(|(id, token)| (token.content.clone(), *id)).collect();
+    let model = BPE::builder().vocab_and_merges(ids, Vec::new()).build()?;
+    let tokens: Vec<AddedToken> = tokens.into_iter().map(|(_, token)| token).collect();
+    let mut added = AddedVocabulary::new();
+    added.add_tokens(tokens, &model, None::<&NormalizerWrapper>)?;
+    Ok(added)
 }
 
 /// The pieces of a text with the tokens of those that have any.

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::Value;
+use tokenizers::AddedToken;
 
 use super::gguf::byte;
 use super::vocabulary::{Spelling, Token, TokenKind, Vocabulary};
@@ -39,15 +40,36 @@ struct Bpe {
 }
 
 /// A token that is taken out of a text before all else.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 pub struct Added {
-    /// Its id.
+    /// Its id; elsewhere where a file has tokens by their ids.
+    #[serde(default)]
     pub id: u32,
     /// Its text.
     pub content: String,
     /// Whether it is a mark rather than text.
     #[serde(default)]
     pub special: bool,
+    /// Whether it takes the white space before it.
+    #[serde(default)]
+    pub lstrip: bool,
+    /// Whether it takes the white space behind it.
+    #[serde(default)]
+    pub rstrip: bool,
+    /// Whether it is found only as a word of its own.
+    #[serde(default)]
+    pub single_word: bool,
+}
+
+impl Added {
+    /// As the tokenizers crate has it.
+    pub fn token(&self) -> AddedToken {
+        AddedToken::from(self.content.clone(), self.special)
+            .normalized(false)
+            .lstrip(self.lstrip)
+            .rstrip(self.rstrip)
+            .single_word(self.single_word)
+    }
 }
 
 /// The bytes that a merge gives.
@@ -120,6 +142,15 @@ pub fn check_merges(longest: usize, mut lengths: impl Iterator<Item = usize>) ->
     }
 }
 
+/// Checks that ids are about as many as tokens; how many a table by id has.
+pub fn check_ids(tokens: usize, largest: Option<u32>) -> Result<usize, String> {
+    let count = largest.map_or(0, |largest| largest as usize + 1);
+    if count > tokens * GAPS + EXTRA_IDS {
+        return Err(format!("it has a token with id {}, but only {tokens} tokens", count - 1));
+    }
+    Ok(count)
+}
+
 /// A table of tokens by id; ids must be about as many as tokens.
 pub fn vocabulary(
     ids: &HashMap<String, u32>,
@@ -127,12 +158,8 @@ pub fn vocabulary(
     spelling: Spelling,
     byte_fallback: bool,
 ) -> Result<Vocabulary, String> {
-    let limit = (ids.len() + added.len()) * GAPS + EXTRA_IDS;
     let largest = ids.values().copied().chain(added.iter().map(|token| token.id)).max();
-    let count = largest.map_or(0, |largest| largest as usize + 1);
-    if count > limit {
-        return Err(format!("it has a token with id {}, but only {} tokens", count - 1, ids.len() + added.len()));
-    }
+    let count = check_ids(ids.len() + added.len(), largest)?;
     let mut tokens = vec![Token { text: String::new(), kind: TokenKind::Unused }; count];
     for (text, id) in ids {
         let kind = byte(text).filter(|_| byte_fallback).map_or(TokenKind::Normal, TokenKind::Byte);

@@ -19,6 +19,8 @@ pub struct PreTokenizer {
     pub ignore_merges: bool,
     /// Whether BOS is added where the file does not say.
     pub add_bos: bool,
+    /// Whether characters are composed first (NFC), as the models' own tokenizer.json has it. llama.cpp does not.
+    pub compose: bool,
 }
 
 /// The pattern that stands for itself in tokenizer.json.
@@ -29,6 +31,18 @@ const QWEN2: &str =
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
+const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const MINICPM5: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const BAILING: &str =
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
+const SEED_CODER: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
+const EXAONE_MOE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+";
+const WORDS: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
+const THREE_DIGITS: &str = "[0-9][0-9][0-9]";
+const UP_TO_THREE_DIGITS: &str = r"\p{N}{1,3}";
+const IDEOGRAPHS: &str = r"[\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+";
 /// The pattern of the step `Digits`.
 pub const EACH_DIGIT: &str = r"\p{N}";
 const EACH_LINE_END: &str = r"[\r\n]";
@@ -52,25 +66,49 @@ const DEEPSEEK_LETTERS: &str = concat!(
 );
 
 const fn plain(names: &'static [&'static str], patterns: &'static [&'static str]) -> PreTokenizer {
-    PreTokenizer { names, patterns, ignore_merges: false, add_bos: false }
+    PreTokenizer { names, patterns, ignore_merges: false, add_bos: false, compose: false }
 }
 
 /// Every way to split texts that is known.
-static ALL: [PreTokenizer; 11] = [
+static ALL: [PreTokenizer; 22] = [
     // What llama.cpp does with files that do not say.
-    plain(&["default"], &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"]),
-    plain(&["gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "exaone4", "granite-docling"], &[GPT2]),
-    plain(&["starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"], &[EACH_DIGIT, GPT2]),
-    plain(&["qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan", "grok-2"], &[QWEN2]),
-    plain(&["dbrx", "smaug-bpe"], &[LLAMA3]),
+    plain(&["default"], &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", THREE_DIGITS]),
+    plain(
+        &[
+            "gpt-2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "trillion",
+            "exaone4",
+            "granite-docling",
+            "gigachat",
+            "a.x-4.0",
+            "mellum",
+        ],
+        &[GPT2],
+    ),
+    plain(
+        &["starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b", "mellum2"],
+        &[EACH_DIGIT, GPT2],
+    ),
+    plain(&["falcon"], &[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, THREE_DIGITS]),
+    PreTokenizer { compose: true, ..plain(&["qwen2"], &[QWEN2]) },
+    plain(
+        &["stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan", "grok-2", "kormo", "f2llmv2", "solar-open"],
+        &[QWEN2],
+    ),
+    plain(&["qwen35"], &[QWEN35]),
+    plain(&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], &[LLAMA3]),
     PreTokenizer {
-        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"],
-        patterns: &[LLAMA3],
         ignore_merges: true,
         add_bos: true,
+        ..plain(&["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"], &[LLAMA3])
     },
-    PreTokenizer { names: &["tekken"], patterns: &[TEKKEN], ignore_merges: true, add_bos: true },
-    plain(&["gpt-4o", "llama4"], &[GPT4O]),
+    PreTokenizer { ignore_merges: true, add_bos: true, ..plain(&["tekken"], &[TEKKEN]) },
+    plain(&["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], &[GPT4O]),
+    plain(&["tiny_aya", "cohere2moe"], &[r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O]),
     plain(
         &["deepseek-llm"],
         &[
@@ -83,10 +121,14 @@ static ALL: [PreTokenizer; 11] = [
         ],
     ),
     plain(&["deepseek-coder"], &[EACH_LINE_END, r"\s?\p{L}+", r"\s?\p{P}+", ASIAN, EACH_DIGIT]),
-    plain(
-        &["deepseek-v3", "hunyuan-dense"],
-        &[r"\p{N}{1,3}", r"[\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+", DEEPSEEK3],
-    ),
+    plain(&["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"], &[UP_TO_THREE_DIGITS, IDEOGRAPHS, DEEPSEEK3]),
+    PreTokenizer { ignore_merges: true, ..plain(&["minicpm5"], &[UP_TO_THREE_DIGITS, MINICPM5]) },
+    plain(&["superbpe"], &[r"\p{N}+", r"(?=(\d{3})+(?!\d))"]),
+    plain(&["bailingmoe", "bailingmoe2", "llada-moe"], &[BAILING]),
+    plain(&["seed-coder"], &[SEED_CODER]),
+    plain(&["exaone-moe"], &[EXAONE_MOE]),
+    plain(&["poro-chat", "bloom", "gpt3-finnish"], &[WORDS]),
+    plain(&["viking"], &[WORDS, EACH_DIGIT]),
 ];
 
 /// The way of this name.
@@ -94,10 +136,11 @@ pub fn by_name(name: &str) -> Option<&'static PreTokenizer> {
     ALL.iter().find(|row| row.names.contains(&name))
 }
 
-/// The first name of the way that has these patterns.
-pub fn by_patterns(patterns: &[&str], ignore_merges: bool) -> Option<&'static str> {
-    let found = ALL.iter().find(|row| row.patterns == patterns && row.ignore_merges == ignore_merges);
-    found.map(|row| row.names[0])
+/// The first name of the way that has these patterns; where two have, of the one that composes characters alike.
+pub fn by_patterns(patterns: &[&str], ignore_merges: bool, compose: bool) -> Option<&'static str> {
+    let rows = ALL.iter().filter(|row| row.patterns == patterns && row.ignore_merges == ignore_merges);
+    let best = rows.max_by_key(|row| row.compose == compose);
+    best.map(|row| row.names[0])
 }
 
 /// All names, for messages.

@@ -1,6 +1,8 @@
 //! What the tests share: where their data lies, and tensors in memory.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub mod tokens;
+
 use std::path::PathBuf;
 
 use plywood_kernels::formats::F32;
