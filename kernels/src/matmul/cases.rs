@@ -15,10 +15,11 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(format, 320, &[70, 9, 40], 33, Variant::Shards));
         cases.push(case(format, 2048, &[33], 40, Variant::Large));
     }
-    for format in [formats::F32, formats::Q4_0] {
+    // What is added is no matter of formats: floats, and one with scales.
+    for format in &formats::GGUF[..3] {
         for tokens in [1, 3, 33] {
-            cases.push(case(format, 320, &[70, 9, 40], tokens, Variant::Bias));
-            cases.push(case(format, 96, &[37], tokens, Variant::BiasAndResidual));
+            cases.push(case(*format, 320, &[70, 9, 40], tokens, Variant::Bias));
+            cases.push(case(*format, 96, &[37], tokens, Variant::BiasAndResidual));
         }
     }
     for format in formats::GGUF {
