@@ -177,6 +177,7 @@ fn refused_settings() {
     refused(of("Gemma2ForCausalLM", json!({"hidden_activation": "relu"})), &["hidden_activation", "relu"]);
     refused(of("Gemma2ForCausalLM", json!({"attn_logit_softcapping": -1.0})), &["attn_logit_softcapping is -1"]);
     refused(of("Gemma3ForCausalLM", json!({"layer_types": ["chunked_attention"]})), &["layer_types", "chunked"]);
+    refused(of("Gemma3ForCausalLM", json!({"layer_types": vec!["chunked_attention"; 5]})), &["layer_types", "chunked"]);
     refused(of("GraniteForCausalLM", json!({"logits_scaling": 0.0})), &["scale of logits"]);
     refused(json!({"quantization_config": {"quant_method": "quip"}}), &["quant_method is quip", "gptq"]);
     refused(json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}), &["yarn", "llama3"]);

@@ -98,6 +98,13 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
     })
 }
 
+/// A list with an entry for each layer.
+fn layer_list<'a>(config: &'a Json, key: &str, layers: usize) -> Result<Option<&'a Vec<Value>>> {
+    let Some(found) = config.get(key) else { return Ok(None) };
+    let wrong = || config.wrong(key, found, format!("a list with an entry for each of {layers} layers"));
+    found.as_array().filter(|list| list.len() == layers).map(Some).ok_or_else(wrong)
+}
+
 fn check_neutral(config: &Json, keys: &[Neutral]) -> Result<()> {
     for (key, wanted, is_neutral) in keys {
         if let Some(found) = config.get(key).filter(|found| !is_neutral(found)) {
@@ -150,7 +157,7 @@ fn layers_attend(config: &Json, architecture: &Architecture, layers: usize) -> R
         }
         _ => {}
     }
-    if let Some(types) = config.get("layer_types").and_then(Value::as_array) {
+    if let Some(types) = layer_list(config, "layer_types", layers)? {
         for (layer, of) in attends.iter_mut().zip(types) {
             layer.window = match of.as_str() {
                 Some("full_attention") => None,
@@ -160,7 +167,7 @@ fn layers_attend(config: &Json, architecture: &Architecture, layers: usize) -> R
         }
     }
     if architecture.unturned.is_some()
-        && let Some(turned) = config.get("no_rope_layers").and_then(Value::as_array)
+        && let Some(turned) = layer_list(config, "no_rope_layers", layers)?
     {
         attends.iter_mut().zip(turned).for_each(|(layer, turned)| layer.turned = turned.as_u64() != Some(0));
     }
