@@ -5,7 +5,7 @@ use crate::error::Result;
 
 use super::codes::{Along, Codes};
 use super::gptq::Stored;
-use super::heads::{Heads, Scales, Zero};
+use super::heads::{Heads, Scales, Second};
 use super::ints::{Ints, group_columns};
 use super::{Assembled, Table, wrong};
 
@@ -23,7 +23,7 @@ pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
     let (rows, columns) = (scales.columns, codes.rows);
     let group = group_columns(stem, columns, scales.rows)?;
     let packed = |matrix| Codes { transposed: true, along: Along::Rows, order: SLOTS, ..Codes::in_order(matrix, 4) };
-    let zero = Zero::Stored { codes: packed(zeros), group, plus: 0 };
-    let heads = Heads::with_zero(Scales::grid(scales, 1, group, true), zero);
+    let second = Second::Zeros { codes: packed(zeros), group, plus: 0 };
+    let heads = Heads { scales: Scales::grid(scales, 1, group, true), second };
     Ints { rows, columns, group, codes: packed(codes), heads, order: None }.assemble(stem)
 }

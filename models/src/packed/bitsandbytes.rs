@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 use crate::json::Json;
 
 use super::codes::Codes;
-use super::heads::{Heads, Nested, Scales, Spread};
+use super::heads::{Heads, Nested, Scales, Second, Spread};
 use super::matrix::{Element, Matrix};
-use super::{Assembled, Assembly, Table, assembled, block_elements, wrong};
+use super::{Assembled, Assembly, Table, assembled, fitting, wrong};
 
 /// Nibbles of a byte, the high one first.
 const SLOTS: [u8; 8] = [1, 0, 1, 0, 1, 0, 1, 0];
@@ -19,14 +19,14 @@ const SLOTS: [u8; 8] = [1, 0, 1, 0, 1, 0, 1, 0];
 const STATE_LIMIT: usize = 1 << 16;
 
 pub(super) fn nf4(table: &mut Table, stem: &str) -> Result<Assembled> {
-    assemble(table, stem, "nf4", &codebook::NF4)
+    assemble(table, stem, "nf4", &codebook::NF4, codebook::NF4_FORMATS)
 }
 
 pub(super) fn fp4(table: &mut Table, stem: &str) -> Result<Assembled> {
-    assemble(table, stem, "fp4", &codebook::FP4)
+    assemble(table, stem, "fp4", &codebook::FP4, codebook::FP4_FORMATS)
 }
 
-fn assemble(table: &mut Table, stem: &str, kind: &str, numbers: &[f32; 16]) -> Result<Assembled> {
+fn assemble(table: &mut Table, stem: &str, kind: &str, numbers: &[f32; 16], formats: [Format; 2]) -> Result<Assembled> {
     let state = state(table, stem, kind)?;
     let wanted = |key: &str| state.integer(key)?.ok_or_else(|| state.missing(key));
     let shape = state.integers("shape")?;
@@ -35,10 +35,8 @@ fn assemble(table: &mut Table, stem: &str, kind: &str, numbers: &[f32; 16]) -> R
     };
     let (rows, columns, group) = (rows as usize, columns as usize, wanted("blocksize")? as usize);
     // A block's columns share a scale where blocks divide both a row and a group.
-    let sizes = [64, 32].map(|size| if columns.is_multiple_of(size) { size } else { usize::MAX });
-    let block = block_elements(stem, group, &sizes)
-        .map_err(|_| wrong(stem, format!("rows of {columns} in blocks of {group} are no multiples of 32")))?;
-    let format = format_of(kind, block).ok_or_else(|| wrong(stem, "its numbers are not known"))?;
+    let uneven = || wrong(stem, format!("rows of {columns} in blocks of {group} are no multiples of 32"));
+    let format = fitting(formats, columns, group).ok_or_else(uneven)?;
     check_table(table, stem, numbers)?;
     let byte = [Element::Byte];
     let codes = Matrix::of_bytes(table.required(stem, ".weight")?).reshaped(rows, columns / 2)?;
@@ -61,11 +59,11 @@ fn assemble(table: &mut Table, stem: &str, kind: &str, numbers: &[f32; 16]) -> R
     let groups = matrix.rows.saturating_mul(matrix.columns);
     let scales = Scales { matrix: matrix.reshaped(groups, 1)?, spread: Spread::Flat { group }, nested };
     let codes = Codes { order: SLOTS, ..Codes::in_order(codes, 4) };
-    assembled(stem, rows, Assembly { format, columns, codes, heads: Heads::Scale(scales), order: None })
-}
-
-fn format_of(kind: &str, block: usize) -> Option<Format> {
-    Format::from_name(&format!("{kind}_g{block}"))
+    assembled(
+        stem,
+        rows,
+        Assembly { format, columns, codes, heads: Heads { scales, second: Second::Nothing }, order: None },
+    )
 }
 
 /// The settings in the bytes of a tensor.

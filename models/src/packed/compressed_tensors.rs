@@ -4,7 +4,7 @@
 use crate::error::Result;
 
 use super::codes::{Along, Codes};
-use super::heads::{Heads, Scales, Zero};
+use super::heads::{Heads, Scales, Second};
 use super::ints::{Ints, NUMBERS, check_bits, group_columns, group_order};
 use super::matrix::{Element, Matrix};
 use super::{Assembled, Table, wrong};
@@ -20,18 +20,18 @@ pub(super) fn packed(table: &mut Table, stem: &str) -> Result<Assembled> {
     let (rows, columns) = (sizes.next().unwrap_or(0), sizes.next().unwrap_or(0));
     let bits = check_bits(stem, codes.columns.saturating_mul(32).checked_div(columns).unwrap_or(0))?;
     let group = group_columns(stem, columns, scales.columns)?;
-    let zero = match table.take(stem, ".weight_zero_point") {
-        None => Zero::Fixed(1 << (bits - 1)),
+    let second = match table.take(stem, ".weight_zero_point") {
+        None => Second::Zero(1 << (bits - 1)),
         Some(tensor) => {
             let matrix = Matrix::of(tensor, &[Element::Word])?;
-            Zero::Stored { codes: Codes { along: Along::Rows, ..Codes::in_order(matrix, bits) }, group, plus: 0 }
+            Second::Zeros { codes: Codes { along: Along::Rows, ..Codes::in_order(matrix, bits) }, group, plus: 0 }
         }
     };
     let order = match table.take(stem, ".weight_g_idx") {
         Some(tensor) => group_order(table.files, tensor, columns, scales.columns)?,
         None => None,
     };
-    let heads = Heads::with_zero(Scales::grid(scales, 1, group, false), zero);
+    let heads = Heads { scales: Scales::grid(scales, 1, group, false), second };
     Ints { rows, columns, group, codes: Codes::in_order(codes, bits), heads, order }.assemble(stem)
 }
 
@@ -53,10 +53,10 @@ pub(super) fn bytes(table: &mut Table, stem: &str) -> Result<Assembled> {
     let group = group_columns(stem, columns, scales.columns)?;
     let row_group = rows.checked_div(scales.rows).unwrap_or(0).max(1);
     let signed = |matrix| Codes { flip: 128, ..Codes::in_order(matrix, 8) };
-    let zero = match table.take(stem, ".weight_zero_point") {
-        None => Zero::Fixed(128),
-        Some(tensor) => Zero::Stored { codes: signed(Matrix::of(tensor, &[Element::Byte])?), group, plus: 0 },
+    let second = match table.take(stem, ".weight_zero_point") {
+        None => Second::Zero(128),
+        Some(tensor) => Second::Zeros { codes: signed(Matrix::of(tensor, &[Element::Byte])?), group, plus: 0 },
     };
-    let heads = Heads::with_zero(Scales::grid(scales, row_group, group, false), zero);
+    let heads = Heads { scales: Scales::grid(scales, row_group, group, false), second };
     Ints { rows, columns, group, codes: signed(codes), heads, order: None }.assemble(stem)
 }

@@ -8,10 +8,10 @@ use crate::error::Result;
 use crate::json::Json;
 
 use super::codes::Codes;
-use super::heads::{Heads, Scales};
+use super::heads::{Heads, Scales, Second};
 use super::ints::NUMBERS;
 use super::matrix::{Element, Matrix};
-use super::{Assembled, Assembly, Table, assembled, wrong};
+use super::{Assembled, Assembly, Table, assembled, fitting, wrong};
 
 /// The names under which scales are found.
 const SCALES: [&str; 2] = [".weight_scale_inv", ".weight_scale"];
@@ -23,13 +23,9 @@ pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
     let scales = Matrix::of(scales, &NUMBERS)?;
     let (rows, columns) = (codes.rows, codes.columns);
     let (row_group, group) = groups(table, stem, &scales, rows, columns)?;
-    let format = fp8::ALL.into_iter().find(|format| {
-        columns.is_multiple_of(format.block_elements)
-            && (group >= columns || group.is_multiple_of(format.block_elements))
-    });
-    let format =
-        format.ok_or_else(|| wrong(stem, format!("rows of {columns} in groups of {group} are no multiples of 32")))?;
-    let heads = Heads::Scale(Scales::grid(scales, row_group, group, false));
+    let uneven = || wrong(stem, format!("rows of {columns} in groups of {group} are no multiples of 32"));
+    let format = fitting(fp8::ALL, columns, group.min(columns)).ok_or_else(uneven)?;
+    let heads = Heads { scales: Scales::grid(scales, row_group, group, false), second: Second::Nothing };
     let codes = Codes { nan: Some(fp8::NAN), ..Codes::in_order(codes, 8) };
     assembled(stem, rows, Assembly { format, columns, codes, heads, order: None })
 }

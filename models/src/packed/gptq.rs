@@ -6,7 +6,7 @@
 use crate::error::Result;
 
 use super::codes::{Along, Codes};
-use super::heads::{Heads, Scales, Zero};
+use super::heads::{Heads, Scales, Second};
 use super::ints::{Ints, NUMBERS, check_bits, group_columns, group_order};
 use super::matrix::{Element, Matrix};
 use super::{Assembled, Table, wrong};
@@ -46,11 +46,11 @@ pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
     };
     let packed = |matrix, along| Codes { transposed: true, along, ..Codes::in_order(matrix, bits) };
     let codes = packed(codes, Along::Columns);
-    let zero = match symmetric {
+    let second = match symmetric {
         // Whatever is stored: makers disagree on whether it is minus 1.
-        Some(true) => Zero::Fixed(1 << (bits - 1)),
-        _ => Zero::Stored { codes: packed(zeros, Along::Rows), group, plus },
+        Some(true) => Second::Zero(1 << (bits - 1)),
+        _ => Second::Zeros { codes: packed(zeros, Along::Rows), group, plus },
     };
-    let heads = Heads::with_zero(Scales::grid(scales, 1, group, true), zero);
+    let heads = Heads { scales: Scales::grid(scales, 1, group, true), second };
     Ints { rows, columns, group, codes, heads, order }.assemble(stem)
 }

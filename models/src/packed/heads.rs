@@ -129,13 +129,15 @@ impl Scales {
     }
 }
 
-/// The zero points of a weight's groups.
+/// What a block's scale is accompanied by.
 #[derive(Debug)]
-pub enum Zero {
-    /// The same for all.
-    Fixed(u16),
-    /// Stored codes `[rows, groups]`, and what is added to each, within the bits of a code.
-    Stored {
+pub enum Second {
+    /// Nothing.
+    Nothing,
+    /// The same zero point for all.
+    Zero(u16),
+    /// Stored zero points `[rows, groups]`, and what is added to each, within the bits of a code.
+    Zeros {
         /// The codes.
         codes: Codes,
         /// Columns of a group.
@@ -143,60 +145,34 @@ pub enum Zero {
         /// What is added.
         plus: u8,
     },
+    /// Biases.
+    Biases(Scales),
 }
 
 /// What the blocks of a weight begin with.
 #[derive(Debug)]
-pub enum Heads {
-    /// A scale and a zero point.
-    Zero {
-        /// How the format keeps them.
-        pair: Pair,
-        /// The scales.
-        scales: Scales,
-        /// The zero points.
-        zero: Zero,
-    },
-    /// A scale and a bias.
-    Bias {
-        /// How the format keeps them.
-        pair: Pair,
-        /// The scales.
-        scales: Scales,
-        /// The biases.
-        biases: Scales,
-    },
-    /// A scale in single precision.
-    Scale(Scales),
+pub struct Heads {
+    /// The scales.
+    pub scales: Scales,
+    /// What stands beside each.
+    pub second: Second,
 }
 
 impl Heads {
-    /// A scale and a zero point, as the scales' type wants them kept.
-    pub fn with_zero(scales: Scales, zero: Zero) -> Heads {
-        let pair = match scales.element() {
-            Element::Half => Pair::HalfZero,
-            Element::Bfloat => Pair::BfloatZero,
-            _ => Pair::SingleBias,
-        };
-        Heads::Zero { pair, scales, zero }
-    }
-
-    /// A scale and a bias, as their types want them kept.
-    pub fn with_bias(scales: Scales, biases: Scales) -> Heads {
-        let pair = match (scales.element(), biases.element()) {
-            (Element::Half, Element::Half) => Pair::HalfBias,
-            (Element::Bfloat, Element::Bfloat) => Pair::BfloatBias,
-            _ => Pair::SingleBias,
-        };
-        Heads::Bias { pair, scales, biases }
-    }
-
-    /// How the format keeps a pair of numbers, of heads that are one.
+    /// How the format keeps a pair of numbers, as their types want it; `None` for a scale alone, in single precision.
     pub fn pair(&self) -> Option<Pair> {
-        match self {
-            Heads::Zero { pair, .. } | Heads::Bias { pair, .. } => Some(*pair),
-            Heads::Scale(_) => None,
-        }
+        let biases = match &self.second {
+            Second::Nothing => return None,
+            Second::Zero(_) | Second::Zeros { .. } => None,
+            Second::Biases(biases) => Some(biases.element()),
+        };
+        Some(match (self.scales.element(), biases) {
+            (Element::Half, None) => Pair::HalfZero,
+            (Element::Bfloat, None) => Pair::BfloatZero,
+            (Element::Half, Some(Element::Half)) => Pair::HalfBias,
+            (Element::Bfloat, Some(Element::Bfloat)) => Pair::BfloatBias,
+            _ => Pair::SingleBias,
+        })
     }
 
     /// Bytes of a head.
@@ -206,77 +182,59 @@ impl Heads {
 
     /// Checks that the tensors have the shapes of a weight's groups.
     pub fn check(&self, rows: usize, columns: usize) -> Result<()> {
-        match self {
-            Heads::Zero { scales, zero, .. } => {
-                scales.check(rows, columns)?;
-                match zero {
-                    Zero::Fixed(_) => Ok(()),
-                    Zero::Stored { codes, group, .. } => codes.check(rows, columns.div_ceil(*group)),
-                }
-            }
-            Heads::Bias { scales, biases, .. } => {
-                scales.check(rows, columns)?;
-                biases.check(rows, columns)
-            }
-            Heads::Scale(scales) => scales.check(rows, columns),
+        self.scales.check(rows, columns)?;
+        match &self.second {
+            Second::Nothing | Second::Zero(_) => Ok(()),
+            Second::Zeros { codes, group, .. } => codes.check(rows, columns.div_ceil(*group)),
+            Second::Biases(biases) => biases.check(rows, columns),
         }
     }
 
     /// The heads of the blocks of some rows, row by row.
     pub fn read(&self, files: &[File], rows: Range<usize>, columns: usize, block: usize) -> Result<Vec<u8>> {
-        match self {
-            Heads::Zero { pair, scales, zero } => {
-                let numbers = scales.read(files, rows.clone(), columns, block)?;
-                let zeros = zero.read(files, rows, columns, block)?;
-                let pairs = numbers.chunks_exact(scales.element().bytes()).zip(zeros);
-                Ok(match pair {
-                    Pair::SingleBias => {
-                        let offset = |(scale, zero): (&[u8], u16)| {
-                            let scale = scales.element().number(scale);
-                            [scale, -scale * f32::from(zero)].map(f32::to_le_bytes).concat()
-                        };
-                        pairs.flat_map(offset).collect()
-                    }
-                    _ => pairs.flat_map(|(scale, zero)| [scale, &zero.to_le_bytes()].concat()).collect(),
-                })
-            }
-            Heads::Bias { pair, scales, biases } => {
-                let numbers = scales.read(files, rows.clone(), columns, block)?;
-                let offsets = biases.read(files, rows, columns, block)?;
-                let (scale, bias) = (scales.element(), biases.element());
-                let pairs = numbers.chunks_exact(scale.bytes()).zip(offsets.chunks_exact(bias.bytes()));
-                Ok(match pair {
-                    Pair::SingleBias => {
-                        let single = |(a, b): (&[u8], &[u8])| [scale.number(a), bias.number(b)].map(f32::to_le_bytes);
-                        pairs.flat_map(single).flatten().collect()
-                    }
-                    _ => pairs.flat_map(|(scale, bias)| [scale, bias].concat()).collect(),
-                })
-            }
-            Heads::Scale(scales) => {
-                let (numbers, element) = (scales.read(files, rows, columns, block)?, scales.element());
-                let single = |bytes: &[u8]| element.number(bytes).to_le_bytes();
-                Ok(numbers.chunks_exact(element.bytes()).flat_map(single).collect())
-            }
+        let numbers = self.scales.read(files, rows.clone(), columns, block)?;
+        let element = self.scales.element();
+        let scales = numbers.chunks_exact(element.bytes());
+        if let Second::Nothing = self.second {
+            return Ok(scales.flat_map(|scale| element.number(scale).to_le_bytes()).collect());
         }
+        let (seconds, size) = self.second.read(files, rows, columns, block)?;
+        let pairs = scales.zip(seconds.chunks_exact(size));
+        Ok(match self.pair() {
+            Some(Pair::SingleBias) => {
+                let single = |(scale, second): (&[u8], &[u8])| {
+                    let scale = element.number(scale);
+                    let offset = match &self.second {
+                        Second::Biases(biases) => biases.element().number(second),
+                        _ => -scale * f32::from(u16::from_le_bytes([second[0], second[1]])),
+                    };
+                    [scale, offset].map(f32::to_le_bytes).concat()
+                };
+                pairs.flat_map(single).collect()
+            }
+            _ => pairs.flat_map(|(scale, second)| [scale, second].concat()).collect(),
+        })
     }
 }
 
-impl Zero {
-    /// The zero point of each block of some rows, row by row.
-    fn read(&self, files: &[File], rows: Range<usize>, columns: usize, block: usize) -> Result<Vec<u16>> {
+impl Second {
+    /// The bytes of what each block of some rows has, row by row, and how many a block has: zero points in 16 bits, biases as stored.
+    fn read(&self, files: &[File], rows: Range<usize>, columns: usize, block: usize) -> Result<(Vec<u8>, usize)> {
         let blocks = (0..columns).step_by(block);
-        match self {
-            Zero::Fixed(zero) => Ok(vec![*zero; rows.len() * blocks.len()]),
-            Zero::Stored { codes, group, plus } => {
+        let zeros: Vec<u16> = match self {
+            Second::Nothing => Vec::new(),
+            Second::Zero(zero) => vec![*zero; rows.len() * blocks.len()],
+            Second::Zeros { codes, group, plus } => {
                 let groups = columns.div_ceil(*group);
                 let stored = codes.read(files, rows, groups)?;
                 let mask = (1u16 << codes.bits) - 1;
                 let zero = |code: u8| (u16::from(code) + u16::from(*plus)) & mask;
                 let of_row =
                     |row: &[u8]| -> Vec<u16> { blocks.clone().map(|column| zero(row[column / group])).collect() };
-                Ok(stored.chunks_exact(groups).flat_map(of_row).collect())
+                stored.chunks_exact(groups).flat_map(of_row).collect()
             }
-        }
+            Second::Biases(biases) => return Ok((biases.read(files, rows, columns, block)?, biases.element().bytes())),
+        };
+        Ok((zeros.into_iter().flat_map(u16::to_le_bytes).collect(), 2))
     }
 }

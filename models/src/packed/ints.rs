@@ -11,7 +11,7 @@ use crate::file::File;
 use super::codes::Codes;
 use super::heads::Heads;
 use super::matrix::{Element, Matrix};
-use super::{Assembled, Assembly, assembled, block_elements, wrong};
+use super::{Assembled, Assembly, assembled, fitting, wrong};
 
 /// What may be the type of scales and biases.
 pub const NUMBERS: [Element; 3] = [Element::Half, Element::Bfloat, Element::Single];
@@ -36,9 +36,9 @@ impl Ints {
     /// The weight of this name.
     pub fn assemble(self, stem: &str) -> Result<Assembled> {
         let Ints { rows, columns, group, codes, heads, order } = self;
-        let block = block_elements(stem, group, &[128, 64, 32])?;
-        let format = heads.pair().and_then(|pair| int::format(codes.bits, block, pair));
-        let format = format.ok_or_else(|| wrong(stem, "its numbers are not known"))?;
+        let formats = heads.pair().into_iter().flat_map(|pair| int::formats(codes.bits, pair));
+        let uneven = || wrong(stem, format!("groups of {group} columns are no multiple of 32"));
+        let format = fitting(formats, columns, group).ok_or_else(uneven)?;
         assembled(stem, rows, Assembly { format, columns, codes, heads, order })
     }
 }

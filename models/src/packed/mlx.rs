@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::json::Json;
 
 use super::codes::Codes;
-use super::heads::{Heads, Scales};
+use super::heads::{Heads, Scales, Second};
 use super::ints::{Ints, NUMBERS, check_bits};
 use super::matrix::{Element, Matrix};
 use super::{Assembled, Table, wrong};
@@ -21,7 +21,7 @@ pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
         return Err(wrong(stem, format!("groups of {group} do not divide {columns} columns")));
     }
     let grid = |matrix| Scales::grid(matrix, 1, group, false);
-    let heads = Heads::with_bias(grid(scales), grid(biases));
+    let heads = Heads { scales: grid(scales), second: Second::Biases(grid(biases)) };
     Ints { rows, columns, group, codes: Codes::in_order(packed, bits), heads, order: None }.assemble(stem)
 }
 

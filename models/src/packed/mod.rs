@@ -142,12 +142,11 @@ fn wrong(tensor: &str, reason: impl Into<String>) -> Error {
     Error::Packed { tensor: tensor.into(), reason: reason.into() }
 }
 
-/// The largest size of a block that divides groups of columns, out of those that a format has.
-fn block_elements(tensor: &str, group: usize, sizes: &[usize]) -> Result<usize> {
-    let size = sizes.iter().copied().find(|size| group > 0 && group.is_multiple_of(*size));
-    size.ok_or_else(|| {
-        wrong(tensor, format!("groups of {group} columns are no multiple of {}", sizes[sizes.len() - 1]))
-    })
+/// The format of the largest blocks that divide rows and groups of so many columns.
+fn fitting(formats: impl IntoIterator<Item = Format>, columns: usize, group: usize) -> Option<Format> {
+    let divides = |size: usize| group > 0 && columns.is_multiple_of(size) && group.is_multiple_of(size);
+    let fits = formats.into_iter().filter(|format| divides(format.block_elements));
+    fits.max_by_key(|format| format.block_elements)
 }
 
 /// A weight as one tensor, and how it is assembled.

@@ -78,13 +78,14 @@ macro_rules! codebook {
     };
 }
 
-/// Blocks of 64 elements, and of 32 for rows that 64 does not divide.
-pub const ALL: [Format; 4] = [
-    codebook!("nf4", NF4, 64, 2),
-    codebook!("nf4", NF4, 32, 1),
-    codebook!("fp4", FP4, 64, 2),
-    codebook!("fp4", FP4, 32, 1),
-];
+/// NF4 in blocks of 64 elements, and of 32 for rows that 64 does not divide.
+pub const NF4_FORMATS: [Format; 2] = [codebook!("nf4", NF4, 64, 2), codebook!("nf4", NF4, 32, 1)];
+
+/// FP4 in the same.
+pub const FP4_FORMATS: [Format; 2] = [codebook!("fp4", FP4, 64, 2), codebook!("fp4", FP4, 32, 1)];
+
+/// Every format of a codebook.
+pub const ALL: [Format; 4] = [NF4_FORMATS[0], NF4_FORMATS[1], FP4_FORMATS[0], FP4_FORMATS[1]];
 
 fn decode<const GROUP: usize>(numbers: &[f32; 16], blocks: &[u8], elements: &mut [f32]) {
     let read = |head: &[u8]| f32::from_le_bytes([head[0], head[1], head[2], head[3]]);

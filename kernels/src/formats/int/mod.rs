@@ -72,7 +72,6 @@ impl Pair {
 /// A format with what it was made from.
 struct Int {
     bits: usize,
-    group: usize,
     pair: Pair,
     format: Format,
 }
@@ -82,7 +81,6 @@ macro_rules! int {
     ($bits:literal, $group:literal, $units:literal, $pair:ident, $file:literal) => {
         Int {
             bits: $bits,
-            group: $group,
             pair: Pair::$pair,
             format: Format(&Layout {
                 name: concat!("int", $bits, "_g", $group, "_", $file),
@@ -143,8 +141,7 @@ pub const ALL: [Format; TABLE.len()] = {
     formats
 };
 
-/// The format of codes of so many bits, 4 or 8, in blocks of so many elements, 32, 64 or 128.
-pub fn format(bits: usize, group: usize, pair: Pair) -> Option<Format> {
-    let found = TABLE.iter().find(|int| (int.bits, int.group, int.pair) == (bits, group, pair));
-    found.map(|int| int.format)
+/// The formats of codes of so many bits, 4 or 8, and a kind of pair: blocks of 32, 64 and 128 elements.
+pub fn formats(bits: usize, pair: Pair) -> impl Iterator<Item = Format> {
+    TABLE.into_iter().filter(move |int| (int.bits, int.pair) == (bits, pair)).map(|int| int.format)
 }
