@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::formats::Format;
+use crate::formats::{F32, Format};
 use crate::op::Op;
 
 /// A value by its place in [`Graph::values`].
@@ -98,6 +98,13 @@ pub struct Weight {
 }
 
 impl Weight {
+    /// A matrix of single-precision numbers that are known when the graph is built, row by row.
+    pub fn computed(name: impl Into<String>, columns: usize, numbers: impl Into<Arc<[f32]>>) -> Weight {
+        let numbers = numbers.into();
+        let part = Part { rows: numbers.len() / columns, source: Source::Computed(numbers), format: F32 };
+        Weight { name: name.into(), columns, parts: vec![part], held: None }
+    }
+
     /// Rows of all parts.
     pub fn rows(&self) -> usize {
         self.parts.iter().map(|part| part.rows).sum()

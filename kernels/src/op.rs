@@ -361,6 +361,36 @@ pub struct Dispatch {
     pub work: Work,
 }
 
+/// Invocations of a workgroup of an element-wise dispatch.
+const ELEMENTWISE: u32 = 64;
+
+impl Dispatch {
+    /// A dispatch with an invocation for each element of the output. The words of its `Params` are the output's width, `numbers`,
+    /// offset and stride of each input, and those of the output.
+    pub fn elementwise(
+        site: &Site,
+        (name, source): (&'static str, &'static str),
+        modules: Vec<(&'static str, &'static str)>,
+        numbers: &[u32],
+        bindings: Vec<Binding>,
+    ) -> Dispatch {
+        let out = site.output();
+        let mut params = vec![out.width];
+        params.extend(numbers);
+        params.extend(site.inputs.iter().chain([&out]).flat_map(|view| [view.offset, view.stride]));
+        Dispatch {
+            shader: Shader { name, source, modules, constants: vec![("WORKGROUP", ELEMENTWISE)] },
+            params,
+            bindings,
+            grid: Grid {
+                spread: Count::fixed(out.width.div_ceil(ELEMENTWISE)),
+                rows: Count::each(Extent::Rows(site.rows)),
+            },
+            work: Work::fixed(u64::from(ELEMENTWISE)),
+        }
+    }
+}
+
 /// Multiply-adds of one workgroup, roughly: `operations` for each of an extent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Work {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use plywood_kernels::add::Add;
 use plywood_kernels::attention::Attention;
 use plywood_kernels::embedding::Embedding;
-use plywood_kernels::formats::F32;
 use plywood_kernels::gated::Gated;
 use plywood_kernels::graph::{CacheSlot, Graph, Part, Rows, Slice, Source, Value, ValueId, Want, Weight, WeightId};
 use plywood_kernels::kv_cache::KvWrite;
@@ -291,9 +290,7 @@ impl<'a> Builder<'a> {
 
     /// A vector of numbers that are known when the graph is built.
     fn computed(&mut self, name: String, numbers: Vec<f32>) -> WeightId {
-        let columns = numbers.len();
-        let part = Part { source: Source::Computed(numbers.into()), format: F32, rows: 1 };
-        self.graph.weight(Weight { name, columns, parts: vec![part], held: None })
+        self.graph.weight(Weight::computed(name, numbers.len(), numbers))
     }
 
     /// The numbers of a vector.
@@ -402,8 +399,7 @@ impl<'a> Builder<'a> {
             frequencies.iter_mut().zip(factors).for_each(|(frequency, factor)| *frequency /= f64::from(factor));
         }
         let table = rope::tables(&frequencies, context, 1.0);
-        let part = Part { rows: table.len() / rope.rotated, source: Source::Computed(table.into()), format: F32 };
-        Ok(self.graph.weight(Weight { name: name.into(), columns: rope.rotated, parts: vec![part], held: None }))
+        Ok(self.graph.weight(Weight::computed(name, rope.rotated, table)))
     }
 
     /// What the file divides RoPE's frequencies by, such as converters compute it for `llama3` scaling.

@@ -2,10 +2,8 @@
 
 use crate::cases::Case;
 use crate::graph::Rows;
-use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
+use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site};
 use crate::reference::Operands;
-
-const WORKGROUP: u32 = 64;
 
 /// Inputs a and b of one shape; output a + b.
 #[derive(Debug, Clone)]
@@ -17,22 +15,9 @@ impl Kernel for Add {
     }
 
     fn lower(&self, site: &Site) -> Lowered {
-        let (a, b, out) = (site.inputs[0], site.inputs[1], site.output());
-        Lowered::one(Dispatch {
-            shader: Shader {
-                name: "add",
-                source: include_str!("add.wgsl"),
-                modules: vec![],
-                constants: vec![("WORKGROUP", WORKGROUP)],
-            },
-            params: vec![out.width, a.offset, a.stride, b.offset, b.stride, out.offset, out.stride],
-            bindings: vec![Binding::Input(0), Binding::Input(1), Binding::Output],
-            grid: Grid {
-                spread: Count::fixed(out.width.div_ceil(WORKGROUP)),
-                rows: Count::each(Extent::Rows(site.rows)),
-            },
-            work: Work::fixed(u64::from(WORKGROUP)),
-        })
+        let bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Output];
+        let shader = ("add", include_str!("add.wgsl"));
+        Lowered::one(Dispatch::elementwise(site, shader, vec![], &[], bindings))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

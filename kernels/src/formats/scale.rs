@@ -103,12 +103,8 @@ impl Scale {
                 all(|bytes| (f64::from_le_bytes(std::array::from_fn(|at| bytes[at])) as f32).is_finite(), at, 8)
             }
             (Place::Byte(at), Kind::Exponent) => all(|bytes| bytes[0] < 253, at, 1),
-            (Place::Nibbles([.., high]), _) => {
-                // The exponent is in the highest nibble and the two bits below.
-                let Place::Nibbles(nibbles) = self.place else { return true };
-                blocks
-                    .chunks_exact(block_bytes)
-                    .all(|block| nibble(block, high) & 7 != 7 || nibble(block, nibbles[2]) & 12 != 12)
+            (Place::Nibbles(nibbles), _) => {
+                blocks.chunks_exact(block_bytes).all(|block| half_in(block, nibbles).is_finite())
             }
         }
     }

@@ -2,10 +2,8 @@
 
 use crate::cases::Case;
 use crate::graph::{Rows, Slice};
-use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
+use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site};
 use crate::reference::Operands;
-
-const WORKGROUP: u32 = 64;
 
 /// The function applied to the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,22 +46,9 @@ impl Kernel for Gated {
     }
 
     fn lower(&self, site: &Site) -> Lowered {
-        let (gate, up, out) = (site.inputs[0], site.inputs[1], site.output());
-        Lowered::one(Dispatch {
-            shader: Shader {
-                name: "gated",
-                source: include_str!("gated.wgsl"),
-                modules: vec![("activation", self.activation.wgsl())],
-                constants: vec![("WORKGROUP", WORKGROUP)],
-            },
-            params: vec![out.width, gate.offset, gate.stride, up.offset, up.stride, out.offset, out.stride],
-            bindings: vec![Binding::Input(0), Binding::Input(1), Binding::Output],
-            grid: Grid {
-                spread: Count::fixed(out.width.div_ceil(WORKGROUP)),
-                rows: Count::each(Extent::Rows(site.rows)),
-            },
-            work: Work::fixed(u64::from(WORKGROUP)),
-        })
+        let bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Output];
+        let shader = ("gated", include_str!("gated.wgsl"));
+        Lowered::one(Dispatch::elementwise(site, shader, vec![("activation", self.activation.wgsl())], &[], bindings))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

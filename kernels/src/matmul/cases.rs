@@ -2,8 +2,8 @@
 
 use super::MatMul;
 use crate::cases::Case;
-use crate::formats::{self, F32, Format};
-use crate::graph::{Part, Rows, Source, Weight};
+use crate::formats::{self, Format};
+use crate::graph::{Rows, Weight};
 use crate::op::Op;
 
 /// Every format with every number of columns; tiles; rows of input and weight that nothing divides; residuals; shards. Those of
@@ -66,9 +66,8 @@ fn case(format: Format, width: usize, parts: &[usize], tokens: usize, variant: V
     let mut op = MatMul::PLAIN;
     if matches!(variant, Variant::Bias | Variant::BiasAndResidual) {
         op.scale = 0.625;
-        let numbers = (0..rows).map(|row| (row as f32 * 0.7).sin() * 3.0).collect();
-        let part = Part { source: Source::Computed(numbers), format: F32, rows: 1 };
-        weights.push(case.graph.weight(Weight { name: "bias".into(), columns: rows, parts: vec![part], held: None }));
+        let numbers: Vec<f32> = (0..rows).map(|row| (row as f32 * 0.7).sin() * 3.0).collect();
+        weights.push(case.graph.weight(Weight::computed("bias", rows, numbers)));
     }
     case.graph.node(Op::MatMul(op), &inputs, &weights, None, Some(output));
     case.output(output);

@@ -4,12 +4,9 @@
 //! anywhere. Sorted, a group is a block; then the input must be in the same order.
 
 use crate::cases::{Case, Random};
-use crate::formats::F32;
-use crate::graph::{Part, Rows, Source, Weight};
-use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
+use crate::graph::{Rows, Weight};
+use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site};
 use crate::reference::Operands;
-
-const WORKGROUP: u32 = 64;
 
 /// Input `[rows, width]`, weight `[1, width]` of whole numbers below `width`, below 2^24; output `[rows, width]`.
 #[derive(Debug, Clone)]
@@ -21,22 +18,9 @@ impl Kernel for Reorder {
     }
 
     fn lower(&self, site: &Site) -> Lowered {
-        let (input, out) = (site.inputs[0], site.output());
-        Lowered::one(Dispatch {
-            shader: Shader {
-                name: "reorder",
-                source: include_str!("reorder.wgsl"),
-                modules: vec![],
-                constants: vec![("WORKGROUP", WORKGROUP)],
-            },
-            params: vec![out.width, input.offset, input.stride, out.offset, out.stride],
-            bindings: vec![Binding::Shard { weight: 0, shard: 0 }, Binding::Input(0), Binding::Output],
-            grid: Grid {
-                spread: Count::fixed(out.width.div_ceil(WORKGROUP)),
-                rows: Count::each(Extent::Rows(site.rows)),
-            },
-            work: Work::fixed(u64::from(WORKGROUP)),
-        })
+        let bindings = vec![Binding::Shard { weight: 0, shard: 0 }, Binding::Input(0), Binding::Output];
+        let shader = ("reorder", include_str!("reorder.wgsl"));
+        Lowered::one(Dispatch::elementwise(site, shader, vec![], &[], bindings))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
@@ -49,8 +33,7 @@ impl Kernel for Reorder {
 /// A weight that says which column of the input each column of the output is.
 pub fn order_weight(name: String, order: &[u32]) -> Weight {
     let numbers: Vec<f32> = order.iter().map(|column| *column as f32).collect();
-    let part = Part { source: Source::Computed(numbers.into()), format: F32, rows: 1 };
-    Weight { name, columns: order.len(), parts: vec![part], held: None }
+    Weight::computed(name, order.len(), numbers)
 }
 
 /// Shuffled columns: one, and widths that nothing divides.

@@ -5,8 +5,7 @@
 //! both, and the angle-sum identities compose them.
 
 use crate::cases::Case;
-use crate::formats::F32;
-use crate::graph::{Part, Rows, Slice, Source, Weight};
+use crate::graph::{Rows, Slice, Weight};
 use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
 use crate::reference::Operands;
 
@@ -135,12 +134,7 @@ pub fn cases() -> Vec<Case> {
         let frequencies: Vec<f64> =
             (0..rotated / 2).map(|pair| 10000f64.powf(-2.0 * pair as f64 / rotated as f64)).collect();
         let table = tables(&frequencies, first as usize + 5, 1.25);
-        let weight = case.graph.weight(Weight {
-            name: "rope table".into(),
-            columns: rotated,
-            parts: vec![Part { rows: table.len() / rotated, source: Source::Computed(table.into()), format: F32 }],
-            held: None,
-        });
+        let weight = case.graph.weight(Weight::computed("rope table", rotated, table));
         let width = heads * head_width;
         let both = case.graph.input("qkv", Rows::Tokens, width + head_width);
         let turned = case.graph.value("turned", Rows::Tokens, width);

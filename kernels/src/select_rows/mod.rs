@@ -2,10 +2,8 @@
 
 use crate::cases::Case;
 use crate::graph::Rows;
-use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
+use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site};
 use crate::reference::Operands;
-
-const WORKGROUP: u32 = 64;
 
 /// Input `[tokens, width]`; output `[selected, width]`, the input's rows that the step selects.
 #[derive(Debug, Clone)]
@@ -17,22 +15,9 @@ impl Kernel for SelectRows {
     }
 
     fn lower(&self, site: &Site) -> Lowered {
-        let (input, out) = (site.inputs[0], site.output());
-        Lowered::one(Dispatch {
-            shader: Shader {
-                name: "select_rows",
-                source: include_str!("select_rows.wgsl"),
-                modules: vec![],
-                constants: vec![("WORKGROUP", WORKGROUP)],
-            },
-            params: vec![out.width, input.offset, input.stride, out.offset, out.stride],
-            bindings: vec![Binding::Selected, Binding::Input(0), Binding::Output],
-            grid: Grid {
-                spread: Count::fixed(out.width.div_ceil(WORKGROUP)),
-                rows: Count::each(Extent::Rows(site.rows)),
-            },
-            work: Work::fixed(u64::from(WORKGROUP)),
-        })
+        let bindings = vec![Binding::Selected, Binding::Input(0), Binding::Output];
+        let shader = ("select_rows", include_str!("select_rows.wgsl"));
+        Lowered::one(Dispatch::elementwise(site, shader, vec![], &[], bindings))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

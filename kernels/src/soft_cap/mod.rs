@@ -2,10 +2,8 @@
 
 use crate::cases::Case;
 use crate::graph::Rows;
-use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work, shared};
+use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site, shared};
 use crate::reference::Operands;
-
-const WORKGROUP: u32 = 64;
 
 /// Input and output of one shape.
 #[derive(Debug, Clone)]
@@ -20,22 +18,15 @@ impl Kernel for SoftCap {
     }
 
     fn lower(&self, site: &Site) -> Lowered {
-        let (input, out) = (site.inputs[0], site.output());
-        Lowered::one(Dispatch {
-            shader: Shader {
-                name: "soft_cap",
-                source: include_str!("soft_cap.wgsl"),
-                modules: vec![shared::GRID, shared::TANH],
-                constants: vec![("WORKGROUP", WORKGROUP)],
-            },
-            params: vec![out.width, self.cap.to_bits(), input.offset, input.stride, out.offset, out.stride],
-            bindings: vec![Binding::Input(0), Binding::Output],
-            grid: Grid {
-                spread: Count::fixed(out.width.div_ceil(WORKGROUP)),
-                rows: Count::each(Extent::Rows(site.rows)),
-            },
-            work: Work::fixed(u64::from(WORKGROUP)),
-        })
+        let bindings = vec![Binding::Input(0), Binding::Output];
+        let shader = ("soft_cap", include_str!("soft_cap.wgsl"));
+        Lowered::one(Dispatch::elementwise(
+            site,
+            shader,
+            vec![shared::GRID, shared::TANH],
+            &[self.cap.to_bits()],
+            bindings,
+        ))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
