@@ -10,7 +10,7 @@ use plywood::memory::Bytes;
 use plywood::{Model, Request, Sampling, StopReason};
 use serde::Serialize;
 
-use crate::options::{DeviceArguments, PromptArguments, describe};
+use crate::options::{DeviceArguments, PromptArguments, SamplingArguments, describe};
 use crate::output::{Failure, Outcome, interrupted, note, on_interrupt, print, print_json};
 
 /// What the command takes.
@@ -26,52 +26,16 @@ pub struct Arguments {
     /// Print the prompt too
     #[arg(long)]
     echo: bool,
+    /// Go on behind end tokens
+    #[arg(long)]
+    ignore_eos: bool,
     #[command(flatten)]
     sampling: SamplingArguments,
     #[command(flatten)]
     device: DeviceArguments,
-}
-
-/// How tokens are chosen; what is not given is what the model's makers say, else the default.
-#[derive(Args)]
-struct SamplingArguments {
-    /// What logits are divided by; 0 is greedy [default: the model's, else 0.8]
-    #[arg(long, visible_alias = "temperature", allow_negative_numbers = true)]
-    temp: Option<f32>,
-    /// How many candidates are kept; 0 is all [default: the model's, else 40]
+    /// A JSON object on standard output, and nothing else there
     #[arg(long)]
-    top_k: Option<u32>,
-    /// The probability that is kept; 1 is all [default: the model's, else 0.95]
-    #[arg(long, allow_negative_numbers = true)]
-    top_p: Option<f32>,
-    /// The share of the largest probability below which candidates are dropped [default: the model's, else 0.05]
-    #[arg(long, allow_negative_numbers = true)]
-    min_p: Option<f32>,
-    /// What the logits of the last 64 tokens are weakened by; 1 is nothing [default: the model's, else 1]
-    #[arg(long, allow_negative_numbers = true)]
-    repeat_penalty: Option<f32>,
-    /// Equal seeds give equal tokens on one device [default: random]
-    #[arg(long, short)]
-    seed: Option<u64>,
-    /// End before this text (may be given several times)
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
-    /// Go on behind end tokens
-    #[arg(long)]
-    ignore_eos: bool,
-}
-
-impl SamplingArguments {
-    fn sampling(&self, model: Sampling) -> Sampling {
-        Sampling {
-            temperature: self.temp.unwrap_or(model.temperature),
-            top_k: self.top_k.unwrap_or(model.top_k),
-            top_p: self.top_p.unwrap_or(model.top_p),
-            min_p: self.min_p.unwrap_or(model.min_p),
-            repeat_penalty: self.repeat_penalty.unwrap_or(model.repeat_penalty),
-            seed: self.seed,
-        }
-    }
+    json: bool,
 }
 
 /// What `--json` prints.
@@ -117,14 +81,14 @@ pub fn run(arguments: Arguments) -> Outcome {
         sampling: arguments.sampling.sampling(model.sampling()),
         max_tokens: arguments.max_tokens,
         stop: arguments.sampling.stop.clone(),
-        ignore_eos: arguments.sampling.ignore_eos,
+        ignore_eos: arguments.ignore_eos,
     };
     let cancel = session.canceller();
     on_interrupt(move || cancel.cancel());
     if pressed.load(Ordering::Relaxed) {
         return Err(Failure::Interrupted);
     }
-    let streaming = !arguments.device.json;
+    let streaming = !arguments.json;
     if streaming && arguments.echo {
         print(&prompt)?;
     }
@@ -158,7 +122,7 @@ pub fn run(arguments: Arguments) -> Outcome {
         timings: timings_report(&model, timings),
         placement: placement(&model),
     };
-    if arguments.device.json {
+    if arguments.json {
         print_json(&report)?;
     } else if !arguments.device.quiet {
         figures(&model, &report, timings);

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use plywood::Sampling;
 use plywood::memory::HumanBytes;
 use plywood::models::checkpoint::Storage;
-use plywood::models::{Checkpoint, Config, Kind, Tokenizer, Weights};
+use plywood::models::template::thinking::Marks;
+use plywood::models::{Checkpoint, Config, Error, Kind, Template, Tokenizer, Weights};
 use serde::Serialize;
 
 use crate::output::{Outcome, print, print_json};
@@ -29,6 +31,7 @@ pub struct Arguments {
 struct Report {
     path: String,
     kind: &'static str,
+    family: Option<String>,
     architecture: Option<&'static str>,
     runs: bool,
     reason: Option<String>,
@@ -45,6 +48,10 @@ struct Report {
     vocabulary: Option<usize>,
     bos: Option<u32>,
     ends: Vec<u32>,
+    end_tokens: Vec<EndToken>,
+    template: Option<TemplateReport>,
+    thinking: Option<ThinkingReport>,
+    sampling: Option<SamplingReport>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tensors: Vec<TensorReport>,
 }
@@ -54,6 +61,38 @@ struct TypeReport {
     tensors: usize,
     parameters: u64,
     bytes: u64,
+}
+
+/// A token behind which a text ends.
+#[derive(Serialize)]
+struct EndToken {
+    id: u32,
+    text: Option<String>,
+}
+
+/// The chat template: its file and its length, or why it can't be used.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum TemplateReport {
+    Found { file: String, characters: usize },
+    Broken { reason: String },
+}
+
+/// How the model marks its thinking.
+#[derive(Serialize)]
+struct ThinkingReport {
+    open: &'static str,
+    close: &'static str,
+}
+
+/// How tokens are chosen where no flag says otherwise.
+#[derive(Serialize)]
+struct SamplingReport {
+    temperature: f32,
+    top_k: u32,
+    top_p: f32,
+    min_p: f32,
+    repeat_penalty: f32,
 }
 
 #[derive(Serialize)]
@@ -87,15 +126,20 @@ fn report(checkpoint: &Checkpoint, list: bool) -> Report {
         entry.bytes = entry.bytes.saturating_add(tensor.bytes);
     }
     let config = Config::of(checkpoint);
+    let tokenizer = Tokenizer::of(checkpoint);
     // What would stop a load is found without loading: the numbers, the tokenizer and every tensor's place.
     let trouble = match &config {
         Err(error) => Some(error.to_string()),
         Ok(config) => plywood::models::transformer::build(checkpoint, config, 1)
             .err()
-            .or_else(|| Tokenizer::of(checkpoint).err())
-            .map(|error| error.to_string()),
+            .map(|error| error.to_string())
+            .or_else(|| tokenizer.as_ref().err().map(ToString::to_string)),
     };
-    let config = config.ok();
+    let (config, tokenizer, template) = (config.ok(), tokenizer.ok(), Template::of(checkpoint));
+    let source = template.as_ref().map_or("", |template| template.source());
+    let thinking = Marks::of(source, tokenizer.as_ref());
+    let text = |id: u32| tokenizer.as_ref()?.token(id).map(str::to_owned);
+    let ends = config.as_ref().map_or(Vec::new(), |config| config.ends.clone());
     let number = |get: fn(&Config) -> usize| config.as_ref().map(get);
     Report {
         path: checkpoint.path().display().to_string(),
@@ -103,6 +147,7 @@ fn report(checkpoint: &Checkpoint, list: bool) -> Report {
             Kind::Gguf => "gguf",
             Kind::HuggingFace => "hugging_face",
         },
+        family: Config::family(checkpoint).map(str::to_owned),
         architecture: config.as_ref().map(|config| config.architecture.name),
         runs: trouble.is_none(),
         reason: trouble,
@@ -118,8 +163,33 @@ fn report(checkpoint: &Checkpoint, list: bool) -> Report {
         context: number(|config| config.context),
         vocabulary: number(|config| config.vocabulary),
         bos: config.as_ref().and_then(|config| config.bos),
-        ends: config.map(|config| config.ends).unwrap_or_default(),
+        end_tokens: ends.iter().map(|id| EndToken { id: *id, text: text(*id) }).collect(),
+        ends,
+        template: template_report(template),
+        thinking: thinking.map(|marks| ThinkingReport { open: marks.open, close: marks.close }),
+        sampling: config.as_ref().map(|config| sampling_report(&Sampling::of_model(&config.sampling))),
         tensors: if list { checkpoint.tensors().iter().map(tensor_report).collect() } else { Vec::new() },
+    }
+}
+
+fn template_report(template: Result<Template, Error>) -> Option<TemplateReport> {
+    match template {
+        Ok(template) => Some(TemplateReport::Found {
+            file: template.file().display().to_string(),
+            characters: template.source().chars().count(),
+        }),
+        Err(Error::NoTemplate { .. }) => None,
+        Err(error) => Some(TemplateReport::Broken { reason: error.to_string() }),
+    }
+}
+
+fn sampling_report(sampling: &Sampling) -> SamplingReport {
+    SamplingReport {
+        temperature: sampling.temperature,
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        min_p: sampling.min_p,
+        repeat_penalty: sampling.repeat_penalty,
     }
 }
 
@@ -138,7 +208,10 @@ fn describe(report: &Report) -> String {
     let mut line = |name: &str, value: String| _ = writeln!(text, "{name:<21} {value}");
     line("file", format!("{} ({})", report.path, report.kind.replace('_', " ")));
     line("runs", report.reason.as_ref().map_or("yes".into(), |reason| format!("no: {reason}")));
-    if let Some(architecture) = report.architecture {
+    if let Some(family) = &report.family {
+        line("family", family.clone());
+    }
+    if let Some(architecture) = report.architecture.filter(|name| report.family.as_deref() != Some(name)) {
         line("architecture", architecture.into());
     }
     line("parameters", format!("{:.1} M in {}", report.parameters as f64 / 1e6, HumanBytes(report.bytes)));
@@ -154,12 +227,29 @@ fn describe(report: &Report) -> String {
     if let (Some(context), Some(vocabulary)) = (report.context, report.vocabulary) {
         line("context", format!("{context} tokens"));
         let bos = report.bos.map_or("none".into(), |bos| bos.to_string());
-        let ends: Vec<String> = report.ends.iter().map(u32::to_string).collect();
-        line("vocabulary", format!("{vocabulary} tokens, BOS {bos}, ends {}", ends.join(" ")));
+        line("vocabulary", format!("{vocabulary} tokens, BOS {bos}"));
+    }
+    let end = |end: &EndToken| format!("{} {:?}", end.id, end.text.as_deref().unwrap_or_default());
+    line("ends", report.end_tokens.iter().map(end).collect::<Vec<_>>().join(", "));
+    line("chat template", report.template.as_ref().map_or("none".into(), describe_template));
+    if let Some(marks) = &report.thinking {
+        line("thinking", format!("from {} to {}", marks.open, marks.close));
+    }
+    if let Some(by) = &report.sampling {
+        let SamplingReport { temperature, top_k, top_p, min_p, repeat_penalty } = by;
+        let penalty = format!("repeat penalty {repeat_penalty}");
+        line("sampling", format!("temperature {temperature}, top-k {top_k}, top-p {top_p}, min-p {min_p}, {penalty}"));
     }
     for tensor in &report.tensors {
         let shape: Vec<String> = tensor.shape.iter().map(usize::to_string).collect();
         line(&format!("  {}", tensor.r#type), format!("{} [{}]", tensor.name, shape.join(", ")));
     }
     text
+}
+
+fn describe_template(template: &TemplateReport) -> String {
+    match template {
+        TemplateReport::Found { file, characters } => format!("{characters} characters in {file}"),
+        TemplateReport::Broken { reason } => format!("broken: {reason}"),
+    }
 }

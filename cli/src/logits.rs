@@ -28,6 +28,9 @@ pub struct Arguments {
     out: PathBuf,
     #[command(flatten)]
     device: DeviceArguments,
+    /// A JSON object on standard output, and nothing else there
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `--json` prints.
@@ -54,7 +57,7 @@ pub fn run(arguments: Arguments) -> Outcome {
     let logits: Vec<f32> = rows.into_iter().flat_map(|row| row.logits).collect();
     let vocabulary = model.config().vocabulary;
     write(&arguments.out, &tokens, &logits, vocabulary)?;
-    if arguments.device.json {
+    if arguments.json {
         print_json(&Report { tokens: tokens.len(), vocabulary, out: arguments.out.display().to_string() })?;
     } else if !arguments.device.quiet {
         note(&format!("{} rows of {vocabulary} logits in {}", tokens.len(), arguments.out.display()));

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod bench;
+mod chat;
 mod environment;
 mod generate;
 mod inspect;
@@ -32,6 +33,8 @@ struct Arguments {
 enum Command {
     /// Generate text behind a prompt
     Generate(generate::Arguments),
+    /// Hold a conversation, by the model's own chat template
+    Chat(chat::Arguments),
     /// List the devices that there are
     Adapters(adapters::Arguments),
     /// Show what a model file holds
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     environment::prepare();
     let outcome = match Arguments::parse().command {
         Command::Generate(arguments) => generate::run(arguments),
+        Command::Chat(arguments) => chat::run(arguments),
         Command::Adapters(arguments) => adapters::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Tokenize(arguments) => tokenize::run(&arguments),

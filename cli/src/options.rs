@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use plywood::kernels::formats::{self, Format};
 use plywood::kernels::kv_cache::KvType;
-use plywood::{Model, Options};
+use plywood::models::Checkpoint;
+use plywood::models::template::{GIVEN, Template};
+use plywood::{Model, Options, Sampling};
+use serde_json::{Map, Value};
 
 use crate::output::{Failure, Outcome, loading_bar, note};
 
@@ -31,13 +34,10 @@ pub struct DeviceArguments {
     /// Only float kernels and an f32 cache, for comparing
     #[arg(long)]
     pub exact: bool,
-    /// One JSON value on standard output, and nothing else there
-    #[arg(long)]
-    pub json: bool,
     /// No progress and no figures
     #[arg(short, long)]
     pub quiet: bool,
-    /// Say what is placed where
+    /// Say what is placed where, and in a chat how each answer came about
     #[arg(short, long)]
     pub verbose: bool,
 }
@@ -141,6 +141,85 @@ pub fn describe(stage: &plywood::memory::LedgerStage) -> String {
     )
 }
 
+/// How tokens are chosen; what is not given is what the model's makers say, else the default.
+#[derive(Args)]
+pub struct SamplingArguments {
+    /// What logits are divided by; 0 is greedy [default: the model's, else 0.8]
+    #[arg(long, visible_alias = "temperature", allow_negative_numbers = true)]
+    temp: Option<f32>,
+    /// How many candidates are kept; 0 is all [default: the model's, else 40]
+    #[arg(long)]
+    top_k: Option<u32>,
+    /// The probability that is kept; 1 is all [default: the model's, else 0.95]
+    #[arg(long, allow_negative_numbers = true)]
+    top_p: Option<f32>,
+    /// The share of the largest probability below which candidates are dropped [default: the model's, else 0.05]
+    #[arg(long, allow_negative_numbers = true)]
+    min_p: Option<f32>,
+    /// What the logits of the last 64 tokens are weakened by; 1 is nothing [default: the model's, else 1]
+    #[arg(long, allow_negative_numbers = true)]
+    repeat_penalty: Option<f32>,
+    /// Equal seeds give equal tokens on one device [default: random]
+    #[arg(long, short)]
+    seed: Option<u64>,
+    /// End before this text (may be given several times)
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+}
+
+impl SamplingArguments {
+    /// The sampling, with what the model or the default says where a flag is not given.
+    pub fn sampling(&self, model: Sampling) -> Sampling {
+        Sampling {
+            temperature: self.temp.unwrap_or(model.temperature),
+            top_k: self.top_k.unwrap_or(model.top_k),
+            top_p: self.top_p.unwrap_or(model.top_p),
+            min_p: self.min_p.unwrap_or(model.min_p),
+            repeat_penalty: self.repeat_penalty.unwrap_or(model.repeat_penalty),
+            seed: self.seed,
+        }
+    }
+}
+
+/// A chat template, and what it is given besides a conversation.
+#[derive(Args)]
+pub struct TemplateArguments {
+    /// A Jinja template instead of the model's own
+    #[arg(long, value_name = "FILE")]
+    template: Option<PathBuf>,
+    /// A variable for the template, such as enable_thinking=false; a value that is no JSON is a text (repeat it for more)
+    #[arg(long = "set", value_name = "NAME=JSON", value_parser = variable)]
+    pub variables: Vec<(String, Value)>,
+}
+
+impl TemplateArguments {
+    /// The template that is to be used with a model.
+    pub fn open(&self, checkpoint: &Checkpoint) -> Outcome<Template> {
+        Ok(match &self.template {
+            Some(path) => Template::from_file(path, checkpoint)?,
+            None => Template::of(checkpoint)?,
+        })
+    }
+
+    /// The variables by their names; the last of equal names counts.
+    pub fn variables(&self) -> Map<String, Value> {
+        self.variables.iter().cloned().collect()
+    }
+}
+
+/// `enable_thinking=false` as a name and a value.
+fn variable(argument: &str) -> Result<(String, Value), String> {
+    let (name, value) = argument.split_once('=').ok_or("write NAME=JSON, such as enable_thinking=false")?;
+    let is_word = |name: &str| name.chars().all(|character| character == '_' || character.is_alphanumeric());
+    if name.is_empty() || !is_word(name) || name.starts_with(|first: char| first.is_numeric()) {
+        return Err(format!("{name:?} is no name of a variable"));
+    }
+    if GIVEN.contains(&name) {
+        return Err(format!("every template is given {name} by other means"));
+    }
+    Ok((name.to_string(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}
+
 /// Where a prompt comes from: an argument, a file, or standard input.
 #[derive(Args)]
 pub struct PromptArguments {
@@ -179,7 +258,7 @@ pub fn read_text(path: &Path) -> Outcome<String> {
 }
 
 /// Why a text could not be read from a place.
-fn unreadable(place: &str, error: &io::Error) -> Failure {
+pub fn unreadable(place: &str, error: &io::Error) -> Failure {
     Failure::Work(match error.kind() {
         io::ErrorKind::InvalidData => {
             format!("{place}: it is not UTF-8 text; convert it, for example with iconv")

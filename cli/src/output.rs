@@ -13,7 +13,7 @@ use plywood::model::Progress;
 use serde::Serialize;
 
 /// The exit status after Ctrl-C, as shells have it.
-const INTERRUPTED: u8 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 /// Why a command ended early.
 pub enum Failure {

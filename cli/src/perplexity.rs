@@ -37,6 +37,9 @@ pub struct Arguments {
     against: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArguments,
+    /// A JSON object on standard output, and nothing else there
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `--json` prints.
@@ -90,7 +93,7 @@ pub fn run(arguments: Arguments) -> Outcome {
         !pressed.load(Ordering::Relaxed)
     })?;
     bar.finish_and_clear();
-    if arguments.device.json {
+    if arguments.json {
         return print_json(&Report { scoring, context: model.context(), score });
     }
     print(&describe(scoring, model.context(), &score))

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use plywood::models::Checkpoint;
-use plywood::models::template::{RenderOptions, Template, message};
+use plywood::models::template::{RenderOptions, message};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::options::read_text;
+use crate::options::{TemplateArguments, read_text};
 use crate::output::{Failure, Outcome, print, print_json};
 
 /// What the command takes.
@@ -28,9 +28,8 @@ pub struct Arguments {
     /// Documents that the model may quote: a JSON list of objects
     #[arg(long, value_name = "FILE")]
     documents: Option<PathBuf>,
-    /// A Jinja template instead of the model's own
-    #[arg(long, value_name = "FILE")]
-    template: Option<PathBuf>,
+    #[command(flatten)]
+    template: TemplateArguments,
     /// End behind the last message, without the beginning of an answer
     #[arg(long)]
     no_generation_prompt: bool,
@@ -49,30 +48,31 @@ enum Report<'a> {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Outcome {
-    let given = [("--tools", arguments.tools.is_some()), ("--documents", arguments.documents.is_some())];
+    let given = [
+        ("--tools", arguments.tools.is_some()),
+        ("--documents", arguments.documents.is_some()),
+        ("--set", !arguments.template.variables.is_empty()),
+    ];
     if let Some((flag, _)) =
         given.iter().find(|(_, given)| *given && arguments.message.is_empty() && arguments.messages.is_none())
     {
         return Err(Failure::Usage(format!("{flag}: give the conversation too, with --message or --messages")));
     }
     let checkpoint = Checkpoint::open(&arguments.model)?;
-    let template = match &arguments.template {
-        Some(path) => Template::from_file(path, &checkpoint)?,
-        None => Template::of(&checkpoint)?,
-    };
+    let template = arguments.template.open(&checkpoint)?;
     let list = |path: &Option<PathBuf>| path.as_deref().map(read_list).transpose();
     let messages = list(&arguments.messages)?.unwrap_or_else(|| arguments.message.clone());
-    let report =
-        if messages.is_empty() && arguments.messages.is_none() {
-            Report::Template(template.source())
-        } else {
-            let (tools, documents) = (list(&arguments.tools)?, list(&arguments.documents)?);
-            let generation_prompt = !arguments.no_generation_prompt;
-            Report::Text(template.render(
-                &messages,
-                &RenderOptions { generation_prompt, tools, documents, ..RenderOptions::default() },
-            )?)
-        };
+    let report = if messages.is_empty() && arguments.messages.is_none() {
+        Report::Template(template.source())
+    } else {
+        let (tools, documents) = (list(&arguments.tools)?, list(&arguments.documents)?);
+        let variables = arguments.template.variables();
+        let generation_prompt = !arguments.no_generation_prompt;
+        Report::Text(template.render(
+            &messages,
+            &RenderOptions { generation_prompt, tools, documents, variables, ..RenderOptions::default() },
+        )?)
+    };
     match &report {
         report if arguments.json => print_json(report),
         Report::Template(text) => print(text),

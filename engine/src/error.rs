@@ -81,6 +81,28 @@ pub enum Error {
         /// Tokens that there is room for.
         context: usize,
     },
+    /// A conversation longer than the context.
+    #[error(
+        "the context is full: the conversation has {tokens} tokens, and {context} fit; \
+         begin anew (/clear), forget the oldest turns (--on-full shift), or raise --context"
+    )]
+    ConversationFull {
+        /// Tokens of the conversation, the last message among them.
+        tokens: usize,
+        /// Tokens that there is room for.
+        context: usize,
+    },
+    /// A message that is longer than the context by itself.
+    #[error(
+        "the message does not fit: it has {tokens} tokens with all that must stand around it, and the context {context}; \
+         shorten it or raise --context"
+    )]
+    MessageTooLong {
+        /// Tokens of the message, the system prompt and what the template adds.
+        tokens: usize,
+        /// Tokens that there is room for.
+        context: usize,
+    },
     /// A token that the model does not have.
     #[error("token {token} is not in the vocabulary of {vocabulary}")]
     UnknownToken {

@@ -107,7 +107,7 @@ impl<'a> Generation<'a> {
         let decoder = session.shared().tokenizer.as_ref().map(|tokenizer| {
             let mut decoder = tokenizer.decoder();
             // So that what is generated goes on where the prompt ended.
-            prompt.iter().for_each(|token| _ = decoder.push(*token));
+            session.tokens().iter().chain(prompt).for_each(|token| _ = decoder.push(*token));
             decoder
         });
         Ok(Generation {
@@ -144,12 +144,29 @@ impl<'a> Generation<'a> {
         self.sampler.seed()
     }
 
+    /// Whether the context has no room for what the next step runs.
+    fn is_full(&self) -> bool {
+        self.session.shared().limits.context - self.session.tokens().len() < self.pending.len()
+    }
+
+    /// Whether it would go on if the context had room.
+    pub(crate) fn needs_room(&self) -> bool {
+        let done = self.finished || self.stop_reason.is_some() || self.generated.len() >= self.request.max_tokens;
+        !done && self.is_full()
+    }
+
+    /// Goes on with what was generated behind another prompt, of which the cache may have a part.
+    pub(crate) fn move_behind(&mut self, prompt: &[u32]) {
+        let mut tokens = [prompt, &self.generated].concat();
+        let kept = self.session.rewind(&tokens);
+        self.pending = tokens.split_off(kept);
+    }
+
     /// Why there is no next token, if so.
     fn ended(&self) -> Option<StopReason> {
-        let room = self.session.shared().limits.context - self.session.tokens().len();
         if self.generated.len() >= self.request.max_tokens {
             Some(StopReason::Length)
-        } else if room < self.pending.len() {
+        } else if self.is_full() {
             Some(StopReason::Context)
         } else if self.session.take_cancelled() {
             Some(StopReason::Cancelled)
@@ -230,7 +247,16 @@ impl Iterator for Generation<'_> {
         if !self.request.ignore_eos && self.session.shared().config.ends.contains(&token) {
             self.stop_reason = Some(StopReason::Eos);
         }
-        let text = self.decoder.as_mut().map(|decoder| decoder.push(token)).unwrap_or_default();
-        Some(Ok(Piece { token: Some(token), text: self.release(&text) }))
+        let is_control = self.session.shared().tokenizer.as_ref().is_some_and(|known| known.control(token).is_some());
+        let text = match &mut self.decoder {
+            // No text goes on across a control token, so what was held back stands before it.
+            Some(decoder) if is_control => std::mem::take(&mut self.held) + &decoder.finish(),
+            Some(decoder) => {
+                let text = decoder.push(token);
+                self.release(&text)
+            }
+            None => String::new(),
+        };
+        Some(Ok(Piece { token: Some(token), text }))
     }
 }

@@ -11,10 +11,11 @@
 //!
 //! In the order in which a prompt meets them: [`adapters`] (what there is) → [`placement`] (which
 //! layers where) → [`plan`] and [`memory`] (which buffers, how many bytes) → [`recording`] (which
-//! dispatches) → stages on GPUs and the host → [`session`] and [`generation`].
+//! dispatches) → stages on GPUs and the host → [`session`] and [`generation`], and [`chat`] over them.
 
 pub mod adapters;
 pub mod bench;
+pub mod chat;
 mod devices;
 pub mod error;
 pub mod generation;
@@ -32,6 +33,7 @@ pub mod selftest;
 pub mod session;
 pub mod stage;
 
+pub use chat::{Chat, ChatOptions};
 pub use error::{Error, Result};
 pub use generation::{Generation, Piece, Request, StopReason};
 pub use model::{Model, Options};

@@ -92,6 +92,14 @@ pub(crate) struct Shared {
     pub free_sequences: Mutex<Vec<u32>>,
 }
 
+impl Shared {
+    /// The tokenizer, where there must be one.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        let reason = || "a synthetic model has no tokenizer".to_string();
+        self.tokenizer.as_ref().ok_or_else(|| Error::Option { option: "PROMPT", reason: reason() })
+    }
+}
+
 /// A model, loaded. Cheap to clone; the clones share everything.
 #[derive(Clone)]
 pub struct Model {

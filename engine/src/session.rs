@@ -102,6 +102,14 @@ impl Session {
         self.shared.scheduler.with(|runner| runner.truncate(self.sequence, kept));
     }
 
+    /// Forgets what is no beginning of `tokens`, and the last of them in any case, so that running the rest gives the logits
+    /// behind them all. Gives how many are kept.
+    pub fn rewind(&mut self, tokens: &[u32]) -> usize {
+        let same = self.tokens.iter().zip(tokens).take_while(|(held, wanted)| held == wanted).count();
+        self.truncate(same.min(tokens.len().saturating_sub(1)));
+        self.tokens.len()
+    }
+
     /// Runs tokens behind those so far, in as many steps as they need; gives what is wanted of their rows.
     pub fn evaluate(&mut self, tokens: &[u32], rows: Rows, wants: &[Want]) -> Result<Vec<Row>> {
         self.check(tokens)?;
@@ -124,11 +132,7 @@ impl Session {
 
     /// The tokens of a text as this model begins one; special tokens in it are taken as such.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let Some(tokenizer) = &self.shared.tokenizer else {
-            let reason = "a synthetic model has no tokenizer".to_string();
-            return Err(Error::Option { option: "PROMPT", reason });
-        };
-        let ids = tokenizer.encode(text, EncodeOptions { special: true, bos: true })?;
+        let ids = self.shared.tokenizer()?.encode(text, EncodeOptions { special: true, bos: true })?;
         if !ids.is_empty() {
             return Ok(ids);
         }

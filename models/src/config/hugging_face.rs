@@ -48,9 +48,13 @@ fn is_one(value: &Value) -> bool {
     value.as_f64() == Some(1.0)
 }
 
+/// The class that the settings name.
+pub(super) fn class(config: &Json) -> Option<&str> {
+    config.get("architectures")?.get(0)?.as_str()
+}
+
 pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
-    let class = config.get("architectures").and_then(|classes| classes.get(0)).and_then(Value::as_str);
-    let class = class.ok_or_else(|| config.missing("architectures"))?;
+    let class = class(config).ok_or_else(|| config.missing("architectures"))?;
     let architecture = architecture(Kind::HuggingFace, class, config.file.clone())?;
     let defaults = &architecture.defaults;
     packed::check_method(config)?;

@@ -157,6 +157,14 @@ impl Config {
         Ok(config)
     }
 
+    /// The family as the files name it, whether it is known or not.
+    pub fn family(checkpoint: &Checkpoint) -> Option<&str> {
+        match checkpoint.settings() {
+            Settings::Gguf(metadata) => metadata.text("general.architecture").ok().flatten(),
+            Settings::HuggingFace { config, .. } => hugging_face::class(config.as_ref()?),
+        }
+    }
+
     /// Whether a control token of this text ends a text or a turn without being named as such.
     pub(crate) fn is_known_end(token: &str) -> bool {
         gguf::ENDS.contains(&token)

@@ -6,6 +6,7 @@
 mod environment;
 mod python;
 mod sources;
+pub mod thinking;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,9 @@ const LIMIT: u64 = 4 << 20;
 /// The template of ordinary conversations, and the one for conversations with tools where a model has two.
 pub(crate) const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
+
+/// What every template is given under names of their own, besides the special tokens and the variables.
+pub const GIVEN: [&str; 5] = ["messages", "tools", "documents", "add_generation_prompt", "strftime_now"];
 
 /// Steps that a template may take, and so many more for each message and tool. The longest of the data pack takes
 /// about 300 for a message. What can be nested in so many steps fits the stack below.
@@ -55,7 +59,7 @@ pub struct RenderOptions {
     pub tools: Option<Vec<Value>>,
     /// Documents that the model may quote.
     pub documents: Option<Vec<Value>>,
-    /// Further variables, such as `enable_thinking`.
+    /// Further variables, such as `enable_thinking`, under other names than [`GIVEN`].
     pub variables: Map<String, Value>,
     /// The time that `strftime_now` tells; the local time where there is none.
     pub now: Option<NaiveDateTime>,
@@ -110,6 +114,11 @@ impl Template {
             added.map_err(|error| source.error(&error, "correct it, or give another one (--template)"))?;
         }
         Ok(Template { sources, tokens, environment })
+    }
+
+    /// The file of the template for ordinary conversations.
+    pub fn file(&self) -> &Path {
+        &self.choose(&RenderOptions::default()).file
     }
 
     /// The source of the template for ordinary conversations.

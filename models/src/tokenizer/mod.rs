@@ -22,7 +22,7 @@ use crate::checkpoint::{Checkpoint, Settings};
 use crate::error::{Error, Result};
 
 use self::sentencepiece::{Place, SentencePiece};
-use self::vocabulary::Vocabulary;
+use self::vocabulary::{TokenKind, Vocabulary};
 
 pub(crate) use self::conversion::entries;
 pub use self::decoder::Decoder;
@@ -97,6 +97,21 @@ impl Tokenizer {
     /// The text of a token as its file spells it.
     pub fn token(&self, id: u32) -> Option<&str> {
         self.vocabulary.tokens.get(id as usize).map(|token| token.text.as_str())
+    }
+
+    /// The id of the token that a file spells so; `None` where there is none.
+    pub fn id(&self, text: &str) -> Option<u32> {
+        self.vocabulary
+            .tokens
+            .iter()
+            .position(|token| token.text == text && token.kind != TokenKind::Unused)
+            .map(|id| id as u32)
+    }
+
+    /// The spelling of a control token, which is no text; `None` for all others.
+    pub fn control(&self, id: u32) -> Option<&str> {
+        let token = self.vocabulary.tokens.get(id as usize)?;
+        (token.kind == TokenKind::Control).then_some(token.text.as_str())
     }
 
     /// The ids that the file wants before each text: BOS, or none.

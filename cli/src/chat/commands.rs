@@ -1,0 +1,89 @@
+//! What begins with a slash: `/help`, `/system`, `/clear`, `/save`, `/load` and `/quit`.
+
+use std::path::Path;
+
+use plywood::chat::{Chat, Conversation};
+
+use crate::options::read_text;
+use crate::output::{Failure, Outcome, note, write_file};
+
+/// The commands: name, what follows it, and what it does.
+const COMMANDS: [(&str, &str, &str); 6] = [
+    ("help", "", "this list"),
+    ("system", "[TEXT]", "changes the system prompt, or shows it; \"\" takes it away"),
+    ("clear", "", "begins anew; the system prompt stays"),
+    ("save", "FILE", "writes the conversation, as JSON"),
+    ("load", "FILE", "goes on with a conversation that was saved"),
+    ("quit", "", "leaves, as Ctrl-D does"),
+];
+
+/// What a message of several lines looks like.
+const LINES: &str = "Lines between \"\"\" and \"\"\" are one message; a line that ends with \\ goes on with the next.";
+
+/// The largest conversation that is read, in bytes.
+const LIMIT: u64 = 64 << 20;
+
+/// How the chat goes on.
+pub enum Next {
+    /// With the next entry.
+    Entry,
+    /// Not at all.
+    Quit,
+    /// Not at all, since the model cannot.
+    Fail(Failure),
+}
+
+/// Does what a command says.
+pub fn obey(chat: &mut Chat, name: &str, rest: &str) -> Outcome<Next> {
+    let (_, takes, _) = COMMANDS.iter().find(|(known, ..)| *known == name).ok_or_else(|| {
+        Failure::Usage(format!(
+            "there is no command /{name}; /help lists them (to say it to the model, put it in \"\"\")"
+        ))
+    })?;
+    if takes.is_empty() && !rest.is_empty() {
+        return Err(Failure::Usage(format!("/{name} takes nothing behind it")));
+    }
+    if *takes == "FILE" && rest.is_empty() {
+        return Err(Failure::Usage(format!("/{name}: name a file")));
+    }
+    match name {
+        "system" if rest.is_empty() => note(chat.conversation().system.as_deref().unwrap_or("(no system prompt)")),
+        "system" => chat.set_system(Some(rest.to_string()).filter(|text| text != "\"\"")),
+        "clear" => chat.clear(),
+        "save" => save(chat.conversation(), Path::new(rest))?,
+        "load" => {
+            let conversation = load(Path::new(rest))?;
+            note(&format!("{} messages", conversation.messages.len()));
+            chat.set_conversation(conversation);
+        }
+        "quit" => return Ok(Next::Quit),
+        _ => help(),
+    }
+    Ok(Next::Entry)
+}
+
+fn help() {
+    for (name, takes, does) in COMMANDS {
+        note(&format!("  {:<16}{does}", format!("/{name} {takes}")));
+    }
+    note(LINES);
+}
+
+fn save(conversation: &Conversation, path: &Path) -> Outcome {
+    let text = serde_json::to_string_pretty(conversation).map_err(|error| Failure::Work(format!("JSON: {error}")))?;
+    write_file(path, &mut |file| writeln!(file, "{text}"))?;
+    note(&format!("{} messages in {}", conversation.messages.len(), path.display()));
+    Ok(())
+}
+
+/// A conversation from a file.
+pub fn load(path: &Path) -> Outcome<Conversation> {
+    let failed = |reason: String| Failure::Work(format!("{}: {reason}", path.display()));
+    // A pipe or a device may have no end.
+    let facts = path.metadata().map_err(|error| failed(error.to_string()))?;
+    if !facts.is_file() || facts.len() > LIMIT {
+        return Err(failed(format!("this is no file of at most {} MiB", LIMIT >> 20)));
+    }
+    let example = "write {\"system\": null, \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}";
+    serde_json::from_str(&read_text(path)?).map_err(|error| failed(format!("{error}; {example}")))
+}
