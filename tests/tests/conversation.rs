@@ -2,26 +2,15 @@
 
 use plywood::chat::{Chat, ChatOptions, Conversation, Message, OnFull, Part, Role, Section, TurnReport};
 use plywood::models::Template;
-use plywood::models::tokenizer::EncodeOptions;
 use plywood::{Error, Model, Options, Request, StopReason};
+use plywood_tests::turns::{BOS, PLAIN, fresh, plain, tokens};
 use plywood_tests::{adapters, exact, greedy, none_wrong};
 use serde_json::{Map, Value, json};
-
-/// `user: …`, `assistant: …`, each on a line; [`plain`] is the same by hand.
-const PLAIN: &str = "{{ bos_token }}{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}\
-                     {% if add_generation_prompt %}assistant:{% endif %}";
 
 /// Shows of earlier answers only the first word, as others drop earlier thinking; [`short`] is the same by hand.
 const SHORT: &str = "{{ bos_token }}{% for message in messages %}{{ message.role }}: \
                      {% if message.role == 'assistant' %}{{ message.content.split(' ')[1] }}\
                      {% else %}{{ message.content }}{% endif %}{{ '\n' }}{% endfor %}assistant:";
-
-const BOS: &str = "<|endoftext|>";
-
-fn plain(messages: &[(&str, &str)]) -> String {
-    let lines: String = messages.iter().map(|(role, content)| format!("{role}: {content}\n")).collect();
-    format!("{BOS}{lines}assistant:")
-}
 
 fn short(messages: &[(&str, &str)]) -> String {
     let shown = messages.iter().map(|(role, content)| match *role {
@@ -48,18 +37,6 @@ fn template(text: &str) -> Template {
 
 fn chat(model: &Model, text: &str, on_full: OnFull) -> Chat {
     Chat::new(model, template(text), ChatOptions { on_full, ..ChatOptions::default() }).expect("a session")
-}
-
-fn tokens(model: &Model, text: &str) -> Vec<u32> {
-    model.tokenizer().expect("it has one").encode(text, EncodeOptions::RENDERED).expect("it is text")
-}
-
-/// What a session without a past generates behind tokens: ids, and their text.
-fn fresh(model: &Model, prompt: &[u32], request: Request) -> (Vec<u32>, String) {
-    let mut session = model.session().expect("one is free");
-    let mut generation = session.generate_tokens(prompt, request).expect("it fits");
-    let text = generation.by_ref().map(|piece| piece.expect("it runs").text).collect();
-    (generation.tokens().to_vec(), text)
 }
 
 fn answer(chat: &mut Chat, message: &str, request: Request) -> Result<(String, TurnReport), Error> {

@@ -53,7 +53,7 @@ pub fn obey(chat: &mut Chat, name: &str, rest: &str) -> Outcome<Next> {
         "save" => save(chat.conversation(), Path::new(rest))?,
         "load" => {
             let conversation = load(Path::new(rest))?;
-            note(&format!("{} messages", conversation.messages.len()));
+            note(&format!("{} messages from {rest}", conversation.messages.len()));
             chat.set_conversation(conversation);
         }
         "quit" => return Ok(Next::Quit),

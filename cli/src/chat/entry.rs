@@ -15,19 +15,18 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// What lines are; `None` where more of them belong to it.
+    /// What lines are, which end with `\n`; `None` where more of them belong to it.
     ///
     /// A line that begins with `"""` and all up to one that ends with them are a message as they are; otherwise a line that
     /// ends with a backslash goes on with the next.
     pub fn of(lines: &str) -> Option<Entry> {
         let Some(quoted) = lines.trim_start().strip_prefix(QUOTES) else {
-            let whole = !lines.trim_end_matches(['\r', '\n']).ends_with('\\');
+            let whole = !lines.trim_end_matches('\n').ends_with('\\');
             return whole.then(|| Entry::unquoted(lines));
         };
         let text = quoted.trim_end().strip_suffix(QUOTES)?;
-        let text = text.strip_prefix("\r\n").or(text.strip_prefix('\n')).unwrap_or(text);
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        Some(Entry::message(text.strip_suffix('\r').unwrap_or(text)))
+        let text = text.strip_prefix('\n').unwrap_or(text);
+        Some(Entry::message(text.strip_suffix('\n').unwrap_or(text)))
     }
 
     /// What lines are behind which no more come.
@@ -37,8 +36,7 @@ impl Entry {
     }
 
     fn unquoted(lines: &str) -> Entry {
-        let text = lines.trim_end_matches(['\r', '\n', '\\']);
-        let text = text.replace("\\\r\n", "\n").replace("\\\n", "\n");
+        let text = lines.trim_end_matches(['\n', '\\']).replace("\\\n", "\n");
         match text.trim_start().strip_prefix('/') {
             Some(command) => {
                 let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
@@ -61,22 +59,19 @@ mod tests {
     fn lines_are_messages_and_commands() {
         let message = |text: &str| Some(Entry::Message(text.into()));
         let command = |name: &str, rest: &str| Some(Entry::Command(name.into(), rest.into()));
-        let cases: [(&str, Option<Entry>); 21] = [
+        let cases: [(&str, Option<Entry>); 18] = [
             ("", Some(Entry::Nothing)),
-            (" \t\r\n", Some(Entry::Nothing)),
+            (" \t\n", Some(Entry::Nothing)),
             ("Hello\n", message("Hello")),
-            ("Hello\r\n", message("Hello")),
             ("  Hello ", message("  Hello ")),
             ("one\ntwo", message("one\ntwo")),
             ("one\\", None),
             ("one\\\n", None),
-            ("one\\\r\n", None),
             ("one\\\ntwo\n", message("one\ntwo")),
-            ("one\\\r\ntwo\r\n", message("one\ntwo")),
             ("\"\"\"", None),
             ("\"\"\"one\ntwo\\\n", None),
             ("\"\"\"one\ntwo\\\n\"\"\"\n", message("one\ntwo\\")),
-            ("\"\"\"\r\none\r\n\"\"\"\r\n", message("one")),
+            ("\"\"\"\none\n\"\"\"\n", message("one")),
             ("\"\"\"/quit\"\"\"", message("/quit")),
             ("\"\"\"\"\"\"", Some(Entry::Nothing)),
             ("/", command("", "")),

@@ -88,6 +88,9 @@ fn read(input: &mut impl BufRead) -> Outcome<Option<Entry>> {
             Ok(0) if lines.is_empty() => return Ok(None),
             Ok(0) => return Ok(Some(Entry::of_last(&lines))),
             Ok(_) => {
+                if lines.ends_with("\r\n") {
+                    lines.replace_range(lines.len() - 2.., "\n");
+                }
                 if let Some(entry) = Entry::of(&lines) {
                     return Ok(Some(entry));
                 }
