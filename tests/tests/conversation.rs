@@ -12,6 +12,9 @@ const SHORT: &str = "{{ bos_token }}{% for message in messages %}{{ message.role
                      {% if message.role == 'assistant' %}{{ message.content.split(' ')[1] }}\
                      {% else %}{{ message.content }}{% endif %}{{ '\n' }}{% endfor %}assistant:";
 
+/// What makes of roles and contents what a template makes of them.
+type ByHand = fn(&[(&str, &str)]) -> String;
+
 fn short(messages: &[(&str, &str)]) -> String {
     let shown = messages.iter().map(|(role, content)| match *role {
         "assistant" => (*role, content.split(' ').nth(1).unwrap_or_default()),
@@ -59,7 +62,7 @@ fn said(conversation: &Conversation) -> Vec<(&str, &str)> {
 #[test]
 fn only_what_differs_is_run() {
     let mut wrong = Vec::new();
-    let by_hand: [(_, fn(&[(&str, &str)]) -> String); 2] = [(PLAIN, plain), (SHORT, short)];
+    let by_hand: [(&str, ByHand); 2] = [(PLAIN, plain), (SHORT, short)];
     for adapter in adapters() {
         let model = demo(exact(&[&adapter]));
         for (text, by_hand) in by_hand {

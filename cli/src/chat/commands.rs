@@ -29,8 +29,10 @@ pub enum Next {
     Entry,
     /// Not at all.
     Quit,
-    /// Not at all, since the model cannot.
-    Fail(Failure),
+    /// With the next entry, when it has been told what was wrong with this one.
+    Mistake(Failure),
+    /// Without answers, since a device failed or computes nonsense.
+    Failure(Failure),
 }
 
 /// Does what a command says.

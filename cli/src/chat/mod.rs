@@ -81,10 +81,10 @@ pub fn run(arguments: Arguments) -> Outcome {
     let mut chat = Chat::new(&model, template, options)?;
     chat.set_conversation(conversation);
     let mut input = Input::open()?;
-    let interrupt = Interrupt::new(chat.canceller(), input.is_terminal());
     if pressed.load(Ordering::Relaxed) {
         return Err(Failure::Interrupted);
     }
+    let interrupt = Interrupt::new(chat.canceller(), input.is_terminal());
     if input.is_terminal() && !arguments.device.quiet {
         note(&format!(
             "{} with a context of {} tokens; /help lists the commands",
@@ -100,23 +100,20 @@ pub fn run(arguments: Arguments) -> Outcome {
     };
     let mut screen = Screen::new(arguments.hide_thinking, input.is_terminal());
     while let Some(entry) = input.next()? {
-        let done = match entry {
-            Entry::Nothing => Ok(Next::Entry),
-            Entry::Command(name, rest) => obey(&mut chat, &name, &rest),
+        let next = match entry {
+            Entry::Nothing => Next::Entry,
+            Entry::Command(name, rest) => obey(&mut chat, &name, &rest).unwrap_or_else(Next::Mistake),
             Entry::Message(message) => {
                 let _answering = interrupt.answering();
-                answer(&mut chat, message, &request, &mut screen, &arguments)
+                answer(&mut chat, message, &request, &mut screen, &arguments)?
             }
         };
-        match done {
-            Ok(Next::Quit) => break,
-            Ok(Next::Entry) => {}
-            Ok(Next::Fail(failure)) if !input.is_terminal() => return Err(failure),
-            // The conversation outlives a mistake, and can be saved where the model fails.
-            Ok(Next::Fail(Failure::Work(message) | Failure::Usage(message)))
-            | Err(Failure::Work(message) | Failure::Usage(message)) => note(&format!("ply: {message}")),
-            Ok(Next::Fail(failure)) => return Err(failure),
-            Err(failure) => return Err(failure),
+        match next {
+            Next::Entry => {}
+            Next::Quit => break,
+            // Somebody who sits there can still save the conversation.
+            Next::Failure(failure) if !input.is_terminal() => return Err(failure),
+            Next::Mistake(failure) | Next::Failure(failure) => _ = failure.report(),
         }
         if !input.is_terminal() && pressed.load(Ordering::Relaxed) {
             return Err(Failure::Interrupted);
@@ -135,34 +132,31 @@ fn answer(
 ) -> Outcome<Next> {
     let mut turn = match chat.send(message, request.clone()) {
         Ok(turn) => turn,
-        Err(error) => return failed(error),
+        Err(error) => return Ok(failed(error)),
     };
-    let mut next = Ok(Next::Entry);
+    let mut next = Next::Entry;
     for part in turn.by_ref() {
-        next = match part {
-            Ok(part) => screen.show(&part).map(|()| Next::Entry),
-            Err(error) => failed(error),
-        };
-        if next.is_err() {
-            break;
+        match part {
+            Ok(part) => screen.show(&part)?,
+            Err(error) => next = failed(error),
         }
     }
     screen.end()?;
     let report = turn.report();
     drop(turn);
     tell(chat, &report, arguments);
-    next
+    Ok(next)
 }
 
-/// How a chat goes on after an error: no further message is answered where a device failed or computes nonsense.
-fn failed(error: Error) -> Outcome<Next> {
+/// How a chat goes on after an error of the engine.
+fn failed(error: Error) -> Next {
     match error {
         Error::Device { .. }
         | Error::DeviceLost { .. }
         | Error::Timeout { .. }
         | Error::OutOfMemory { .. }
-        | Error::NotANumber => Ok(Next::Fail(error.into())),
-        _ => Err(error.into()),
+        | Error::NotANumber => Next::Failure(error.into()),
+        _ => Next::Mistake(error.into()),
     }
 }
 

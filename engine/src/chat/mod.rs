@@ -2,6 +2,18 @@
 //!
 //! Each turn renders the whole conversation, so a template may change what stands further up (most drop earlier thinking);
 //! the session keeps the longest common beginning of its tokens and the new ones.
+//!
+//! ```no_run
+//! # use plywood::models::{Checkpoint, Template};
+//! # use plywood::{Chat, ChatOptions, Model, Options};
+//! let template = Template::of(&Checkpoint::open("model.gguf")?)?;
+//! let model = Model::open("model.gguf", Options::default())?;
+//! let mut chat = Chat::new(&model, template, ChatOptions::default())?;
+//! for part in chat.send("Why is the sky blue?", model.sampling())? {
+//!     print!("{}", part?.text);
+//! }
+//! # Ok::<(), plywood::Error>(())
+//! ```
 
 mod conversation;
 mod turn;
@@ -147,10 +159,9 @@ impl Talk {
         while few < many {
             let middle = few.midpoint(many);
             let prompt = self.prompt(turns[middle], middle + 1)?;
-            if fits(&prompt) {
-                many = middle;
-            } else {
-                few = middle + 1;
+            match fits(&prompt) {
+                true => many = middle,
+                false => few = middle + 1,
             }
             if fits(&prompt) || !fits(&found) {
                 found = prompt;
@@ -162,9 +173,10 @@ impl Talk {
     /// An error that says how long the conversation is, or the message alone.
     fn too_long(&self, tokens: usize) -> Error {
         let context = self.model.context();
-        match self.conversation.later_turns(self.forgotten).is_empty() || self.options.on_full == OnFull::Shift {
-            true => Error::MessageTooLong { tokens, context },
-            false => Error::ConversationFull { tokens, context },
+        if self.options.on_full == OnFull::Shift || self.conversation.later_turns(self.forgotten).is_empty() {
+            Error::MessageTooLong { tokens, context }
+        } else {
+            Error::ConversationFull { tokens, context }
         }
     }
 }

@@ -112,11 +112,9 @@ impl<'a> Turn<'a> {
             return Ok(());
         };
         self.ready.extend(self.sections.text(&piece.text));
-        if let (Some(token), None, Some(tokenizer)) =
-            (piece.token, self.generation.stop_reason(), self.talk.model.tokenizer())
-        {
-            self.ready
-                .extend(tokenizer.control(token).map(|spelling| self.sections.control(spelling)).unwrap_or_default());
+        let tokenizer = self.talk.model.tokenizer();
+        if let Some(spelling) = piece.token.and_then(|token| tokenizer?.control(token)) {
+            self.ready.extend(self.sections.control(spelling));
         }
         Ok(())
     }

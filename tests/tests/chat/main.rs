@@ -249,6 +249,17 @@ fn thinking_through_a_pipe() {
     assert_eq!(shown.stdout, thought);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_on_standard_output() {
+    let folder = folder();
+    let full = std::fs::File::create("/dev/full").expect("Linux has it");
+    let mut command = command(folder.path(), "plain.jinja -n 3");
+    let ended = finish(start(&mut command, b"Hi\nHi\n", full.into()), LIMIT, |_| {});
+    none_wrong(&Vec::from_iter(ended.wrong(1, &["standard output", "No space left"])));
+    assert_eq!(ended.stderr.matches("No space left").count(), 1, "the first message is the last: {}", ended.stderr);
+}
+
 #[cfg(unix)]
 mod unix {
     use std::io::{BufRead, BufReader, Write};
