@@ -24,15 +24,18 @@ impl Entry {
             let whole = !lines.trim_end_matches('\n').ends_with('\\');
             return whole.then(|| Entry::unquoted(lines));
         };
-        let text = quoted.trim_end().strip_suffix(QUOTES)?;
-        let text = text.strip_prefix('\n').unwrap_or(text);
-        Some(Entry::message(text.strip_suffix('\n').unwrap_or(text)))
+        quoted.trim_end().strip_suffix(QUOTES).map(Entry::quoted)
     }
 
     /// What lines are behind which no more come.
     pub fn of_last(lines: &str) -> Entry {
-        let closed = || Entry::of(&format!("{lines}{QUOTES}"));
-        Entry::of(lines).or_else(closed).unwrap_or_else(|| Entry::unquoted(lines))
+        let unfinished = || lines.trim_start().strip_prefix(QUOTES).map(Entry::quoted);
+        Entry::of(lines).or_else(unfinished).unwrap_or_else(|| Entry::unquoted(lines))
+    }
+
+    fn quoted(text: &str) -> Entry {
+        let text = text.strip_prefix('\n').unwrap_or(text);
+        Entry::message(text.strip_suffix('\n').unwrap_or(text))
     }
 
     fn unquoted(lines: &str) -> Entry {
