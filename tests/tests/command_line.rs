@@ -1,13 +1,14 @@
 //! The command line under hostile use: a message that names the thing, the right status, no panic, no hang.
 
 use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use plywood_models::synthetic::Synthetic;
 use plywood_tests::command::{Ended, finish, start};
 use plywood_tests::{data, expected_stories, none_wrong, stories};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Far more than anything here takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -127,6 +128,42 @@ fn work_that_fails() {
     assert!(full.file_type().is_char_device());
 }
 
+/// A directory with a chat template, and the model that has none.
+#[test]
+fn inspect_tells_what_a_chat_needs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let family = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/families/qwen3");
+    for name in ["config.json", "generation_config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::copy(family.join(name), folder.path().join(name)).expect("it is copied");
+    }
+    let template = "{# é </think> #}{{ messages[0].content }}";
+    std::fs::write(folder.path().join("chat_template.jinja"), template).expect("it is written");
+    let inspect = |model: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
+        let ended = finish(start(command.arg("inspect").arg(model).arg("--json"), b"", Stdio::piped()), LIMIT, |_| {});
+        none_wrong(&Vec::from_iter(ended.wrong(0, &[])));
+        serde_json::from_str::<Value>(&ended.stdout).expect("one JSON object")
+    };
+    let found = inspect(folder.path());
+    // The numbers are those of generation_config.json, and the defaults.
+    let expected = json!({
+        "family": "Qwen3ForCausalLM",
+        "end_tokens": [{ "id": 2, "text": "</s>" }, { "id": 1, "text": "<s>" }],
+        "template": { "file": folder.path().join("chat_template.jinja"), "characters": 41 },
+        "thinking": { "open": "<think>", "close": "</think>" },
+        "sampling": { "temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.05, "repeat_penalty": 1.0 },
+    });
+    for (key, expected) in expected.as_object().expect("an object") {
+        assert_eq!(&found[key], expected, "{key}");
+    }
+    std::fs::write(folder.path().join("chat_template.jinja"), "{% if").expect("it is written");
+    let broken = inspect(folder.path());
+    let reason = broken["template"]["reason"].as_str().expect("a reason");
+    assert!(broken["runs"] == true && reason.contains("chat_template.jinja"), "{reason}");
+    let demo = inspect(Path::new("demo"));
+    assert_eq!((&demo["template"], &demo["thinking"], &demo["family"]), (&Value::Null, &Value::Null, &json!("llama")));
+}
+
 #[test]
 fn a_vocabulary_is_no_model() {
     let Some(path) = data("tokenizers/llama.cpp-vocab/ggml-vocab-starcoder.gguf") else { return };
@@ -213,7 +250,7 @@ fn a_full_disk_on_the_logits_file() {
 
 /// A long generation, stopped by Ctrl-C once it has said something.
 #[cfg(unix)]
-fn interrupt(arguments: &str, model: &std::path::Path) -> Ended {
+fn interrupt(arguments: &str, model: &Path) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
     command.arg("generate").arg(model).args(arguments.split_whitespace());
     let child = start(&mut command, b"", Stdio::piped());
