@@ -1,0 +1,163 @@
+//! Weights of the graph from the tensors of a file.
+
+use std::sync::Arc;
+
+use plywood_kernels::graph::{Part, Source, Weight, WeightId};
+use plywood_kernels::rope;
+
+use super::Builder;
+use crate::checkpoint::TensorInfo;
+use crate::config;
+use crate::error::{Error, Result};
+use crate::names::{self, Role};
+
+/// The longest bias that is looked at, in bytes.
+const ZERO_BIAS_LIMIT: u64 = 1 << 20;
+
+impl<'a> Builder<'a> {
+    /// The weights of a norm as they are multiplied with.
+    pub(super) fn norm_weights(&mut self, role: Role, layer: usize, columns: usize) -> Result<Vec<f32>> {
+        let offset = self.config.architecture.norm_offset(self.config.kind);
+        let mut weights = self.vector(role, layer, columns)?;
+        weights.iter_mut().for_each(|weight| *weight += offset);
+        Ok(weights)
+    }
+
+    /// Biases side by side.
+    pub(super) fn bias(&mut self, label: String, layer: usize, parts: &[(Role, usize)]) -> Result<WeightId> {
+        let mut numbers = Vec::new();
+        for (role, columns) in parts {
+            numbers.extend(self.vector(*role, layer, *columns)?);
+        }
+        Ok(self.computed(label, numbers))
+    }
+
+    /// A vector of numbers that are known when the graph is built.
+    pub(super) fn computed(&mut self, name: String, numbers: Vec<f32>) -> WeightId {
+        self.graph.weight(Weight::computed(name, numbers.len(), numbers))
+    }
+
+    /// The numbers of a vector.
+    pub(super) fn vector(&mut self, role: Role, layer: usize, columns: usize) -> Result<Vec<f32>> {
+        let missing = || Error::MissingTensor { tensor: names::name(self.config.kind, role, layer) };
+        let (index, tensor) = self.tensor(role, layer, &[columns])?.ok_or_else(missing)?;
+        let format = tensor.format()?;
+        let mut bytes = vec![0; tensor.bytes as usize];
+        self.weights.read_checked(index, 0, &mut bytes)?;
+        let mut numbers = vec![0.0; columns];
+        format.decode_row(&bytes, &mut numbers);
+        Ok(numbers)
+    }
+
+    /// Whether a tensor is there.
+    pub(super) fn is_there(&self, role: Role, layer: usize) -> bool {
+        self.by_name.contains_key(names::name(self.config.kind, role, layer).as_str())
+    }
+
+    /// A weight matrix stacked from tensors of so many rows each.
+    pub(super) fn matrix(
+        &mut self,
+        label: String,
+        layer: usize,
+        columns: usize,
+        stack: &[(Role, usize)],
+    ) -> Result<WeightId> {
+        let parts = stack.iter().map(|(role, rows)| self.part(*role, layer, *rows, columns));
+        let parts = parts.collect::<Result<Vec<Part>>>()?;
+        let order = self.order(&parts)?;
+        let weight = self.graph.weight(Weight { name: label, columns, parts, held: None });
+        self.orders.extend(order.map(|order| (weight, order)));
+        Ok(weight)
+    }
+
+    /// The order of the columns that all parts of a weight have.
+    pub(super) fn order(&self, parts: &[Part]) -> Result<Option<Arc<[u32]>>> {
+        let tensors = parts.iter().filter_map(|part| match part.source {
+            Source::Tensor(index) => Some(index),
+            _ => None,
+        });
+        let tensors: Vec<usize> = tensors.collect();
+        let order = tensors.first().and_then(|tensor| self.weights.order(*tensor));
+        let name = |tensor: usize| self.weights.tensors()[tensor].name.clone();
+        match tensors.iter().find(|tensor| self.weights.order(**tensor) != order) {
+            None => Ok(order.cloned()),
+            Some(other) => Err(Error::DifferentOrders { first: name(tensors[0]), second: name(*other) }),
+        }
+    }
+
+    /// A tensor as part of a weight, checked against the shape that the configuration wants.
+    pub(super) fn part(&mut self, role: Role, layer: usize, rows: usize, columns: usize) -> Result<Part> {
+        let missing = || Error::MissingTensor { tensor: names::name(self.config.kind, role, layer) };
+        let (index, tensor) = self.tensor(role, layer, &[rows, columns])?.ok_or_else(missing)?;
+        Ok(Part { source: Source::Tensor(index), format: tensor.format()?, rows })
+    }
+
+    /// A tensor, if it is there; it must have the shape.
+    pub(super) fn tensor(
+        &mut self,
+        role: Role,
+        layer: usize,
+        shape: &[usize],
+    ) -> Result<Option<(usize, &'a TensorInfo)>> {
+        let name = names::name(self.config.kind, role, layer);
+        let Some(&index) = self.by_name.get(name.as_str()) else { return Ok(None) };
+        let tensor = &self.weights.tensors()[index];
+        if tensor.shape != shape {
+            return Err(Error::WrongShape { tensor: name, found: tensor.shape.clone(), wanted: shape.to_vec() });
+        }
+        self.used[index] = true;
+        Ok(Some((index, tensor)))
+    }
+
+    /// A table of rotations.
+    pub(super) fn rotations(&mut self, name: &str, rope: &config::Rope, context: usize) -> Result<WeightId> {
+        let mut frequencies = rope.inverse_frequencies();
+        if let Some(factors) = self.rope_factors()? {
+            frequencies.iter_mut().zip(factors).for_each(|(frequency, factor)| *frequency /= f64::from(factor));
+        }
+        let table = rope::tables(&frequencies, context, 1.0);
+        Ok(self.graph.weight(Weight::computed(name, rope.rotated, table)))
+    }
+
+    /// What the file divides RoPE's frequencies by, such as converters compute it for `llama3` scaling.
+    pub(super) fn rope_factors(&mut self) -> Result<Option<Vec<f32>>> {
+        let count = self.config.rope.rotated / 2;
+        let Some((index, tensor)) = self.tensor(Role::RopeFactors, 0, &[count])? else { return Ok(None) };
+        let format = tensor.format()?;
+        let mut bytes = vec![0; tensor.bytes as usize];
+        self.weights.read(index, 0, &mut bytes)?;
+        let mut factors = vec![0.0; count];
+        format.decode_row(&bytes, &mut factors);
+        match factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
+            None => Ok(Some(factors)),
+            Some(_) => Err(Error::WrongNumbers { tensor: tensor.name.clone(), wanted: "numbers above 0" }),
+        }
+    }
+
+    /// Checks that no tensor is left over that would change the result.
+    pub(super) fn check_all_used(&self) -> Result<()> {
+        let output = names::name(self.config.kind, Role::Output, 0);
+        let redundant = |name: &str| names::is_redundant(name) || (self.config.tied && name == output);
+        for (index, tensor) in self.weights.tensors().iter().enumerate() {
+            if !self.used[index] && !redundant(&tensor.name) && !self.is_zero_bias(index)? {
+                return Err(Error::UnusedTensor {
+                    tensor: tensor.name.clone(),
+                    architecture: self.config.architecture.name_in(self.config.kind).into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a tensor is a bias of zeros, as quantisers write them for layers that have none.
+    pub(super) fn is_zero_bias(&self, index: usize) -> Result<bool> {
+        let tensor = &self.weights.tensors()[index];
+        let small = tensor.shape.len() == 1 && tensor.bytes <= ZERO_BIAS_LIMIT;
+        if !tensor.name.ends_with(".bias") || !small || tensor.format().is_err() {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; tensor.bytes as usize];
+        self.weights.read(index, 0, &mut bytes)?;
+        Ok(bytes.iter().all(|byte| *byte == 0))
+    }
+}
