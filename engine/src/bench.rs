@@ -107,6 +107,8 @@ pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn() -> boo
 /// Tokens per second of one run in a fresh session.
 fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
     let mut session = model.session()?;
+    // So that no token is computed twice.
+    session.foresee(test.tokens());
     let vocabulary = model.config().vocabulary as u32;
     let token = |index: usize| (index as u32 * 7919 + 13) % vocabulary;
     let step = model.limits().tokens;

@@ -50,6 +50,7 @@ pub fn all() -> Vec<Case> {
         crate::matmul::cases(),
         crate::reorder::cases(),
         crate::rope::cases(),
+        crate::temperature::cases(),
         crate::attention::cases(),
         crate::gated::cases(),
         crate::add::cases(),
@@ -226,6 +227,7 @@ pub fn sequences(runs: &[(usize, usize)], vocabulary: u32, context: usize) -> St
             id: (random.next() % u64::from(vocabulary)) as u32,
             position: position as u32,
             sequence: sequence as u32,
+            long: false,
         }));
     }
     Step { tokens, selected: Vec::new(), pages, pages_per_sequence }

@@ -170,6 +170,9 @@ pub struct Graph {
     pub inputs: Vec<ValueId>,
     /// Values that can be asked for.
     pub outputs: Vec<(Want, ValueId)>,
+    /// Sequences of more tokens than this are long: all of their tokens turn by the second of RoPE's tables. `None` where there is one
+    /// table for all.
+    pub long_above: Option<usize>,
 }
 
 impl Graph {

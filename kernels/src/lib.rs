@@ -24,6 +24,7 @@ pub mod rope;
 pub mod sample;
 pub mod select_rows;
 pub mod soft_cap;
+pub mod temperature;
 
 pub use formats::Format;
 pub use graph::Graph;

@@ -18,6 +18,7 @@ use crate::sample::{Argmax, Normaliser, TopK};
 use crate::select_rows::SelectRows;
 use crate::soft_cap::SoftCap;
 use crate::step::MAX_COLUMNS;
+use crate::temperature::Temperature;
 
 /// An op of the graph; each variant is a folder.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub enum Op {
     Reorder(Reorder),
     /// Rotary position embedding.
     Rope(Rope),
+    /// A factor that grows with the position.
+    Temperature(Temperature),
     /// Keys and values into the cache.
     KvWrite(KvWrite),
     /// Attention over the cache.
@@ -61,6 +64,7 @@ impl Op {
             Op::MatMul(op) => op,
             Op::Reorder(op) => op,
             Op::Rope(op) => op,
+            Op::Temperature(op) => op,
             Op::KvWrite(op) => op,
             Op::Attention(op) => op,
             Op::Gated(op) => op,
@@ -248,7 +252,7 @@ pub enum Binding {
     Values(usize),
     /// Memory that lives within the node.
     Scratch(usize),
-    /// The step's tokens: `vec4<u32>` of id, position, sequence and 0.
+    /// The step's tokens: `vec4<u32>` of id, position, sequence, and 1 in a long sequence, else 0.
     Tokens,
     /// The step's attention blocks: `vec4<u32>` of first token, tokens, sequence and 0.
     Blocks,

@@ -55,7 +55,11 @@ fn check_logits(model: &str, limit: f64) {
     let weights = load(&graph, &model.checkpoint);
     let pages = ids.len().div_ceil(PAGE_TOKENS);
     let step = Step {
-        tokens: ids.iter().zip(0..).map(|(id, position)| Token { id: *id, position, sequence: 0 }).collect(),
+        tokens: ids
+            .iter()
+            .zip(0..)
+            .map(|(id, position)| Token { id: *id, position, sequence: 0, long: false })
+            .collect(),
         selected: (0..ids.len() as u32).collect(),
         pages: (0..pages as u32).collect(),
         pages_per_sequence: pages,
