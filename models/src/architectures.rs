@@ -40,6 +40,24 @@ pub enum LocalLayers {
     None,
 }
 
+/// What the `yarn_log_multiplier` of GGUF files is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogMultiplier {
+    /// `mscale_all_dim`; `mscale` is 1.
+    Whole,
+    /// A tenth of `mscale_all_dim`, which `mscale` equals.
+    Tenth,
+}
+
+/// What GGUF files do not say of yarn, the scaling of RoPE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GgufYarn {
+    /// Whether frequencies are blended from whole pairs to whole pairs.
+    pub truncated: bool,
+    /// What the multiplier is.
+    pub log_multiplier: LogMultiplier,
+}
+
 /// What transformers takes where `config.json` has no key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Defaults {
@@ -93,6 +111,8 @@ pub struct Architecture {
     pub local_base: bool,
     /// The last of every so many layers does not turn.
     pub unturned: Option<usize>,
+    /// What its GGUF files do not say of yarn.
+    pub gguf_yarn: GgufYarn,
     /// What its class takes where `config.json` has no key.
     pub defaults: Defaults,
 }
@@ -114,6 +134,7 @@ const LLAMA: Architecture = Architecture {
     local: LocalLayers::None,
     local_base: false,
     unturned: None,
+    gguf_yarn: GgufYarn { truncated: true, log_multiplier: LogMultiplier::Whole },
     defaults: Defaults {
         kv_heads: None,
         head_width: None,
@@ -155,10 +176,22 @@ const GEMMA: Architecture = Architecture {
 };
 
 /// Every family that this build runs.
-pub static ALL: [Architecture; 11] = [
+pub static ALL: [Architecture; 12] = [
     LLAMA,
     MISTRAL,
     Architecture { class: "MinistralForCausalLM", ..MISTRAL },
+    Architecture {
+        name: "mistral3",
+        class: "Ministral3ForCausalLM",
+        defaults: Defaults {
+            head_width: Some(128),
+            norm_epsilon: 1e-5,
+            rope_base: 1_000_000.0,
+            window: None,
+            ..MISTRAL.defaults
+        },
+        ..MISTRAL
+    },
     QWEN,
     Architecture {
         name: "qwen3",

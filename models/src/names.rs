@@ -53,10 +53,14 @@ pub enum Role {
     Output,
     /// What each of RoPE's frequencies is divided by, `[rotated / 2]`; may be absent.
     RopeFactors,
+    /// The same of LongRoPE in sequences up to the original context.
+    RopeFactorsShort,
+    /// The same in longer ones.
+    RopeFactorsLong,
 }
 
 /// Role, name in GGUF files, name in Hugging Face files; `{}` is the layer. An empty name is that of no tensor.
-const NAMES: [(Role, &str, &str); 24] = [
+const NAMES: [(Role, &str, &str); 26] = [
     (Role::Embedding, "token_embd.weight", "model.embed_tokens.weight"),
     (Role::AttentionNorm, "blk.{}.attn_norm.weight", "model.layers.{}.input_layernorm.weight"),
     (Role::Query, "blk.{}.attn_q.weight", "model.layers.{}.self_attn.q_proj.weight"),
@@ -81,6 +85,8 @@ const NAMES: [(Role, &str, &str); 24] = [
     (Role::OutputNorm, "output_norm.weight", "model.norm.weight"),
     (Role::Output, "output.weight", "lm_head.weight"),
     (Role::RopeFactors, "rope_freqs.weight", ""),
+    (Role::RopeFactorsShort, "rope_factors_short.weight", ""),
+    (Role::RopeFactorsLong, "rope_factors_long.weight", ""),
 ];
 
 /// Ends of names of tensors that say only what the settings say too, or nothing that matters here.

@@ -8,7 +8,7 @@ use plywood_kernels::formats::{self, F32};
 
 use crate::architectures;
 use crate::checkpoint::{Kind, Storage, TensorInfo, Weights, check_read};
-use crate::config::{Attends, Config, Rope, Sampling, Scales, Scaling};
+use crate::config::{Attends, Config, Rope, Sampling, Scales};
 use crate::error::{Error, Result};
 use crate::gguf::{Array, Value, writer};
 use crate::names::{self, Role};
@@ -194,7 +194,7 @@ impl Weights for Synthetic {
 }
 
 fn config(shape: &Shape) -> Config {
-    let rope = Rope { base: ROPE_BASE, rotated: shape.head_width, scaling: Scaling::None };
+    let rope = Rope::plain(ROPE_BASE, shape.head_width);
     let score = (shape.head_width as f64).sqrt().recip() as f32;
     Config {
         kind: Kind::Gguf,

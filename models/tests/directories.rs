@@ -180,7 +180,12 @@ fn refused_settings() {
     refused(of("Gemma3ForCausalLM", json!({"layer_types": vec!["chunked_attention"; 5]})), &["layer_types", "chunked"]);
     refused(of("GraniteForCausalLM", json!({"logits_scaling": 0.0})), &["scale of logits"]);
     refused(json!({"quantization_config": {"quant_method": "quip"}}), &["quant_method is quip", "gptq"]);
-    refused(json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}), &["yarn", "llama3"]);
+    refused(json!({"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}), &["dynamic", "llama3"]);
+    let yarn = json!({"rope_type": "yarn", "factor": 4.0});
+    refused(json!({"rope_scaling": yarn}), &["config.json", "original_max_position_embeddings is missing"]);
+    let long = json!({"type": "longrope", "short_factor": [1, 1, 1], "long_factor": [1, 2, 3, 4]});
+    let long = json!({"rope_scaling": long, "original_max_position_embeddings": 64});
+    refused(long, &["config.json", "short_factor is [1.0,1.0,1.0]", "4 numbers"]);
     refused(json!({"rope_scaling": {"rope_type": "linear"}}), &["factor is missing"]);
     refused(json!({"rope_scaling": {"rope_type": "linear", "factor": 0.0}}), &["factor is 0"]);
     refused(json!({"num_key_value_heads": 3}), &["heads is 8", "multiple", "3"]);

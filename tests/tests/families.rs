@@ -1,25 +1,28 @@
 //! Model families: tiny models of each, from both kinds of files, against transformers in double precision, on every adapter.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use plywood::adapters::Adapter;
 use plywood::kernels::graph::Want;
 use plywood::{Model, Options, Rows};
+use plywood_tests::families::{Recorded, folder, recorded};
 use plywood_tests::{adapters, exact, nmse, none_wrong};
-use safetensors::SafeTensors;
 
 /// The folders of models/tests/families whose families run.
-const FAMILIES: [&str; 15] = [
+const FAMILIES: [&str; 18] = [
     "llama2",
     "llama3",
     "smollm2",
     "mistral",
     "mistral_nemo",
     "ministral",
+    "ministral3",
     "qwen2",
     "qwen3",
     "phi3",
+    "phi35",
     "phi4",
+    "phi4_mini",
     "gemma2",
     "gemma3",
     "smollm3",
@@ -28,14 +31,11 @@ const FAMILIES: [&str; 15] = [
 ];
 
 /// Those whose families do not run yet, and what the refusal names.
-const REFUSED: [(&str, &str); 11] = [
-    ("ministral3", "Ministral3ForCausalLM"),
+const REFUSED: [(&str, &str); 8] = [
     ("mixtral", "MixtralForCausalLM"),
     ("qwen2_moe", "Qwen2MoeForCausalLM"),
     ("qwen2_moe_mixed", "Qwen2MoeForCausalLM"),
     ("qwen3_moe", "Qwen3MoeForCausalLM"),
-    ("phi35", "longrope"),
-    ("phi4_mini", "longrope"),
     ("deepseek_v2_lite", "DeepseekV2ForCausalLM"),
     ("deepseek_v2", "DeepseekV2ForCausalLM"),
     ("deepseek_v3", "DeepseekV3ForCausalLM"),
@@ -45,33 +45,18 @@ const REFUSED: [(&str, &str); 11] = [
 /// What single precision leaves of a model.
 const LIMIT: f64 = 1e-6;
 
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/families").join(name)
-}
-
-/// The recorded ids, and the logits of a directory or of a GGUF file, which may say less.
-fn expected(name: &str, gguf: bool) -> (Vec<u32>, Vec<f32>) {
-    let bytes = std::fs::read(folder(name).join("expected.safetensors")).expect("what is expected");
-    let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-    let ids = tensors.tensor("input_ids").expect("ids").data().as_chunks().0;
-    let logits =
-        if gguf { tensors.tensor("gguf_logits").or(tensors.tensor("logits")) } else { tensors.tensor("logits") };
-    let logits = logits.expect("logits").data().as_chunks().0;
-    (
-        ids.iter().map(|id| i64::from_le_bytes(*id) as u32).collect(),
-        logits.iter().map(|logit| f32::from_le_bytes(*logit)).collect(),
-    )
-}
-
-/// The worst error of a model on an adapter: all tokens at once, and in steps of 7.
-fn error(path: &Path, adapter: &Adapter, ids: &[u32], logits: &[f32]) -> Result<f64, plywood::Error> {
+/// The worst error of a model on an adapter over its prompts: all tokens at once, and in steps of 7.
+fn error(path: &Path, adapter: &Adapter, prompts: &[Recorded]) -> Result<f64, plywood::Error> {
     let mut worst = 0f64;
-    for step_tokens in [ids.len(), 7] {
-        let options = Options { step_tokens: Some(step_tokens), step_rows: ids.len(), ..exact(&[adapter]) };
+    let longest = prompts[0].ids.len();
+    for step_tokens in [longest, 7] {
+        let options = Options { step_tokens: Some(step_tokens), step_rows: longest, ..exact(&[adapter]) };
         let model = Model::open(path, options)?;
-        let rows = model.session()?.evaluate(ids, Rows::All, &[Want::Logits])?;
-        let computed: Vec<f32> = rows.into_iter().flat_map(|row| row.logits).collect();
-        worst = worst.max(nmse(logits, &computed));
+        for prompt in prompts {
+            let rows = model.session()?.evaluate(&prompt.ids, Rows::All, &[Want::Logits])?;
+            let computed: Vec<f32> = rows.into_iter().flat_map(|row| row.logits).collect();
+            worst = worst.max(nmse(&prompt.logits, &computed));
+        }
     }
     Ok(worst)
 }
@@ -85,10 +70,10 @@ fn families_compute_as_their_makers_do() {
             if !path.exists() {
                 continue;
             }
-            let (ids, logits) = expected(name, kind == "GGUF");
+            let prompts = recorded(name, kind == "GGUF");
             let mut line = format!("{name:<14} {kind:<10}");
             for adapter in &adapters {
-                match error(&path, adapter, &ids, &logits) {
+                match error(&path, adapter, &prompts) {
                     Ok(error) if error <= LIMIT => line += &format!(" {error:8.1e}"),
                     Ok(error) => wrong.push(format!("{name}, {kind}, {}: NMSE {error:.1e}", adapter.label())),
                     Err(error) => wrong.push(format!("{name}, {kind}, {}: {error}", adapter.label())),

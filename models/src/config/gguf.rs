@@ -6,10 +6,8 @@ use crate::error::{Error, Result};
 use crate::gguf::{Array, Metadata, Value};
 use crate::names::{self, Role};
 
-use super::{Attends, Config, Rope, Sampling, Scales, Scaling, architecture, attends, ids, size};
-
-/// RoPE's base where a file says nothing.
-const DEFAULT_ROPE_BASE: f64 = 10_000.0;
+use super::rope::{self, Rope};
+use super::{Attends, Config, Sampling, Scales, architecture, attends, ids, size};
 
 /// Keys behind the architecture's name that change the result, with the values under which they do not.
 const NEUTRAL: [(&str, &[f64]); 6] = [
@@ -18,7 +16,7 @@ const NEUTRAL: [(&str, &[f64]); 6] = [
     ("attention.causal", &[1.0]),
     ("expert_count", &[0.0]),
     ("use_parallel_residual", &[0.0]),
-    ("rope.scaling.attn_factor", &[1.0]),
+    ("rope.scaling.yarn_ext_factor", &[1.0]),
 ];
 
 /// The same in families without multipliers.
@@ -63,19 +61,15 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
     let width = keys.required_size("embedding_length")?;
     let heads = keys.required_size("attention.head_count")?;
     let head_width = keys.head_width(width, heads)?;
-    let rope = Rope {
-        base: keys.number("rope.freq_base")?.unwrap_or(DEFAULT_ROPE_BASE),
-        rotated: keys.size("rope.dimension_count")?.unwrap_or(head_width),
-        scaling: keys.scaling()?,
-    };
+    let rope = Rope::of_gguf(&keys, checkpoint, architecture, head_width)?;
     let epsilon = "attention.layer_norm_rms_epsilon";
     let layers = keys.required_size("block_count")?;
-    let local_base = keys.number("rope.freq_base_swa")?.unwrap_or(DEFAULT_ROPE_BASE);
+    let local_base = keys.number("rope.freq_base_swa")?.unwrap_or(rope::DEFAULT_BASE);
     Ok(Config {
         kind: Kind::Gguf,
         architecture,
         layers,
-        local_rope: Rope { base: local_base, scaling: Scaling::None, ..rope.clone() },
+        local_rope: Rope::plain(local_base, rope.rotated),
         attends: keys.attends(architecture, layers)?,
         scales: keys.scales(architecture, layers, width, heads, head_width)?,
         score_cap: keys.positive("attn_logit_softcapping")?,
@@ -98,26 +92,26 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
 }
 
 /// The keys that begin with the architecture's name.
-struct Keys<'a> {
-    metadata: &'a Metadata,
-    prefix: &'a str,
+pub(super) struct Keys<'a> {
+    pub metadata: &'a Metadata,
+    pub prefix: &'a str,
 }
 
 impl Keys<'_> {
-    fn full(&self, key: &str) -> String {
+    pub fn full(&self, key: &str) -> String {
         format!("{}.{key}", self.prefix)
     }
 
-    fn missing(&self, key: &str) -> Error {
+    pub fn missing(&self, key: &str) -> Error {
         self.metadata.missing(&self.full(key))
     }
 
-    fn number(&self, key: &str) -> Result<Option<f64>> {
+    pub fn number(&self, key: &str) -> Result<Option<f64>> {
         self.metadata.number(&self.full(key))
     }
 
     /// A count; an array that says the same for every layer is one too.
-    fn size(&self, key: &str) -> Result<Option<usize>> {
+    pub fn size(&self, key: &str) -> Result<Option<usize>> {
         let key = self.full(key);
         if !matches!(self.metadata.get(&key), Some(Value::Array(_))) {
             return Ok(self.metadata.integer(&key)?.map(size));
@@ -138,7 +132,7 @@ impl Keys<'_> {
         self.size(key)?.ok_or_else(|| self.missing(key))
     }
 
-    fn unsupported(&self, key: &str, found: impl ToString, wanted: &str) -> Error {
+    pub fn unsupported(&self, key: &str, found: impl ToString, wanted: &str) -> Error {
         Error::Unsupported {
             file: self.metadata.file.clone(),
             key: self.full(key),
@@ -162,7 +156,7 @@ impl Keys<'_> {
     }
 
     /// A number, where it is not 0, which stands for nothing.
-    fn positive(&self, key: &str) -> Result<Option<f32>> {
+    pub fn positive(&self, key: &str) -> Result<Option<f32>> {
         Ok(self.number(key)?.filter(|number| *number != 0.0).map(|number| number as f32))
     }
 
@@ -206,20 +200,6 @@ impl Keys<'_> {
                 let wanted = format!("a divisor of the embedding length, {width}");
                 Err(self.metadata.wrong(&self.full("attention.head_count"), heads, wanted))
             }
-        }
-    }
-
-    fn scaling(&self) -> Result<Scaling> {
-        let key = "rope.scaling.type";
-        let legacy = self.number("rope.scale_linear")?.filter(|factor| *factor != 1.0);
-        match self.metadata.text(&self.full(key))? {
-            None => Ok(legacy.map_or(Scaling::None, Scaling::Linear)),
-            Some("none") => Ok(Scaling::None),
-            Some("linear") => {
-                let factor = self.number("rope.scaling.factor")?.or(legacy);
-                factor.map(Scaling::Linear).ok_or_else(|| self.missing("rope.scaling.factor"))
-            }
-            Some(other) => Err(self.unsupported(key, format!("{other:?}"), "none and linear")),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::packed;
 
-use super::{Attends, Config, Rope, Sampling, Scales, Scaling, architecture, attends, ids, size};
+use super::{Attends, Config, Rope, Sampling, Scales, architecture, attends, ids, size};
 
 /// The longest text of a model whose `config.json` does not say.
 const DEFAULT_CONTEXT: u64 = 2048;
@@ -70,7 +70,7 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         }
     };
     let layers = required("num_hidden_layers")?;
-    let rope = rope(config, architecture, head_width)?;
+    let rope = Rope::of_directory(config, architecture, head_width)?;
     let local_base = config.number("rope_local_base_freq")?.unwrap_or(DEFAULT_LOCAL_BASE);
     Ok(Config {
         kind: Kind::HuggingFace,
@@ -83,7 +83,7 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         feed_forward: required("intermediate_size")?,
         vocabulary: required("vocab_size")?,
         norm_epsilon: config.number("rms_norm_eps")?.unwrap_or(defaults.norm_epsilon) as f32,
-        local_rope: Rope { base: local_base, scaling: Scaling::None, ..rope.clone() },
+        local_rope: Rope::plain(local_base, rope.rotated),
         rope,
         attends: layers_attend(config, architecture, layers)?,
         scales: scales(config, architecture, width, head_width)?,
@@ -174,44 +174,8 @@ fn layers_attend(config: &Json, architecture: &Architecture, layers: usize) -> R
     Ok(attends)
 }
 
-fn unsupported(config: &Json, key: &str, found: &Value, wanted: &str) -> Error {
+pub(super) fn unsupported(config: &Json, key: &str, found: &Value, wanted: &str) -> Error {
     Error::Unsupported { file: config.file.clone(), key: key.into(), found: found.to_string(), wanted: wanted.into() }
-}
-
-/// RoPE's settings: at the top and in `rope_scaling`, or all in `rope_parameters` as transformers 5 writes them.
-fn rope(config: &Json, architecture: &Architecture, head_width: usize) -> Result<Rope> {
-    let mut parameters = config.section("rope_parameters")?;
-    if let Some(global) = parameters.as_ref().map(|section| section.section("full_attention")).transpose()?.flatten() {
-        parameters = Some(global);
-    }
-    let section = parameters.clone().or(config.section("rope_scaling")?);
-    let base = match parameters.as_ref().map(|section| section.number("rope_theta")).transpose()?.flatten() {
-        Some(base) => base,
-        None => config.number("rope_theta")?.unwrap_or(architecture.defaults.rope_base),
-    };
-    let scaling = section.as_ref().map_or(Ok(Scaling::None), scaling)?;
-    let mut share = config.number("partial_rotary_factor")?;
-    if let Some(section) = &section {
-        share = section.number("partial_rotary_factor")?.or(share);
-    }
-    let rotated = (head_width as f64 * share.unwrap_or(1.0)) as usize;
-    Ok(Rope { base, rotated, scaling })
-}
-
-fn scaling(section: &Json) -> Result<Scaling> {
-    let required = |key: &str| section.number(key)?.ok_or_else(|| section.missing(key));
-    let key = if section.get("rope_type").is_some() { "rope_type" } else { "type" };
-    match section.text(key)? {
-        None | Some("default") => Ok(Scaling::None),
-        Some("linear") => Ok(Scaling::Linear(required("factor")?)),
-        Some("llama3") => Ok(Scaling::Llama3 {
-            factor: required("factor")?,
-            low: required("low_freq_factor")?,
-            high: required("high_freq_factor")?,
-            original: required("original_max_position_embeddings")?,
-        }),
-        Some(_) => Err(unsupported(section, key, &section.value[key], "default, linear and llama3")),
-    }
 }
 
 /// The token ids that some files give under a key, each once.

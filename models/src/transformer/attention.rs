@@ -60,6 +60,11 @@ impl Builder<'_> {
         if config.attends[layer].turned {
             (query, key) = self.turned(query, key, rotations);
         }
+        if let Some(temperature) = config.rope.temperature {
+            let scaled = self.graph.value("scaled_queries", Rows::Tokens, queries);
+            self.graph.node(Op::Temperature(temperature), &[query], &[], None, Some(scaled));
+            query = self.graph.whole(scaled);
+        }
 
         let slot = CacheSlot { kv_heads: config.kv_heads, head_width: config.head_width };
         let cache = self.graph.cache(slot);

@@ -62,8 +62,12 @@ impl Builder<'_> {
         }
         let rotations = self.rotations("rope", &config.rope, context)?;
         let local = config.architecture.local_base && config.attends.iter().any(|layer| layer.window.is_some());
-        let local_rotations =
-            if local { self.rotations("local rope", &config.local_rope, context)? } else { rotations };
+        let local_rotations = if local {
+            let rope = &config.local_rope;
+            self.table("local rope", &rope.inverse_frequencies(), rope.magnitude, context)
+        } else {
+            rotations
+        };
         let mut residual = self.graph.value("residual", Rows::Tokens, config.width);
         let op = Op::Embedding(Embedding { scale: config.scales.embedding });
         self.graph.node(op, &[], &[embedding], None, Some(residual));
