@@ -61,14 +61,22 @@ pub struct GgufYarn {
 /// What transformers takes where `config.json` has no key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Defaults {
+    /// Heads of queries; `None` where the key must be there.
+    pub heads: Option<usize>,
     /// Heads of keys and values; `None` for as many as of queries.
     pub kv_heads: Option<usize>,
     /// Elements of a head; `None` for the width divided by the heads.
     pub head_width: Option<usize>,
     /// What is added to the mean square in norms.
     pub norm_epsilon: f64,
+    /// What scores are divided by the root of; `None` for the elements of a head.
+    pub score_scalar: Option<f64>,
     /// The base of RoPE's frequencies.
     pub rope_base: f64,
+    /// The longest sequence, in tokens.
+    pub context: usize,
+    /// Rows of the embedding; `None` where the key must be there.
+    pub vocabulary: Option<usize>,
     /// The window of local layers.
     pub window: Option<usize>,
     /// Whether the embedding is the output matrix too.
@@ -136,10 +144,14 @@ const LLAMA: Architecture = Architecture {
     unturned: None,
     gguf_yarn: GgufYarn { truncated: true, log_multiplier: LogMultiplier::Whole },
     defaults: Defaults {
+        heads: None,
         kv_heads: None,
         head_width: None,
         norm_epsilon: 1e-6,
+        score_scalar: None,
         rope_base: 10_000.0,
+        context: 2048,
+        vocabulary: None,
         window: None,
         tied: false,
     },
@@ -171,7 +183,17 @@ const GEMMA: Architecture = Architecture {
     scaled_embedding: true,
     scale_by_width: Some(46),
     local: LocalLayers::AllButEvery(2),
-    defaults: Defaults { kv_heads: Some(4), head_width: Some(256), window: Some(4096), tied: true, ..LLAMA.defaults },
+    defaults: Defaults {
+        heads: Some(8),
+        kv_heads: Some(4),
+        head_width: Some(256),
+        score_scalar: Some(256.0),
+        context: 8192,
+        vocabulary: Some(256_000),
+        window: Some(4096),
+        tied: true,
+        ..LLAMA.defaults
+    },
     ..LLAMA
 };
 
@@ -218,7 +240,7 @@ pub static ALL: [Architecture; 12] = [
         scale_by_width: Some(62),
         local: LocalLayers::AllButEvery(6),
         local_base: true,
-        defaults: Defaults { rope_base: 1_000_000.0, ..GEMMA.defaults },
+        defaults: Defaults { rope_base: 1_000_000.0, context: 131_072, vocabulary: Some(262_208), ..GEMMA.defaults },
         ..GEMMA
     },
     Architecture {
@@ -239,6 +261,18 @@ pub static ALL: [Architecture; 12] = [
     },
     Architecture { name: "granite", class: "GraniteForCausalLM", multipliers: true, ..LLAMA },
 ];
+
+/// Classes of models that see as well as read, with the `model_type` of the part that reads, and the class of such a part alone.
+const SEEING: [(&str, &str, &str); 3] = [
+    ("Mistral3ForConditionalGeneration", "ministral3", "Ministral3ForCausalLM"),
+    ("Mistral3ForConditionalGeneration", "mistral", "MistralForCausalLM"),
+    ("Gemma3ForConditionalGeneration", "gemma3_text", "Gemma3ForCausalLM"),
+];
+
+/// The class of the text part of a model that sees as well as reads, if its text part runs.
+pub fn text_class(class: &str, model_type: &str) -> Option<&'static str> {
+    SEEING.iter().find(|row| (row.0, row.1) == (class, model_type)).map(|row| row.2)
+}
 
 impl Architecture {
     /// The family of a name as files of this kind have it.
@@ -274,6 +308,9 @@ impl Architecture {
 /// The names of all families in files of a kind, for messages.
 pub fn known(kind: Kind) -> String {
     let mut names: Vec<&str> = ALL.iter().map(|row| row.name_in(kind)).collect();
+    if kind == Kind::HuggingFace {
+        names.extend(SEEING.iter().map(|row| row.0));
+    }
     names.dedup();
     names.join(", ")
 }

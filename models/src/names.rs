@@ -90,11 +90,12 @@ const NAMES: [(Role, &str, &str); 26] = [
 ];
 
 /// Ends of names of tensors that say only what the settings say too, or nothing that matters here.
-const REDUNDANT: [&str; 7] = [
+const REDUNDANT: [&str; 8] = [
     ".rotary_emb.inv_freq",
     ".attn_rot_embd.weight",
     // Scales of activations and of a cache in FP8, which are wider here.
     ".input_scale",
+    ".activation_scale",
     ".output_scale",
     ".q_scale",
     ".k_scale",

@@ -157,6 +157,27 @@ fn settings() {
     assert_eq!(rope.scaling, Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 8192.0 });
 }
 
+/// What published models leave out of `text_config` is what their class takes, and what lies beside it holds.
+#[test]
+fn settings_of_the_text_part() {
+    // Gemma 3 4B as it is published, and null where the settings of these tests have something.
+    let text = json!({
+        "hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024, "rope_theta": null,
+        "num_attention_heads": null, "num_key_value_heads": null, "vocab_size": null, "max_position_embeddings": null,
+    });
+    let whole = json!({"architectures": ["Gemma3ForConditionalGeneration"], "text_config": text});
+    let read = config(whole.clone()).unwrap();
+    assert_eq!(read.architecture.class, "Gemma3ForCausalLM");
+    assert_eq!([read.layers, read.width, read.heads, read.kv_heads, read.head_width], [34, 2560, 8, 4, 256]);
+    assert_eq!((read.vocabulary, read.context, read.tied), (262_208, 131_072, true));
+    assert_eq!((read.rope.base, read.local_rope.base, read.scales.score), (1_000_000.0, 10_000.0, 1.0 / 16.0));
+    assert_eq!(read.ends, [2, 3, 4]);
+    let mut other = whole;
+    other["text_config"]["model_type"] = json!("llama");
+    check_message(config(other), &["Gemma3ForConditionalGeneration", "Mistral3ForConditionalGeneration"]);
+}
+
 #[test]
 fn refused_settings() {
     let refused = |changes: Value, parts: &[&str]| check_message(config(changes), parts);

@@ -7,6 +7,9 @@ use plywood::kernels::graph::Want;
 use plywood::{Model, Options, Rows};
 use plywood_tests::families::{Recorded, folder, recorded};
 use plywood_tests::{adapters, exact, nmse, none_wrong};
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// The folders of models/tests/families whose families run.
 const FAMILIES: [&str; 18] = [
@@ -83,6 +86,55 @@ fn families_compute_as_their_makers_do() {
         }
     }
     none_wrong(&wrong);
+}
+
+/// A family's directory as models that see as well as read are published: the settings in `text_config`, names of tensors that begin
+/// otherwise, and tensors for seeing.
+fn seeing(name: &str, class: &str, renamed: fn(&str) -> String, sight: &str) -> TempDir {
+    let directory = tempfile::tempdir().expect("a folder");
+    for file in std::fs::read_dir(folder(name)).expect("the family").flatten() {
+        std::fs::copy(file.path(), directory.path().join(file.file_name())).expect("it is copied");
+    }
+    let settings = std::fs::read(folder(name).join("config.json")).expect("settings");
+    let settings: Value = serde_json::from_slice(&settings).expect("JSON");
+    let whole = json!({"architectures": [class], "model_type": "other", "text_config": settings, "vision_config": {}});
+    std::fs::write(directory.path().join("config.json"), whole.to_string()).expect("it is written");
+    let bytes = std::fs::read(folder(name).join("model.safetensors")).expect("weights");
+    let weights = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let mut tensors = weights.tensors();
+    tensors.iter_mut().for_each(|(name, _)| *name = renamed(name));
+    let eye = tensors[0].1.clone();
+    tensors.extend(
+        ["vision_tower.patch.weight", "multi_modal_projector.norm.weight"]
+            .map(|name| (format!("{sight}{name}"), eye.clone())),
+    );
+    let bytes = safetensors::serialize(tensors, None).expect("they are written");
+    std::fs::write(directory.path().join("model.safetensors"), bytes).expect("it is written");
+    directory
+}
+
+#[test]
+fn text_parts_run_alone() {
+    let adapters = adapters();
+    let host = adapters.last().expect("the host");
+    let published: (fn(&str) -> String, &str) = (|name| format!("language_model.{name}"), "");
+    let by_transformers_5: (fn(&str) -> String, &str) = (
+        |name| name.strip_prefix("model.").map_or(name.into(), |rest| format!("model.language_model.{rest}")),
+        "model.",
+    );
+    let models = [
+        ("ministral3", "Mistral3ForConditionalGeneration"),
+        ("mistral_nemo", "Mistral3ForConditionalGeneration"),
+        ("gemma3", "Gemma3ForConditionalGeneration"),
+    ];
+    for (name, class) in models {
+        for (renamed, sight) in [published, by_transformers_5] {
+            let directory = seeing(name, class, renamed, sight);
+            let error =
+                error(directory.path(), host, &recorded(name, false)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(error <= LIMIT, "{name}: NMSE {error:.1e}");
+        }
+    }
 }
 
 /// What does not run is refused with its reason before anything is loaded.

@@ -11,8 +11,6 @@ use crate::packed;
 
 use super::{Attends, Config, Rope, Sampling, Scales, architecture, attends, ids, size};
 
-/// The longest text of a model whose `config.json` does not say.
-const DEFAULT_CONTEXT: u64 = 2048;
 /// The base by which local layers turn where they have one of their own.
 const DEFAULT_LOCAL_BASE: f64 = 10_000.0;
 
@@ -59,9 +57,12 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         check_neutral(config, &MULTIPLIERS)?;
     }
     check_activation(config, architecture.activation)?;
-    let required = |key: &str| config.integer(key)?.map(size).ok_or_else(|| config.missing(key));
+    let or = |key: &str, default: Option<usize>| {
+        config.integer(key)?.map(size).or(default).ok_or_else(|| config.missing(key))
+    };
+    let required = |key: &str| or(key, None);
     let width = required("hidden_size")?;
-    let heads = required("num_attention_heads")?;
+    let heads = or("num_attention_heads", defaults.heads)?;
     let head_width = match config.integer("head_dim")?.map(size).or(defaults.head_width) {
         Some(given) => given,
         None if heads > 0 && width.is_multiple_of(heads) => width / heads,
@@ -78,10 +79,10 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         layers,
         width,
         heads,
-        kv_heads: config.integer("num_key_value_heads")?.map(size).or(defaults.kv_heads).unwrap_or(heads),
+        kv_heads: or("num_key_value_heads", defaults.kv_heads.or(Some(heads)))?,
         head_width,
         feed_forward: required("intermediate_size")?,
-        vocabulary: required("vocab_size")?,
+        vocabulary: or("vocab_size", defaults.vocabulary)?,
         norm_epsilon: config.number("rms_norm_eps")?.unwrap_or(defaults.norm_epsilon) as f32,
         local_rope: Rope::plain(local_base, rope.rotated),
         rope,
@@ -91,7 +92,7 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         logit_cap: config.number("final_logit_softcapping")?.map(|cap| cap as f32),
         biases: architecture.biases || config.boolean("attention_bias")? == Some(true),
         tied: config.boolean("tie_word_embeddings")?.unwrap_or(defaults.tied),
-        context: size(config.integer("max_position_embeddings")?.unwrap_or(DEFAULT_CONTEXT)),
+        context: or("max_position_embeddings", Some(defaults.context))?,
         bos: token_ids(&[Some(config), generation], "bos_token_id")?.first().copied(),
         ends: token_ids(&[Some(config), generation], "eos_token_id")?,
         sampling: generation.map_or(Ok(Sampling::default()), sampling)?,
@@ -117,7 +118,8 @@ fn check_neutral(config: &Json, keys: &[Neutral]) -> Result<()> {
 fn scales(config: &Json, architecture: &Architecture, width: usize, head_width: usize) -> Result<Scales> {
     let number = |key: &str| config.number(key).map(|number| number.unwrap_or(1.0));
     let embedding = if architecture.scaled_embedding { (width as f64).sqrt() } else { number("embedding_multiplier")? };
-    let score = match (config.number("query_pre_attn_scalar")?, architecture.multipliers) {
+    let scalar = config.number("query_pre_attn_scalar")?.or(architecture.defaults.score_scalar);
+    let score = match (scalar, architecture.multipliers) {
         (Some(scalar), _) => scalar.sqrt().recip(),
         (None, true) => number("attention_multiplier")?,
         (None, false) => (head_width as f64).sqrt().recip(),
