@@ -246,16 +246,3 @@ fn perplexity_is_that_of_the_whole_sequence() {
         }
     }
 }
-
-/// A context that ends where the original one does needs no second table.
-#[test]
-fn a_small_context_is_short() {
-    for adapter in adapters() {
-        let text = Text::open(&adapter, "phi35", Options::default());
-        let options = Options { context: Some(ORIGINAL), ..exact(&[&adapter]) };
-        let model = Model::open(folder("phi35"), options).expect("the model opens");
-        let mut session = model.session().expect("a session is free");
-        let rows = session.evaluate(&text.ids[..ORIGINAL], Rows::Last, &[Want::Logits]).expect("the tokens are run");
-        check("a small context", &[rows[0].logits.clone()], &text.short[ORIGINAL - 1..]);
-    }
-}

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::architectures::{ALL, GgufYarn};
 use crate::checkpoint::Settings;
+use crate::gguf::{self, Metadata};
 
 /// Rounding of float64 in other orders.
 const LIMIT: f64 = 1e-13;
@@ -56,6 +57,18 @@ fn directories_turn_as_in_transformers() {
     }
 }
 
+fn fixture(name: &str) -> Checkpoint {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/families");
+    Checkpoint::open(folder.join(name).join("model.gguf")).expect("a GGUF file")
+}
+
+fn metadata(checkpoint: &Checkpoint) -> &Metadata {
+    match checkpoint.settings() {
+        Settings::Gguf(metadata) => metadata,
+        Settings::HuggingFace { .. } => panic!("a GGUF file has metadata"),
+    }
+}
+
 #[test]
 fn ggufs_turn_as_their_directories() {
     let of = |name, gguf_yarn| Architecture { name, gguf_yarn, ..ALL[0] };
@@ -66,11 +79,9 @@ fn ggufs_turn_as_their_directories() {
         of("deepseek2", GgufYarn { truncated: true, log_multiplier: LogMultiplier::Tenth }),
         of("phi3", ALL[0].gguf_yarn),
     ];
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/families");
     for recorded in recorded()["ggufs"].as_array().expect("a list") {
-        let file = folder.join(recorded["name"].as_str().expect("a name")).join("model.gguf");
-        let checkpoint = Checkpoint::open(file).expect("a GGUF file");
-        let Settings::Gguf(metadata) = checkpoint.settings() else { panic!("a GGUF file has metadata") };
+        let checkpoint = fixture(recorded["name"].as_str().expect("a name"));
+        let metadata = metadata(&checkpoint);
         let name = metadata.text("general.architecture").expect("a text").expect("a name");
         let row = rows.iter().find(|row| row.name == name).expect("a row");
         let elements = recorded["elements"].as_u64().expect("a number") as usize;
@@ -79,6 +90,35 @@ fn ggufs_turn_as_their_directories() {
             Scaling::Long { original, .. } => assert_eq!((original, rope.rotated), (32, 8)),
             _ => check_rope(&rope, None, recorded),
         }
+    }
+}
+
+#[test]
+fn wrong_keys_are_named() {
+    let original = "rope.scaling.original_context_length";
+    let number = |number: f32| Some(gguf::Value::F32(number));
+    let cases = [
+        ("phi35", original, None, "original_context_length is missing"),
+        ("gpt_oss", original, None, "original_context_length is missing"),
+        ("gpt_oss", original, number(0.0), "original_context_length is 0"),
+        ("gpt_oss", "rope.scaling.factor", None, "factor is missing"),
+        ("gpt_oss", "rope.scaling.factor", number(0.0), "scaling factor is 0"),
+        ("gpt_oss", "rope.scaling.yarn_attn_factor", number(-1.0), "attention factor is -1"),
+        ("phi35", "rope.scaling.attn_factor", number(0.0), "attention factor is 0"),
+        ("phi35", "rope.scaling.type", Some(gguf::Value::String("dynamic".into())), "rope.scaling.type is \"dynamic\""),
+        ("ministral3", "attention.temperature_scale", number(-0.5), "growth of queries is -0.5"),
+    ];
+    for (name, key, value, message) in cases {
+        let checkpoint = fixture(name);
+        let mut changed = metadata(&checkpoint).clone();
+        let name = changed.text("general.architecture").expect("a text").expect("a name").to_owned();
+        changed.entries.remove(&format!("{name}.{key}"));
+        changed.entries.extend(value.map(|value| (format!("{name}.{key}"), value)));
+        let keys = Keys { metadata: &changed, prefix: &name };
+        let wrong = |key: &str, found, wanted| Err(changed.wrong(key, found, wanted));
+        let found = Rope::of_gguf(&keys, &checkpoint, &ALL[0], 16).and_then(|rope| rope.check(rope.rotated, wrong));
+        let found = found.expect_err(message).to_string();
+        assert!(found.contains(message) && found.contains("model.gguf"), "{found:?} lacks {message:?}");
     }
 }
 
