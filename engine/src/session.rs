@@ -72,8 +72,8 @@ pub struct SessionRun<'a> {
 impl Model {
     /// Runs tokens of several sessions in one step; gives the wanted rows of each.
     ///
-    /// All tokens together must fit a step (see [`Model::limits`]). Sessions whose sequences become long by it compute what they have
-    /// again first, in steps of their own (see [`Session::evaluate`]).
+    /// All tokens together must fit a step (see [`Model::limits`]). A session that must compute its tokens again
+    /// does so first, in steps of its own (see [`Session::evaluate`]).
     pub fn step(&self, runs: &mut [SessionRun], wants: &[Want]) -> Result<Vec<Vec<Row>>> {
         let limits = self.limits();
         let (mut tokens, mut rows) = (0, 0);
@@ -124,7 +124,8 @@ impl Session {
         self.shared.scheduler.with(|runner| runner.truncate(self.sequence, kept));
     }
 
-    /// Says that the sequence will have so many tokens, so that a text evaluated in pieces is one long sequence from its first piece on.
+    /// Says that the sequence will have so many tokens, until it is truncated: a text that is evaluated in pieces is then the same long
+    /// sequence from its first piece on (see [`Session::evaluate`]).
     pub fn foresee(&mut self, tokens: usize) {
         self.foreseen = tokens;
     }

@@ -155,6 +155,14 @@ fn settings() {
     let rope = config(json!({"rope_parameters": parameters, "rope_theta": null})).unwrap().rope;
     assert_eq!(rope.base, 500_000.0);
     assert_eq!(rope.scaling, Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 8192.0 });
+    // Gemma 3 as transformers 5 writes it.
+    let parameters = json!({
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 500_000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 5000.0},
+    });
+    let read = config(json!({"rope_parameters": parameters})).unwrap();
+    assert_eq!((read.rope.base, read.rope.scaling), (500_000.0, Scaling::Linear(8.0)));
+    assert_eq!((read.local_rope.base, read.local_rope.scaling), (5000.0, Scaling::None));
 }
 
 /// What published models leave out of `text_config` is what their class takes, and what lies beside it holds.
@@ -207,6 +215,10 @@ fn refused_settings() {
     let long = json!({"type": "longrope", "short_factor": [1, 1, 1], "long_factor": [1, 2, 3, 4]});
     let long = json!({"rope_scaling": long, "original_max_position_embeddings": 64});
     refused(long, &["config.json", "short_factor is [1.0,1.0,1.0]", "4 numbers"]);
+    let long =
+        json!({"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1, 1, 1, 1], "long_factor": [1, 2, 3, 4]});
+    let local = json!({"rope_parameters": {"sliding_attention": long}, "original_max_position_embeddings": 64});
+    refused(local, &["rope_type is longrope", "local layers"]);
     refused(json!({"rope_scaling": {"rope_type": "linear"}}), &["factor is missing"]);
     refused(json!({"rope_scaling": {"rope_type": "linear", "factor": 0.0}}), &["factor is 0"]);
     refused(json!({"num_key_value_heads": 3}), &["heads is 8", "multiple", "3"]);

@@ -11,9 +11,6 @@ use crate::packed;
 
 use super::{Attends, Config, Rope, Sampling, Scales, architecture, attends, ids, size};
 
-/// The base by which local layers turn where they have one of their own.
-const DEFAULT_LOCAL_BASE: f64 = 10_000.0;
-
 /// Keys that change the result, how the values under which they do not are called, and a test for these.
 type Neutral = (&'static str, &'static str, fn(&Value) -> bool);
 const NEUTRAL: [Neutral; 3] = [
@@ -72,7 +69,6 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
     };
     let layers = required("num_hidden_layers")?;
     let rope = Rope::of_directory(config, architecture, head_width)?;
-    let local_base = config.number("rope_local_base_freq")?.unwrap_or(DEFAULT_LOCAL_BASE);
     Ok(Config {
         kind: Kind::HuggingFace,
         architecture,
@@ -84,7 +80,7 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         feed_forward: required("intermediate_size")?,
         vocabulary: or("vocab_size", defaults.vocabulary)?,
         norm_epsilon: config.number("rms_norm_eps")?.unwrap_or(defaults.norm_epsilon) as f32,
-        local_rope: Rope::plain(local_base, rope.rotated),
+        local_rope: Rope::local_of_directory(config, rope.rotated)?,
         rope,
         attends: layers_attend(config, architecture, layers)?,
         scales: scales(config, architecture, width, head_width)?,

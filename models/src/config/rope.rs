@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::json::Json;
 use crate::names::{self, Role};
 
-/// RoPE's base where a GGUF file says nothing.
+/// RoPE's base where a GGUF file says nothing, and that of local layers with one of their own.
 pub(super) const DEFAULT_BASE: f64 = 10_000.0;
 
 /// Turns in the original context above which yarn keeps frequencies, and below which it divides them, where files do not say.
@@ -130,24 +130,41 @@ impl Rope {
     /// The settings of a directory for heads of which so many elements might turn: at the top and in `rope_scaling`, or all in
     /// `rope_parameters` as transformers 5 writes them.
     pub(super) fn of_directory(config: &Json, architecture: &Architecture, elements: usize) -> Result<Rope> {
-        let mut parameters = config.section("rope_parameters")?;
-        if let Some(global) =
-            parameters.as_ref().map(|section| section.section("full_attention")).transpose()?.flatten()
-        {
-            parameters = Some(global);
+        let mut section = config.section("rope_parameters")?.or(config.section("rope_scaling")?);
+        if let Some(global) = section.as_ref().map(|section| section.section("full_attention")).transpose()?.flatten() {
+            section = Some(global);
         }
-        let section = parameters.clone().or(config.section("rope_scaling")?);
-        let base = match parameters.as_ref().map(|section| section.number("rope_theta")).transpose()?.flatten() {
-            Some(base) => base,
-            None => config.number("rope_theta")?.unwrap_or(architecture.defaults.rope_base),
+        let number = |key: &str| match section.as_ref().map(|section| section.number(key)).transpose()?.flatten() {
+            Some(found) => Ok(Some(found)),
+            None => config.number(key),
         };
-        let mut share = config.number("partial_rotary_factor")?;
-        if let Some(section) = &section {
-            share = section.number("partial_rotary_factor")?.or(share);
-        }
+        let base = number("rope_theta")?.unwrap_or(architecture.defaults.rope_base);
+        let share = number("partial_rotary_factor")?;
         let rotated = (elements as f64 * share.unwrap_or(1.0)) as usize;
         let plain = Rope::plain(base, rotated);
-        section.map_or(Ok(plain.clone()), |section| Directory { config, section: &section }.scaled(plain))
+        match &section {
+            Some(section) => Directory { config, section }.scaled(plain),
+            None => Ok(plain),
+        }
+    }
+
+    /// The same of local layers, which turn by a base of their own.
+    pub(super) fn local_of_directory(config: &Json, rotated: usize) -> Result<Rope> {
+        let parameters = config.section("rope_parameters")?;
+        let section = parameters.map(|section| section.section("sliding_attention")).transpose()?.flatten();
+        let Some(section) = section else {
+            let base = config.number("rope_local_base_freq")?.unwrap_or(DEFAULT_BASE);
+            return Ok(Rope::plain(base, rotated));
+        };
+        let base = section.number("rope_theta")?.ok_or_else(|| section.missing("rope_theta"))?;
+        let directory = Directory { config, section: &section };
+        match directory.scaled(Rope::plain(base, rotated))? {
+            // Graphs know one length above which sequences are long, and one pair of tables.
+            Rope { scaling: Scaling::Long { .. }, .. } => {
+                Err(section.wrong("rope_type", "longrope", "another in local layers"))
+            }
+            rope => Ok(rope),
+        }
     }
 
     /// The settings of a GGUF file for heads of which so many elements might turn.
@@ -233,7 +250,7 @@ impl Rope {
     }
 }
 
-/// A frequency of which a part stays, from 0 to 1 (or beyond), and the rest is divided by a factor.
+/// A frequency of which a share stays, none below 0 and all above 1, and the rest is divided by a factor.
 fn blended(frequency: f64, factor: f64, kept: f64) -> f64 {
     let kept = kept.clamp(0.0, 1.0);
     kept * frequency + (1.0 - kept) * frequency / factor
@@ -342,8 +359,8 @@ impl Keys<'_> {
         let factor =
             || self.number("rope.scaling.factor")?.or(legacy).ok_or_else(|| self.missing("rope.scaling.factor"));
         match self.metadata.text(&self.full(key))? {
-            None | Some("none" | "longrope") if has_factors => Ok(self.long()?),
             Some("longrope") => self.long(),
+            None | Some("none") if has_factors => self.long(),
             None => Ok(legacy.map_or(Scaling::None, Scaling::Linear)),
             Some("none") => Ok(Scaling::None),
             Some("linear") => Ok(Scaling::Linear(factor()?)),
