@@ -2,15 +2,20 @@
 //!
 //! A setting that would change the result and that this build cannot follow is refused, never ignored.
 
+mod experts;
 mod gguf;
 mod hugging_face;
 
 use std::f64::consts::TAU;
 use std::path::PathBuf;
 
+use plywood_kernels::grouped_matmul::MAX_MATRICES;
+
 use crate::architectures::{self, Architecture, LocalLayers};
 use crate::checkpoint::{Checkpoint, Kind, Settings};
 use crate::error::{Error, Result};
+
+pub use self::experts::Experts;
 
 /// The largest sizes that are believed: layers, and elements or rows of anything else.
 const LAYERS_LIMIT: u64 = 1 << 12;
@@ -39,6 +44,8 @@ pub struct Config {
     pub head_width: usize,
     /// Elements inside the feed-forward.
     pub feed_forward: usize,
+    /// What layers have in place of one feed-forward, if any do.
+    pub experts: Option<Experts>,
     /// Rows of the embedding.
     pub vocabulary: usize,
     /// Added to the mean square in norms.
@@ -224,6 +231,11 @@ impl Config {
             if !(number.is_finite() && number > 0.0) {
                 return wrong(key, number.to_string(), "a number above 0".into());
             }
+        }
+        if let Some((key, found, wanted)) =
+            self.experts.as_ref().and_then(|experts| experts.check(SIZE_LIMIT, MAX_MATRICES))
+        {
+            return wrong(key, found, wanted);
         }
         if let Scaling::Llama3 { low, high, .. } = self.rope.scaling
             && low >= high
