@@ -88,7 +88,7 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
         scales: keys.scales(architecture, layers, width, heads, head_width)?,
         score_cap: keys.positive("attn_logit_softcapping")?,
         logit_cap: keys.positive("final_logit_softcapping")?,
-        biases: checkpoint.tensor(&names::name(Kind::Gguf, Role::QueryBias, 0)).is_some(),
+        biases: architecture.biases || checkpoint.tensor(&names::name(Kind::Gguf, Role::QueryBias, 0)).is_some(),
         width,
         heads,
         kv_heads: keys.size("attention.head_count_kv")?.unwrap_or(heads),
