@@ -4,8 +4,10 @@
 
 use plywood_kernels::gated::Activation;
 use plywood_kernels::rope::Pairing;
+use plywood_kernels::route::Gating;
 
 use crate::checkpoint::Kind;
+use crate::names::Role;
 
 /// Where a layer normalises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,21 @@ pub struct Defaults {
     pub tied: bool,
 }
 
+/// How layers with experts are, as far as files do not say it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mixture {
+    /// What makes scores of the router's logits.
+    pub gating: Gating,
+    /// Whether shares add up to 1 in GGUF files.
+    pub gguf_normalised: bool,
+    /// Whether they do where `config.json` has no `norm_topk_prob`.
+    pub class_normalised: bool,
+    /// Whether what the shared expert gives is multiplied by a gate.
+    pub gated: bool,
+    /// Whether the router and the experts have biases.
+    pub biases: bool,
+}
+
 /// A model family.
 #[derive(Debug, PartialEq)]
 pub struct Architecture {
@@ -113,6 +130,10 @@ pub struct Architecture {
     /// The number of layers of the one size whose scores are scaled by the root of the width over the heads, where GGUF files do not
     /// say it.
     pub scale_by_width: Option<usize>,
+    /// How its layers with experts are, if its files may have experts.
+    pub mixture: Option<Mixture>,
+    /// Names of its tensors that are others than in most families.
+    pub names: &'static [(Kind, Role, &'static str)],
     /// Which layers have a window.
     pub local: LocalLayers,
     /// Whether local layers turn by a base of their own.
@@ -124,6 +145,10 @@ pub struct Architecture {
     /// What its class takes where `config.json` has no key.
     pub defaults: Defaults,
 }
+
+/// Mixtral's experts, which GGUF files of `llama` may have.
+const MIXTURE: Mixture =
+    Mixture { gating: Gating::Softmax, gguf_normalised: true, class_normalised: true, gated: false, biases: false };
 
 const LLAMA: Architecture = Architecture {
     name: "llama",
@@ -139,6 +164,8 @@ const LLAMA: Architecture = Architecture {
     multipliers: false,
     scaled_embedding: false,
     scale_by_width: None,
+    mixture: None,
+    names: &[],
     local: LocalLayers::None,
     local_base: false,
     unturned: None,
@@ -198,8 +225,8 @@ const GEMMA: Architecture = Architecture {
 };
 
 /// Every family that this build runs.
-pub static ALL: [Architecture; 12] = [
-    LLAMA,
+pub static ALL: [Architecture; 15] = [
+    Architecture { mixture: Some(MIXTURE), ..LLAMA },
     MISTRAL,
     Architecture { class: "MinistralForCausalLM", ..MISTRAL },
     Architecture {
@@ -222,6 +249,35 @@ pub static ALL: [Architecture; 12] = [
         biases: false,
         defaults: Defaults { head_width: Some(128), ..QWEN.defaults },
         ..QWEN
+    },
+    Architecture {
+        name: "qwen2moe",
+        class: "Qwen2MoeForCausalLM",
+        mixture: Some(Mixture { gguf_normalised: false, class_normalised: false, gated: true, ..MIXTURE }),
+        defaults: Defaults { kv_heads: Some(16), ..QWEN.defaults },
+        ..QWEN
+    },
+    Architecture {
+        name: "qwen3moe",
+        class: "Qwen3MoeForCausalLM",
+        head_norms: HeadNorms::Heads,
+        biases: false,
+        mixture: Some(Mixture { class_normalised: false, ..MIXTURE }),
+        defaults: Defaults { kv_heads: Some(4), ..QWEN.defaults },
+        ..QWEN
+    },
+    Architecture {
+        class: "MixtralForCausalLM",
+        mixture: Some(MIXTURE),
+        names: &[
+            (Kind::HuggingFace, Role::Router, "model.layers.{}.block_sparse_moe.gate.weight"),
+            (Kind::HuggingFace, Role::ExpertGate, "model.layers.{}.block_sparse_moe.experts.{expert}.w1.weight"),
+            (Kind::HuggingFace, Role::ExpertUp, "model.layers.{}.block_sparse_moe.experts.{expert}.w3.weight"),
+            (Kind::HuggingFace, Role::ExpertDown, "model.layers.{}.block_sparse_moe.experts.{expert}.w2.weight"),
+        ],
+        local: LocalLayers::All,
+        defaults: Defaults { norm_epsilon: 1e-5, rope_base: 1_000_000.0, kv_heads: Some(8), ..LLAMA.defaults },
+        ..LLAMA
     },
     Architecture {
         name: "phi3",
@@ -307,10 +363,12 @@ impl Architecture {
 
 /// The names of all families in files of a kind, for messages.
 pub fn known(kind: Kind) -> String {
-    let mut names: Vec<&str> = ALL.iter().map(|row| row.name_in(kind)).collect();
-    if kind == Kind::HuggingFace {
-        names.extend(SEEING.iter().map(|row| row.0));
+    let seeing = SEEING.iter().map(|row| row.0).filter(|_| kind == Kind::HuggingFace);
+    let mut names: Vec<&str> = Vec::new();
+    for name in ALL.iter().map(|row| row.name_in(kind)).chain(seeing) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
     }
-    names.dedup();
     names.join(", ")
 }

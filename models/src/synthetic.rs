@@ -205,6 +205,7 @@ fn config(shape: &Shape) -> Config {
         kv_heads: shape.kv_heads,
         head_width: shape.head_width,
         feed_forward: shape.feed_forward,
+        experts: None,
         vocabulary: shape.vocabulary,
         norm_epsilon: NORM_EPSILON,
         local_rope: rope.clone(),

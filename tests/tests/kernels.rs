@@ -66,7 +66,19 @@ fn the_table_holds_what_it_should() {
             has(&format!("{op} of {format}"), &holds);
         }
     }
-    let ops = ["rms_norm", "rope", "temperature", "attention", "gated", "add", "select_rows", "sample"];
+    let ops = [
+        "grouped_matmul",
+        "route",
+        "mix",
+        "rms_norm",
+        "rope",
+        "temperature",
+        "attention",
+        "gated",
+        "add",
+        "select_rows",
+        "sample",
+    ];
     ops.iter().for_each(|op| has(op, &|case| case.op == *op));
     has("one token", &|case| tokens(case) == Some(1));
     has("513 tokens", &|case| tokens(case) == Some(513));

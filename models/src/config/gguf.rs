@@ -1,23 +1,28 @@
 //! The numbers of a model from the metadata of a GGUF file.
 
+use plywood_kernels::route::{Gating, Groups};
+
 use crate::architectures::{Architecture, LocalLayers};
 use crate::checkpoint::{Checkpoint, Kind};
 use crate::error::{Error, Result};
 use crate::gguf::{Array, Metadata, Value};
 use crate::names::{self, Role};
 
+use super::experts::{self, Experts};
 use super::rope::{self, Rope};
-use super::{Attends, Config, Sampling, Scales, architecture, attends, ids, size};
+use super::{Attends, Config, LAYERS_LIMIT, Sampling, Scales, architecture, attends, ids, size};
 
 /// Keys behind the architecture's name that change the result, with the values under which they do not.
-const NEUTRAL: [(&str, &[f64]); 6] = [
+const NEUTRAL: [(&str, &[f64]); 5] = [
     ("attention.clamp_kqv", &[0.0]),
     ("attention.max_alibi_bias", &[0.0]),
     ("attention.causal", &[1.0]),
-    ("expert_count", &[0.0]),
     ("use_parallel_residual", &[0.0]),
     ("rope.scaling.yarn_ext_factor", &[1.0]),
 ];
+
+/// The same in families without experts.
+const EXPERTS: [(&str, &[f64]); 1] = [("expert_count", &[0.0])];
 
 /// The same in families without multipliers.
 const MULTIPLIERS: [(&str, &[f64]); 3] =
@@ -55,6 +60,9 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
     if !architecture.multipliers {
         keys.check_neutral(&MULTIPLIERS)?;
     }
+    if architecture.mixture.is_none() {
+        keys.check_neutral(&EXPERTS)?;
+    }
     if architecture.local == LocalLayers::None {
         keys.check_neutral(&WINDOW)?;
     }
@@ -74,12 +82,13 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
         scales: keys.scales(architecture, layers, width, heads, head_width)?,
         score_cap: keys.positive("attn_logit_softcapping")?,
         logit_cap: keys.positive("final_logit_softcapping")?,
-        biases: checkpoint.tensor(&names::name(Kind::Gguf, Role::QueryBias, 0)).is_some(),
+        biases: architecture.biases || checkpoint.tensor(&names::name(Kind::Gguf, Role::QueryBias, 0)).is_some(),
         width,
         heads,
         kv_heads: keys.size("attention.head_count_kv")?.unwrap_or(heads),
         head_width,
         feed_forward: keys.required_size("feed_forward_length")?,
+        experts: keys.experts(architecture, layers)?,
         vocabulary: keys.vocabulary()?,
         norm_epsilon: keys.number(epsilon)?.ok_or_else(|| keys.missing(epsilon))? as f32,
         rope,
@@ -201,6 +210,44 @@ impl Keys<'_> {
                 Err(self.metadata.wrong(&self.full("attention.head_count"), heads, wanted))
             }
         }
+    }
+
+    /// The settings of a mixture of experts, in a family that may have one.
+    fn experts(&self, architecture: &Architecture, layers: usize) -> Result<Option<Experts>> {
+        let Some(mixture) = architecture.mixture else { return Ok(None) };
+        let Some(count) = self.size("expert_count")?.filter(|count| *count > 0) else { return Ok(None) };
+        let width = match self.size("expert_feed_forward_length")? {
+            Some(width) => width,
+            None => self.required_size("feed_forward_length")?,
+        };
+        let key = "expert_gating_func";
+        let gating = match self.size(key)? {
+            None | Some(0) => mixture.gating,
+            Some(1) => Gating::Softmax,
+            Some(2) => Gating::Sigmoid,
+            Some(other) => return Err(self.unsupported(key, other, "1 and 2")),
+        };
+        let groups = match (self.size("expert_group_count")?, self.size("expert_group_used_count")?) {
+            (Some(count), Some(kept)) if count > 1 => {
+                Some(Groups { count, kept, best: experts::best_of_group(gating) })
+            }
+            _ => None,
+        };
+        let normalised = self.metadata.boolean(&self.full("expert_weights_norm"))?;
+        let shared = self.size("expert_shared_count")?.map(|count| count.saturating_mul(width));
+        let shared = self.size("expert_shared_feed_forward_length")?.or(shared);
+        let first = self.size("leading_dense_block_count")?.unwrap_or(0);
+        Ok(Some(Experts {
+            count,
+            chosen: self.required_size("expert_used_count")?,
+            width,
+            gating,
+            normalised: normalised.unwrap_or(mixture.gguf_normalised),
+            scale: self.positive("expert_weights_scale")?.unwrap_or(1.0),
+            groups,
+            shared: shared.filter(|width| *width > 0),
+            layers: (0..layers.min(LAYERS_LIMIT as usize)).map(|layer| layer >= first).collect(),
+        }))
     }
 
     /// Rows of the embedding: as the file says, else as many as there are tokens.

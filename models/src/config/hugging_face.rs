@@ -1,6 +1,7 @@
 //! The numbers of a model from `config.json` and `generation_config.json`.
 
 use plywood_kernels::gated::Activation;
+use plywood_kernels::route::{Gating, Groups};
 use serde_json::Value;
 
 use crate::architectures::{Architecture, LocalLayers};
@@ -9,15 +10,16 @@ use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::packed;
 
-use super::{Attends, Config, Rope, Sampling, Scales, architecture, attends, ids, size};
+use super::experts::{self, Experts};
+use super::{Attends, Config, LAYERS_LIMIT, Rope, Sampling, Scales, architecture, attends, ids, size};
 
 /// Keys that change the result, how the values under which they do not are called, and a test for these.
 type Neutral = (&'static str, &'static str, fn(&Value) -> bool);
-const NEUTRAL: [Neutral; 3] = [
-    ("mlp_bias", "false", is_false),
-    ("num_local_experts", "0", |value| value.as_u64() == Some(0)),
-    ("clip_qkv", "null", Value::is_null),
-];
+const NEUTRAL: [Neutral; 2] = [("mlp_bias", "false", is_false), ("clip_qkv", "null", Value::is_null)];
+
+/// The same in families without experts.
+const EXPERTS: [Neutral; 3] =
+    [("num_local_experts", "0", is_zero), ("num_experts", "0", is_zero), ("n_routed_experts", "0", is_zero)];
 
 /// The same in families without multipliers.
 const MULTIPLIERS: [Neutral; 3] =
@@ -26,7 +28,7 @@ const MULTIPLIERS: [Neutral; 3] =
 /// What a family's activation may be called, and under which key.
 fn check_activation(config: &Json, activation: Activation) -> Result<()> {
     let (key, names): (_, &[&str]) = match activation {
-        Activation::Silu => ("hidden_act", &["silu", "swish"]),
+        Activation::Silu | Activation::SiluClamped { .. } => ("hidden_act", &["silu", "swish"]),
         Activation::GeluTanh => ("hidden_activation", &["gelu_pytorch_tanh"]),
     };
     match config.text(key)? {
@@ -37,6 +39,10 @@ fn check_activation(config: &Json, activation: Activation) -> Result<()> {
 
 fn is_false(value: &Value) -> bool {
     value.as_bool() == Some(false)
+}
+
+fn is_zero(value: &Value) -> bool {
+    value.as_u64() == Some(0)
 }
 
 fn is_one(value: &Value) -> bool {
@@ -52,6 +58,9 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
     check_neutral(config, &NEUTRAL)?;
     if !architecture.multipliers {
         check_neutral(config, &MULTIPLIERS)?;
+    }
+    if architecture.mixture.is_none() {
+        check_neutral(config, &EXPERTS)?;
     }
     check_activation(config, architecture.activation)?;
     let or = |key: &str, default: Option<usize>| {
@@ -78,6 +87,7 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         kv_heads: or("num_key_value_heads", defaults.kv_heads.or(Some(heads)))?,
         head_width,
         feed_forward: required("intermediate_size")?,
+        experts: experts(config, architecture, layers)?,
         vocabulary: or("vocab_size", defaults.vocabulary)?,
         norm_epsilon: config.number("rms_norm_eps")?.unwrap_or(defaults.norm_epsilon) as f32,
         local_rope: Rope::local_of_directory(config, rope.rotated)?,
@@ -93,6 +103,62 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         ends: token_ids(&[Some(config), generation], "eos_token_id")?,
         sampling: generation.map_or(Ok(Sampling::default()), sampling)?,
     })
+}
+
+/// The settings of a mixture of experts, in a family that may have one.
+fn experts(config: &Json, architecture: &Architecture, layers: usize) -> Result<Option<Experts>> {
+    let integer = |key: &str| config.integer(key).map(|number| number.map(size));
+    let first_of = |keys: &[&str]| keys.iter().find_map(|key| integer(key).transpose()).transpose();
+    let Some(mixture) = architecture.mixture else { return Ok(None) };
+    let counts: Vec<&str> = EXPERTS.iter().map(|(key, ..)| *key).collect();
+    let Some(count) = first_of(&counts)?.filter(|count| *count > 0) else { return Ok(None) };
+    let width = match first_of(&["moe_intermediate_size", "intermediate_size"])? {
+        Some(width) => width,
+        None => return Err(config.missing("moe_intermediate_size")),
+    };
+    let gating = match config.text("scoring_func")? {
+        None => mixture.gating,
+        Some("softmax") => Gating::Softmax,
+        Some("sigmoid") => Gating::Sigmoid,
+        Some(_) => {
+            return Err(unsupported(config, "scoring_func", &config.value["scoring_func"], "softmax and sigmoid"));
+        }
+    };
+    let groups = match (integer("n_group")?, integer("topk_group")?, config.text("topk_method")?) {
+        (_, _, Some("greedy")) => None,
+        (Some(count), Some(kept), None | Some("group_limited_greedy" | "noaux_tc")) => {
+            Some(Groups { count, kept, best: experts::best_of_group(gating) })
+        }
+        (None, _, None) => None,
+        _ => {
+            return Err(unsupported(
+                config,
+                "topk_method",
+                &config.value["topk_method"],
+                "greedy, group_limited_greedy and noaux_tc, with n_group and topk_group",
+            ));
+        }
+    };
+    let shared = integer("n_shared_experts")?.filter(|count| *count > 0).map(|count| count.saturating_mul(width));
+    let step = integer("decoder_sparse_step")?.or(integer("moe_layer_freq")?).unwrap_or(1).max(1);
+    let first = integer("first_k_dense_replace")?.unwrap_or(0);
+    let dense = config.integers("mlp_only_layers")?;
+    let has_experts = |layer: usize| {
+        let of_step = if config.get("moe_layer_freq").is_some() { layer } else { layer + 1 };
+        layer >= first && of_step.is_multiple_of(step) && !dense.contains(&(layer as u64))
+    };
+    Ok(Some(Experts {
+        count,
+        chosen: first_of(&["num_experts_per_tok", "experts_per_token"])?
+            .ok_or_else(|| config.missing("num_experts_per_tok"))?,
+        width,
+        gating,
+        normalised: config.boolean("norm_topk_prob")?.unwrap_or(mixture.class_normalised),
+        scale: config.number("routed_scaling_factor")?.unwrap_or(1.0) as f32,
+        groups: groups.filter(|groups| groups.count > 1),
+        shared: shared.or(integer("shared_expert_intermediate_size")?.filter(|width| *width > 0)),
+        layers: (0..layers.min(LAYERS_LIMIT as usize)).map(has_experts).collect(),
+    }))
 }
 
 /// A list with an entry for each layer.

@@ -2,17 +2,21 @@
 //!
 //! A setting that would change the result and that this build cannot follow is refused, never ignored.
 
+mod experts;
 mod gguf;
 mod hugging_face;
 mod rope;
 
 use std::path::PathBuf;
 
+use plywood_kernels::grouped_matmul::MAX_MATRICES;
+
 use crate::architectures::{self, Architecture, LocalLayers};
 use crate::checkpoint::{Checkpoint, Kind, Settings};
 use crate::error::{Error, Result};
 
-pub use rope::{Factors, Rope, Scaling};
+pub use self::experts::Experts;
+pub use self::rope::{Factors, Rope, Scaling};
 
 /// The largest sizes that are believed: layers, and elements or rows of anything else.
 const LAYERS_LIMIT: u64 = 1 << 12;
@@ -41,6 +45,8 @@ pub struct Config {
     pub head_width: usize,
     /// Elements inside the feed-forward.
     pub feed_forward: usize,
+    /// What layers have in place of one feed-forward, if any do.
+    pub experts: Option<Experts>,
     /// Rows of the embedding.
     pub vocabulary: usize,
     /// Added to the mean square in norms.
@@ -187,6 +193,11 @@ impl Config {
         }
         self.rope.check(self.head_width, wrong)?;
         self.local_rope.check(self.head_width, wrong)?;
+        if let Some((key, found, wanted)) =
+            self.experts.as_ref().and_then(|experts| experts.check(SIZE_LIMIT, MAX_MATRICES))
+        {
+            return wrong(key, found, wanted);
+        }
         self.check_sampling(file.into())
     }
 

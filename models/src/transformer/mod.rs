@@ -1,6 +1,7 @@
 //! Builds the graph of a transformer from a model's numbers and the table of its tensors.
 
 mod attention;
+mod experts;
 mod feed_forward;
 mod tensors;
 
@@ -22,7 +23,7 @@ use crate::architectures::Norms;
 use crate::checkpoint::Weights;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::names::{self, Role};
+use crate::names::Role;
 
 /// Builds the graph of a model for sequences of up to `context` tokens.
 ///
@@ -57,7 +58,7 @@ impl Builder<'_> {
         let vocabulary = (Role::Embedding, config.vocabulary);
         let embedding = self.matrix("embedding".into(), 0, config.width, &[vocabulary])?;
         if self.orders.contains_key(&embedding) {
-            let tensor = names::name(config.kind, Role::Embedding, 0);
+            let tensor = self.name(Role::Embedding, 0);
             return Err(Error::Packed { tensor, reason: "an embedding has an activation order".into() });
         }
         let rotations = self.rotations("rope", &config.rope, context)?;

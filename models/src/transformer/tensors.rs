@@ -15,6 +15,11 @@ use crate::names::{self, Role};
 const ZERO_BIAS_LIMIT: u64 = 1 << 20;
 
 impl<'a> Builder<'a> {
+    /// The name that a tensor has in these files.
+    pub(super) fn name(&self, role: Role, layer: usize) -> String {
+        names::name_in(self.config.architecture, self.config.kind, role, layer)
+    }
+
     /// The weights of a norm as they are multiplied with.
     pub(super) fn norm_weights(&mut self, role: Role, layer: usize, columns: usize) -> Result<Vec<f32>> {
         let offset = self.config.architecture.norm_offset(self.config.kind);
@@ -39,19 +44,23 @@ impl<'a> Builder<'a> {
 
     /// The numbers of a vector.
     pub(super) fn vector(&mut self, role: Role, layer: usize, columns: usize) -> Result<Vec<f32>> {
-        let missing = || Error::MissingTensor { tensor: names::name(self.config.kind, role, layer) };
-        let (index, tensor) = self.tensor(role, layer, &[columns])?.ok_or_else(missing)?;
+        self.numbers(role, layer, &[columns])
+    }
+
+    /// The numbers of a small tensor of a shape.
+    pub(super) fn numbers(&mut self, role: Role, layer: usize, shape: &[usize]) -> Result<Vec<f32>> {
+        let (index, tensor) = self.required(role, layer, shape)?;
         let format = tensor.format()?;
         let mut bytes = vec![0; tensor.bytes as usize];
         self.weights.read_checked(index, 0, &mut bytes)?;
-        let mut numbers = vec![0.0; columns];
+        let mut numbers = vec![0.0; shape.iter().product()];
         format.decode_row(&bytes, &mut numbers);
         Ok(numbers)
     }
 
     /// Whether a tensor is there.
     pub(super) fn is_there(&self, role: Role, layer: usize) -> bool {
-        self.by_name.contains_key(names::name(self.config.kind, role, layer).as_str())
+        self.by_name.contains_key(self.name(role, layer).as_str())
     }
 
     /// A weight matrix stacked from tensors of so many rows each.
@@ -64,6 +73,11 @@ impl<'a> Builder<'a> {
     ) -> Result<WeightId> {
         let parts = stack.iter().map(|(role, rows)| self.part(*role, layer, *rows, columns));
         let parts = parts.collect::<Result<Vec<Part>>>()?;
+        self.stack(label, columns, parts)
+    }
+
+    /// A weight of parts whose columns are in one order.
+    pub(super) fn stack(&mut self, label: String, columns: usize, parts: Vec<Part>) -> Result<WeightId> {
         let order = self.order(&parts)?;
         let weight = self.graph.weight(Weight { name: label, columns, parts, held: None });
         self.orders.extend(order.map(|order| (weight, order)));
@@ -87,8 +101,7 @@ impl<'a> Builder<'a> {
 
     /// A tensor as part of a weight, checked against the shape that the configuration wants.
     pub(super) fn part(&mut self, role: Role, layer: usize, rows: usize, columns: usize) -> Result<Part> {
-        let missing = || Error::MissingTensor { tensor: names::name(self.config.kind, role, layer) };
-        let (index, tensor) = self.tensor(role, layer, &[rows, columns])?.ok_or_else(missing)?;
+        let (index, tensor) = self.required(role, layer, &[rows, columns])?;
         Ok(Part { source: Source::Tensor(index), format: tensor.format()?, rows })
     }
 
@@ -99,14 +112,27 @@ impl<'a> Builder<'a> {
         layer: usize,
         shape: &[usize],
     ) -> Result<Option<(usize, &'a TensorInfo)>> {
-        let name = names::name(self.config.kind, role, layer);
-        let Some(&index) = self.by_name.get(name.as_str()) else { return Ok(None) };
+        match self.by_name.get(self.name(role, layer).as_str()) {
+            Some(&index) => Ok(Some((index, self.shaped(index, shape)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// A tensor that must be there.
+    fn required(&mut self, role: Role, layer: usize, shape: &[usize]) -> Result<(usize, &'a TensorInfo)> {
+        let found = self.tensor(role, layer, shape)?;
+        found.ok_or_else(|| Error::MissingTensor { tensor: self.name(role, layer) })
+    }
+
+    /// A tensor, which must have the shape; a vector is a matrix of one row too.
+    pub(super) fn shaped(&mut self, index: usize, shape: &[usize]) -> Result<&'a TensorInfo> {
         let tensor = &self.weights.tensors()[index];
-        if tensor.shape != shape {
-            return Err(Error::WrongShape { tensor: name, found: tensor.shape.clone(), wanted: shape.to_vec() });
+        if tensor.shape != shape && [&[1], tensor.shape.as_slice()].concat() != shape {
+            let (found, wanted) = (tensor.shape.clone(), shape.to_vec());
+            return Err(Error::WrongShape { tensor: tensor.name.clone(), found, wanted });
         }
         self.used[index] = true;
-        Ok(Some((index, tensor)))
+        Ok(tensor)
     }
 
     /// Tables of rotations, with LongRoPE one for short and one for long sequences, divided by the factors that the file has: those
@@ -156,7 +182,7 @@ impl<'a> Builder<'a> {
 
     /// Checks that no tensor is left over that would change the result.
     pub(super) fn check_all_used(&self) -> Result<()> {
-        let output = names::name(self.config.kind, Role::Output, 0);
+        let output = self.name(Role::Output, 0);
         let redundant = |name: &str| names::is_redundant(name) || (self.config.tied && name == output);
         for (index, tensor) in self.weights.tensors().iter().enumerate() {
             if !self.used[index] && !redundant(&tensor.name) && !self.is_zero_bias(index)? {
