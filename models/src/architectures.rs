@@ -363,12 +363,14 @@ impl Architecture {
 
 /// The names of all families in files of a kind, for messages.
 pub fn known(kind: Kind) -> String {
-    let seeing = SEEING.iter().map(|row| row.0).filter(|_| kind == Kind::HuggingFace);
-    let mut names: Vec<&str> = Vec::new();
-    for name in ALL.iter().map(|row| row.name_in(kind)).chain(seeing) {
-        if !names.contains(&name) {
-            names.push(name);
+    let mut names: Vec<String> = Vec::new();
+    for name in ALL.iter().map(|row| row.name_in(kind)) {
+        if names.iter().all(|known| known != name) {
+            names.push(name.into());
         }
+    }
+    if kind == Kind::HuggingFace {
+        names.extend(SEEING.iter().map(|(class, text, _)| format!("{class} with a text_config of {text}")));
     }
     names.join(", ")
 }

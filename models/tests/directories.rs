@@ -183,7 +183,7 @@ fn settings_of_the_text_part() {
     assert_eq!(read.ends, [2, 3, 4]);
     let mut other = whole;
     other["text_config"]["model_type"] = json!("llama");
-    check_message(config(other), &["Gemma3ForConditionalGeneration", "Mistral3ForConditionalGeneration"]);
+    check_message(config(other), &["Gemma3ForConditionalGeneration", "with a text_config of gemma3_text"]);
 }
 
 #[test]
