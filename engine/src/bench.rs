@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use plywood_kernels::graph::Want;
+use plywood_kernels::graph::{Node, Want};
 use plywood_kernels::op::Op;
 use serde::Serialize;
 
@@ -107,6 +107,8 @@ pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn() -> boo
 /// Tokens per second of one run in a fresh session.
 fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
     let mut session = model.session()?;
+    // So that no token is computed twice.
+    session.foresee(test.tokens());
     let vocabulary = model.config().vocabulary as u32;
     let token = |index: usize| (index as u32 * 7919 + 13) % vocabulary;
     let step = model.limits().tokens;
@@ -138,9 +140,18 @@ fn bytes_per_step(model: &Model, depth: usize) -> u64 {
         let graph = &runner.graph;
         let of_stage = |plan: &StagePlan| -> u64 {
             let nodes = graph.nodes[plan.nodes.clone()].iter();
-            let read = nodes.filter(|node| matches!(node.op, Op::MatMul(_)));
-            let weights = read.flat_map(|node| &node.weights).flat_map(|weight| &plan.weights[weight].device.shards);
-            let weights: u64 = weights.map(|shard| u64::from(shard.rows) * u64::from(shard.row_stride) * 16).sum();
+            let of_node = |node: &Node| {
+                // Of matrices to choose from, so many in so many are read.
+                let (read, of) = match &node.op {
+                    Op::MatMul(_) => (1, 1),
+                    Op::GroupedMatMul(grouped) => (grouped.slots as u64, grouped.matrices as u64),
+                    _ => return 0,
+                };
+                let shards = node.weights.iter().flat_map(|weight| &plan.weights[weight].device.shards);
+                let bytes = shards.map(|shard| u64::from(shard.rows) * u64::from(shard.row_stride) * 16);
+                bytes.sum::<u64>() * read / of
+            };
+            let weights: u64 = nodes.map(of_node).sum();
             let caches = plan.caches.values().map(|cache| {
                 let numbers = 2 * depth * cache.device.slot.kv_heads * cache.device.slot.head_width;
                 cache.device.kv_type.bytes(numbers as u64)

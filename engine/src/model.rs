@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     pub tokenizer: Option<Tokenizer>,
     pub config: Config,
     pub limits: StepLimits,
+    /// Sequences of more tokens than this are long, and turn by other angles.
+    pub long_above: Option<usize>,
     /// Rows of the page table that no session has.
     pub free_sequences: Mutex<Vec<u32>>,
 }
@@ -163,6 +165,7 @@ impl Model {
             stages.push(load_stage(device.as_ref(), &graph, plan, &reader, &mut progress)?);
         }
         let shared = Shared {
+            long_above: graph.long_above,
             scheduler: Scheduler::new(Runner::new(graph, stages, limits)),
             tokenizer: parts.tokenizer,
             config: parts.config,

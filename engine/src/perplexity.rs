@@ -78,6 +78,8 @@ pub fn score(
             if progress(done, total) { Ok(()) } else { Err(Error::Cancelled) }
         };
         for session in &mut sessions {
+            // So that in what pieces it is scored does not matter.
+            session.foresee(ids.len());
             session.evaluate(&ids[..*first], Rows::None, &[])?;
         }
         on(*first)?;

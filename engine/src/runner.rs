@@ -19,6 +19,8 @@ pub(crate) struct Run {
     pub sequence: u32,
     /// The first token's position.
     pub position: usize,
+    /// Whether the sequence is a long one (see [`Graph::long_above`]).
+    pub long: bool,
     /// The tokens.
     pub tokens: Vec<u32>,
     /// Those whose logits are wanted, by their place in `tokens`.
@@ -106,6 +108,7 @@ impl Runner {
                 id: *id,
                 position: (run.position + place) as u32,
                 sequence: run.sequence,
+                long: run.long,
             };
             step.tokens.extend(run.tokens.iter().enumerate().map(token));
             if !run.selected.is_empty() {

@@ -1,5 +1,6 @@
 //! A session: one sequence of tokens with its keys and values in the cache, and generation from it.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
@@ -22,12 +23,28 @@ pub enum Rows {
     All,
 }
 
+impl Rows {
+    /// The places of these tokens.
+    fn of(self, tokens: &[u32]) -> Range<usize> {
+        match self {
+            Rows::None => 0..0,
+            Rows::Last => tokens.len().saturating_sub(1)..tokens.len(),
+            Rows::All => 0..tokens.len(),
+        }
+    }
+}
+
 /// One sequence of tokens. Sessions of one model run at once from several threads; their steps are joined.
 pub struct Session {
     shared: Arc<Shared>,
     sequence: u32,
-    /// The tokens whose keys and values lie in the cache.
     tokens: Vec<u32>,
+    /// Of how many of them the keys and values lie in the cache: of all but after the sequence became long, or short again.
+    cached: usize,
+    /// Whether these were computed as of a long sequence.
+    long: bool,
+    /// How many tokens the sequence will have at least.
+    foreseen: usize,
     cancel: Arc<AtomicBool>,
 }
 
@@ -55,34 +72,37 @@ pub struct SessionRun<'a> {
 impl Model {
     /// Runs tokens of several sessions in one step; gives the wanted rows of each.
     ///
-    /// All tokens together must fit a step (see [`Model::limits`]).
+    /// All tokens together must fit a step (see [`Model::limits`]). A session that must compute its tokens again
+    /// does so first, in steps of its own (see [`Session::evaluate`]).
     pub fn step(&self, runs: &mut [SessionRun], wants: &[Want]) -> Result<Vec<Vec<Row>>> {
         let limits = self.limits();
-        let (mut tokens, mut rows, mut ready) = (0, 0, Vec::new());
+        let (mut tokens, mut rows) = (0, 0);
         for run in runs.iter() {
             if !Arc::ptr_eq(run.session.shared(), self.shared()) {
                 let reason = "a session belongs to another model".to_string();
                 return Err(Error::Option { option: "Model::step", reason });
             }
             run.session.check(run.tokens)?;
-            let run = run.session.run_of(run.tokens, run.rows, wants);
-            (tokens, rows) = (tokens + run.tokens.len(), rows + run.selected.len());
-            ready.push(run);
+            (tokens, rows) = (tokens + run.tokens.len(), rows + run.rows.of(run.tokens).len());
         }
         if tokens > limits.tokens || rows > limits.selected {
             let reason =
                 format!("{tokens} tokens and {rows} rows are more than {} and {}", limits.tokens, limits.selected);
             return Err(Error::Option { option: "Model::step", reason });
         }
+        for run in runs.iter_mut() {
+            run.session.prepare(run.tokens)?;
+        }
+        let ready: Vec<Run> = runs.iter().map(|run| run.session.run_of(run.tokens, run.rows, wants)).collect();
         let rows = self.shared().scheduler.run_together(&ready)?;
-        runs.iter_mut().for_each(|run| run.session.tokens.extend(run.tokens));
+        runs.iter_mut().for_each(|run| run.session.extend(run.tokens));
         Ok(rows)
     }
 }
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, sequence: u32) -> Session {
-        Session { shared, sequence, tokens: Vec::new(), cancel: Arc::default() }
+        Session { shared, sequence, tokens: Vec::new(), cached: 0, long: false, foreseen: 0, cancel: Arc::default() }
     }
 
     /// The tokens so far.
@@ -95,10 +115,12 @@ impl Session {
         Cancel(Arc::clone(&self.cancel))
     }
 
-    /// Forgets all but the first `tokens`.
+    /// Forgets all but the first `tokens`, and what was foreseen.
     pub fn truncate(&mut self, tokens: usize) {
         self.tokens.truncate(tokens);
         let kept = self.tokens.len();
+        self.cached = self.cached.min(kept);
+        self.foreseen = 0;
         self.shared.scheduler.with(|runner| runner.truncate(self.sequence, kept));
     }
 
@@ -110,24 +132,68 @@ impl Session {
         self.tokens.len()
     }
 
+    /// Says that the sequence will have so many tokens, until it is truncated: a text that is evaluated in pieces is then the same long
+    /// sequence from its first piece on (see [`Session::evaluate`]).
+    pub fn foresee(&mut self, tokens: usize) {
+        self.foreseen = tokens;
+    }
+
     /// Runs tokens behind those so far, in as many steps as they need; gives what is wanted of their rows.
+    ///
+    /// Models with LongRoPE turn all tokens of a sequence by other angles once it is longer than their original context. Which angles
+    /// are right follows from the length with all of `tokens`, or from what was foreseen if that is more. Where they are others than
+    /// before, the tokens so far are computed again first: rows are then what they would be had all tokens been given at once. Rows
+    /// that were given before stay those of the shorter sequence.
     pub fn evaluate(&mut self, tokens: &[u32], rows: Rows, wants: &[Want]) -> Result<Vec<Row>> {
         self.check(tokens)?;
+        self.prepare(tokens)?;
         let limits = self.shared.limits;
         let most = if rows == Rows::All { limits.tokens.min(limits.selected) } else { limits.tokens };
         let mut found = Vec::new();
         let mut rest = tokens;
         while !rest.is_empty() {
-            if self.cancel.swap(false, Ordering::Relaxed) {
-                return Err(Error::Cancelled);
-            }
             let (now, later) = rest.split_at(rest.len().min(most));
             let rows = if rows == Rows::Last && !later.is_empty() { Rows::None } else { rows };
-            found.extend(self.shared.scheduler.run(self.run_of(now, rows, wants))?);
-            self.tokens.extend(now);
+            found.extend(self.run(self.run_of(now, rows, wants))?);
+            self.extend(now);
             rest = later;
         }
         Ok(found)
+    }
+
+    /// Makes the cache right for tokens that are to follow: where the sequence becomes long by them, or is no longer, the tokens so far
+    /// are computed again. Where that is cancelled, the next call goes on with it.
+    fn prepare(&mut self, tokens: &[u32]) -> Result<()> {
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        let length = self.foreseen.max(self.tokens.len() + tokens.len());
+        let long = self.shared.long_above.is_some_and(|limit| length > limit);
+        if long != self.long {
+            (self.long, self.cached) = (long, 0);
+        }
+        while self.cached < self.tokens.len() {
+            let rest = &self.tokens[self.cached..];
+            let piece = &rest[..rest.len().min(self.shared.limits.tokens)];
+            let end = self.cached + piece.len();
+            self.run(self.run_of(piece, Rows::None, &[]))?;
+            self.cached = end;
+        }
+        Ok(())
+    }
+
+    /// Runs tokens in one step, unless somebody cancelled.
+    fn run(&self, run: Run) -> Result<Vec<Row>> {
+        if self.take_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        self.shared.scheduler.run(run)
+    }
+
+    /// Adds tokens that were run.
+    fn extend(&mut self, tokens: &[u32]) {
+        self.tokens.extend(tokens);
+        self.cached = self.tokens.len();
     }
 
     /// The tokens of a text as this model begins one; special tokens in it are taken as such.
@@ -173,14 +239,10 @@ impl Session {
         if tokens > context { Err(Error::ContextFull { tokens, context }) } else { Ok(()) }
     }
 
+    /// Tokens as what follows those in the cache.
     fn run_of(&self, tokens: &[u32], rows: Rows, wants: &[Want]) -> Run {
-        let selected = match rows {
-            Rows::None => Vec::new(),
-            Rows::Last => tokens.len().checked_sub(1).into_iter().collect(),
-            Rows::All => (0..tokens.len()).collect(),
-        };
-        let (tokens, wants) = (tokens.to_vec(), wants.to_vec());
-        Run { sequence: self.sequence, position: self.tokens.len(), tokens, selected, wants }
+        let (selected, tokens, wants) = (rows.of(tokens).collect(), tokens.to_vec(), wants.to_vec());
+        Run { sequence: self.sequence, position: self.cached, long: self.long, tokens, selected, wants }
     }
 }
 

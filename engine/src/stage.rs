@@ -84,7 +84,7 @@ pub(crate) fn step_size(step: &Step) -> StepSize {
 
 /// A step's tokens as shaders read them.
 pub(crate) fn pack_tokens(step: &Step) -> Vec<u32> {
-    step.tokens.iter().flat_map(|token| [token.id, token.position, token.sequence, 0]).collect()
+    step.tokens.iter().flat_map(|token| [token.id, token.position, token.sequence, u32::from(token.long)]).collect()
 }
 
 /// A step's attention blocks as shaders read them.

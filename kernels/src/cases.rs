@@ -48,8 +48,12 @@ pub fn all() -> Vec<Case> {
         crate::embedding::cases(),
         crate::rms_norm::cases(),
         crate::matmul::cases(),
+        crate::grouped_matmul::cases(),
+        crate::route::cases(),
+        crate::mix::cases(),
         crate::reorder::cases(),
         crate::rope::cases(),
+        crate::temperature::cases(),
         crate::attention::cases(),
         crate::gated::cases(),
         crate::add::cases(),
@@ -62,7 +66,7 @@ pub fn all() -> Vec<Case> {
 
 /// Cases of the sizes that models have, for benches: those of the ops that take the time.
 pub fn large() -> Vec<Case> {
-    [crate::matmul::large_cases(), crate::attention::large_cases()].concat()
+    [crate::matmul::large_cases(), crate::grouped_matmul::large_cases(), crate::attention::large_cases()].concat()
 }
 
 /// What a step of a case moves and computes at least.
@@ -129,10 +133,22 @@ impl Case {
         };
         let values = self.graph.values.iter().map(|value| rows(value.rows) * value.width as u64 * 4);
         let (mut bytes, mut operations) = (values.sum::<u64>(), 0);
-        for weight in &self.graph.weights {
+        for (index, weight) in self.graph.weights.iter().enumerate() {
             let row_bytes = |part: &Part| (part.format.device_row_bytes)(weight.columns) as u64 * part.rows as u64;
-            bytes += weight.parts.iter().map(row_bytes).sum::<u64>();
-            operations += 2 * (weight.rows() * weight.columns) as u64 * rows(Rows::Tokens);
+            let (all, elements) =
+                (weight.parts.iter().map(row_bytes).sum::<u64>(), (weight.rows() * weight.columns) as u64);
+            let reader = self.graph.nodes.iter().find(|node| node.weights.first() == Some(&WeightId(index)));
+            let tokens = rows(Rows::Tokens);
+            // Of matrices to choose from, a token meets so many in so many.
+            let (read, met, of) = match reader.map(|node| &node.op) {
+                Some(Op::GroupedMatMul(op)) => {
+                    let met = op.slots as u64;
+                    (met.saturating_mul(tokens).min(op.matrices as u64), met, op.matrices as u64)
+                }
+                _ => (1, 1, 1),
+            };
+            bytes += all * read / of;
+            operations += 2 * elements * met / of * tokens;
         }
         let attended: u64 = step.tokens.iter().map(|token| u64::from(token.position) + 1).sum();
         for node in &self.graph.nodes {
@@ -226,6 +242,7 @@ pub fn sequences(runs: &[(usize, usize)], vocabulary: u32, context: usize) -> St
             id: (random.next() % u64::from(vocabulary)) as u32,
             position: position as u32,
             sequence: sequence as u32,
+            long: false,
         }));
     }
     Step { tokens, selected: Vec::new(), pages, pages_per_sequence }

@@ -170,6 +170,9 @@ pub struct Graph {
     pub inputs: Vec<ValueId>,
     /// Values that can be asked for.
     pub outputs: Vec<(Want, ValueId)>,
+    /// Sequences of more tokens than this are long: all of their tokens turn by the second of RoPE's tables. `None` where there is one
+    /// table for all.
+    pub long_above: Option<usize>,
 }
 
 impl Graph {
@@ -248,18 +251,33 @@ impl Graph {
         nodes
     }
 
-    /// Has every matrix of floats held in a format, where its blocks divide the rows; what else there is stays as it is.
+    /// Has every matrix of floats held in a format, where its blocks divide the rows; what else there is stays as it is, as do
+    /// routers, which are small and decide much.
     ///
     /// Panics for a format that is only read.
     pub fn quantise(&mut self, format: Format) {
         assert!(format.encode.is_some(), "{format} is only read");
-        for node in self.nodes.iter().filter(|node| node.op.kernel().takes_shards()) {
+        let routes = self.nodes.iter().filter(|node| matches!(node.op, Op::Route(_)));
+        let logits: Vec<ValueId> = routes.map(|node| node.inputs[0].value).collect();
+        let routers = |node: &Node| node.output.is_some_and(|value| logits.contains(&value));
+        for node in self.nodes.iter().filter(|node| node.op.kernel().takes_shards() && !routers(node)) {
             let weight = &mut self.weights[node.weights[0].0];
             let floats = weight.parts.iter().all(|part| part.format.is_float());
             if floats && weight.columns.is_multiple_of(format.block_elements) {
                 weight.held = Some(format);
             }
         }
+    }
+
+    /// Elements of weights that a token does not meet: the matrices that it was not sent to.
+    pub fn unchosen_elements(&self) -> u64 {
+        let of_node = |node: &Node| {
+            let Op::GroupedMatMul(op) = &node.op else { return 0 };
+            let weights = node.weights.iter().map(|weight| &self.weights[weight.0]);
+            let elements: usize = weights.map(|weight| weight.rows() * weight.columns).sum();
+            elements as u64 / op.matrices as u64 * (op.matrices - op.slots) as u64
+        };
+        self.nodes.iter().map(of_node).sum()
     }
 
     /// Rewrites `add(matmul(x), residual)` to a matmul that adds the residual as it writes.

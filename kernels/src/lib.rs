@@ -16,14 +16,18 @@ pub mod add;
 pub mod attention;
 pub mod embedding;
 pub mod gated;
+pub mod grouped_matmul;
 pub mod kv_cache;
 pub mod matmul;
+pub mod mix;
 pub mod reorder;
 pub mod rms_norm;
 pub mod rope;
+pub mod route;
 pub mod sample;
 pub mod select_rows;
 pub mod soft_cap;
+pub mod temperature;
 
 pub use formats::Format;
 pub use graph::Graph;

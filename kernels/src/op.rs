@@ -8,16 +8,20 @@ use crate::embedding::Embedding;
 use crate::formats::Format;
 use crate::gated::Gated;
 use crate::graph::{CacheSlot, Rows};
+use crate::grouped_matmul::GroupedMatMul;
 use crate::kv_cache::{KvType, KvWrite};
 use crate::matmul::MatMul;
+use crate::mix::Mix;
 use crate::reference::Operands;
 use crate::reorder::Reorder;
 use crate::rms_norm::RmsNorm;
 use crate::rope::Rope;
+use crate::route::Route;
 use crate::sample::{Argmax, Normaliser, TopK};
 use crate::select_rows::SelectRows;
 use crate::soft_cap::SoftCap;
 use crate::step::MAX_COLUMNS;
+use crate::temperature::Temperature;
 
 /// An op of the graph; each variant is a folder.
 #[derive(Debug, Clone)]
@@ -28,10 +32,18 @@ pub enum Op {
     RmsNorm(RmsNorm),
     /// Product with a weight matrix.
     MatMul(MatMul),
+    /// Products of a token's slots, each with a matrix of its own or one that was chosen.
+    GroupedMatMul(GroupedMatMul),
+    /// The experts of a token, with their shares.
+    Route(Route),
+    /// The sum of what experts gave, by their shares.
+    Mix(Mix),
     /// Columns in another order.
     Reorder(Reorder),
     /// Rotary position embedding.
     Rope(Rope),
+    /// A factor that grows with the position.
+    Temperature(Temperature),
     /// Keys and values into the cache.
     KvWrite(KvWrite),
     /// Attention over the cache.
@@ -59,8 +71,12 @@ impl Op {
             Op::Embedding(op) => op,
             Op::RmsNorm(op) => op,
             Op::MatMul(op) => op,
+            Op::GroupedMatMul(op) => op,
+            Op::Route(op) => op,
+            Op::Mix(op) => op,
             Op::Reorder(op) => op,
             Op::Rope(op) => op,
+            Op::Temperature(op) => op,
             Op::KvWrite(op) => op,
             Op::Attention(op) => op,
             Op::Gated(op) => op,
@@ -248,7 +264,7 @@ pub enum Binding {
     Values(usize),
     /// Memory that lives within the node.
     Scratch(usize),
-    /// The step's tokens: `vec4<u32>` of id, position, sequence and 0.
+    /// The step's tokens: `vec4<u32>` of id, position, sequence, and 1 in a long sequence, else 0.
     Tokens,
     /// The step's attention blocks: `vec4<u32>` of first token, tokens, sequence and 0.
     Blocks,
@@ -271,7 +287,7 @@ pub enum Extent {
     Keys,
 }
 
-/// A number of workgroups: `ceil(extent / divisor) * factor`.
+/// A number of workgroups: `ceil(extent / divisor) * factor + plus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Count {
     /// What varies.
@@ -280,22 +296,24 @@ pub struct Count {
     pub divisor: u32,
     /// Workgroups for each.
     pub factor: u32,
+    /// Workgroups however many there are.
+    pub plus: u32,
 }
 
 impl Count {
     /// Always so many.
     pub fn fixed(count: u32) -> Count {
-        Count { extent: Extent::One, divisor: 1, factor: count }
+        Count { extent: Extent::One, divisor: 1, factor: count, plus: 0 }
     }
 
     /// One for each.
     pub fn each(extent: Extent) -> Count {
-        Count { extent, divisor: 1, factor: 1 }
+        Count { extent, divisor: 1, factor: 1, plus: 0 }
     }
 
     /// One for every so many.
     pub fn per(extent: Extent, divisor: u32) -> Count {
-        Count { extent, divisor, factor: 1 }
+        Count { extent, divisor, factor: 1, plus: 0 }
     }
 
     /// The number in a step of this size.
@@ -307,7 +325,7 @@ impl Count {
             Extent::Blocks => size.blocks,
             Extent::Keys => size.keys,
         };
-        extent.div_ceil(self.divisor) * self.factor
+        extent.div_ceil(self.divisor) * self.factor + self.plus
     }
 }
 

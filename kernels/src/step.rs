@@ -18,6 +18,8 @@ pub struct Token {
     pub position: u32,
     /// The row of the page table that its sequence has.
     pub sequence: u32,
+    /// Whether its sequence is a long one, which turns by the second of RoPE's tables where there are two.
+    pub long: bool,
 }
 
 /// A run of consecutive tokens of one sequence, at most [`BLOCK_TOKENS`] long.

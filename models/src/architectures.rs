@@ -4,8 +4,10 @@
 
 use plywood_kernels::gated::Activation;
 use plywood_kernels::rope::Pairing;
+use plywood_kernels::route::Gating;
 
 use crate::checkpoint::Kind;
+use crate::names::Role;
 
 /// Where a layer normalises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,21 +42,62 @@ pub enum LocalLayers {
     None,
 }
 
+/// What the `yarn_log_multiplier` of GGUF files is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogMultiplier {
+    /// `mscale_all_dim`; `mscale` is 1.
+    Whole,
+    /// A tenth of `mscale_all_dim`, which `mscale` equals.
+    Tenth,
+}
+
+/// What GGUF files do not say of yarn, the scaling of RoPE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GgufYarn {
+    /// Whether frequencies are blended from whole pairs to whole pairs.
+    pub truncated: bool,
+    /// What the multiplier is.
+    pub log_multiplier: LogMultiplier,
+}
+
 /// What transformers takes where `config.json` has no key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Defaults {
+    /// Heads of queries; `None` where the key must be there.
+    pub heads: Option<usize>,
     /// Heads of keys and values; `None` for as many as of queries.
     pub kv_heads: Option<usize>,
     /// Elements of a head; `None` for the width divided by the heads.
     pub head_width: Option<usize>,
     /// What is added to the mean square in norms.
     pub norm_epsilon: f64,
+    /// What scores are divided by the root of; `None` for the elements of a head.
+    pub score_scalar: Option<f64>,
     /// The base of RoPE's frequencies.
     pub rope_base: f64,
+    /// The longest sequence, in tokens.
+    pub context: usize,
+    /// Rows of the embedding; `None` where the key must be there.
+    pub vocabulary: Option<usize>,
     /// The window of local layers.
     pub window: Option<usize>,
     /// Whether the embedding is the output matrix too.
     pub tied: bool,
+}
+
+/// How layers with experts are, as far as files do not say it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mixture {
+    /// What makes scores of the router's logits.
+    pub gating: Gating,
+    /// Whether shares add up to 1 in GGUF files.
+    pub gguf_normalised: bool,
+    /// Whether they do where `config.json` has no `norm_topk_prob`.
+    pub class_normalised: bool,
+    /// Whether what the shared expert gives is multiplied by a gate.
+    pub gated: bool,
+    /// Whether the router and the experts have biases.
+    pub biases: bool,
 }
 
 /// A model family.
@@ -87,15 +130,25 @@ pub struct Architecture {
     /// The number of layers of the one size whose scores are scaled by the root of the width over the heads, where GGUF files do not
     /// say it.
     pub scale_by_width: Option<usize>,
+    /// How its layers with experts are, if its files may have experts.
+    pub mixture: Option<Mixture>,
+    /// Names of its tensors that are others than in most families.
+    pub names: &'static [(Kind, Role, &'static str)],
     /// Which layers have a window.
     pub local: LocalLayers,
     /// Whether local layers turn by a base of their own.
     pub local_base: bool,
     /// The last of every so many layers does not turn.
     pub unturned: Option<usize>,
+    /// What its GGUF files do not say of yarn.
+    pub gguf_yarn: GgufYarn,
     /// What its class takes where `config.json` has no key.
     pub defaults: Defaults,
 }
+
+/// Mixtral's experts, which GGUF files of `llama` may have.
+const MIXTURE: Mixture =
+    Mixture { gating: Gating::Softmax, gguf_normalised: true, class_normalised: true, gated: false, biases: false };
 
 const LLAMA: Architecture = Architecture {
     name: "llama",
@@ -111,14 +164,21 @@ const LLAMA: Architecture = Architecture {
     multipliers: false,
     scaled_embedding: false,
     scale_by_width: None,
+    mixture: None,
+    names: &[],
     local: LocalLayers::None,
     local_base: false,
     unturned: None,
+    gguf_yarn: GgufYarn { truncated: true, log_multiplier: LogMultiplier::Whole },
     defaults: Defaults {
+        heads: None,
         kv_heads: None,
         head_width: None,
         norm_epsilon: 1e-6,
+        score_scalar: None,
         rope_base: 10_000.0,
+        context: 2048,
+        vocabulary: None,
         window: None,
         tied: false,
     },
@@ -150,15 +210,37 @@ const GEMMA: Architecture = Architecture {
     scaled_embedding: true,
     scale_by_width: Some(46),
     local: LocalLayers::AllButEvery(2),
-    defaults: Defaults { kv_heads: Some(4), head_width: Some(256), window: Some(4096), tied: true, ..LLAMA.defaults },
+    defaults: Defaults {
+        heads: Some(8),
+        kv_heads: Some(4),
+        head_width: Some(256),
+        score_scalar: Some(256.0),
+        context: 8192,
+        vocabulary: Some(256_000),
+        window: Some(4096),
+        tied: true,
+        ..LLAMA.defaults
+    },
     ..LLAMA
 };
 
 /// Every family that this build runs.
-pub static ALL: [Architecture; 11] = [
-    LLAMA,
+pub static ALL: [Architecture; 15] = [
+    Architecture { mixture: Some(MIXTURE), ..LLAMA },
     MISTRAL,
     Architecture { class: "MinistralForCausalLM", ..MISTRAL },
+    Architecture {
+        name: "mistral3",
+        class: "Ministral3ForCausalLM",
+        defaults: Defaults {
+            head_width: Some(128),
+            norm_epsilon: 1e-5,
+            rope_base: 1_000_000.0,
+            window: None,
+            ..MISTRAL.defaults
+        },
+        ..MISTRAL
+    },
     QWEN,
     Architecture {
         name: "qwen3",
@@ -167,6 +249,35 @@ pub static ALL: [Architecture; 11] = [
         biases: false,
         defaults: Defaults { head_width: Some(128), ..QWEN.defaults },
         ..QWEN
+    },
+    Architecture {
+        name: "qwen2moe",
+        class: "Qwen2MoeForCausalLM",
+        mixture: Some(Mixture { gguf_normalised: false, class_normalised: false, gated: true, ..MIXTURE }),
+        defaults: Defaults { kv_heads: Some(16), ..QWEN.defaults },
+        ..QWEN
+    },
+    Architecture {
+        name: "qwen3moe",
+        class: "Qwen3MoeForCausalLM",
+        head_norms: HeadNorms::Heads,
+        biases: false,
+        mixture: Some(Mixture { class_normalised: false, ..MIXTURE }),
+        defaults: Defaults { kv_heads: Some(4), ..QWEN.defaults },
+        ..QWEN
+    },
+    Architecture {
+        class: "MixtralForCausalLM",
+        mixture: Some(MIXTURE),
+        names: &[
+            (Kind::HuggingFace, Role::Router, "model.layers.{}.block_sparse_moe.gate.weight"),
+            (Kind::HuggingFace, Role::ExpertGate, "model.layers.{}.block_sparse_moe.experts.{expert}.w1.weight"),
+            (Kind::HuggingFace, Role::ExpertUp, "model.layers.{}.block_sparse_moe.experts.{expert}.w3.weight"),
+            (Kind::HuggingFace, Role::ExpertDown, "model.layers.{}.block_sparse_moe.experts.{expert}.w2.weight"),
+        ],
+        local: LocalLayers::All,
+        defaults: Defaults { norm_epsilon: 1e-5, rope_base: 1_000_000.0, kv_heads: Some(8), ..LLAMA.defaults },
+        ..LLAMA
     },
     Architecture {
         name: "phi3",
@@ -185,7 +296,7 @@ pub static ALL: [Architecture; 11] = [
         scale_by_width: Some(62),
         local: LocalLayers::AllButEvery(6),
         local_base: true,
-        defaults: Defaults { rope_base: 1_000_000.0, ..GEMMA.defaults },
+        defaults: Defaults { rope_base: 1_000_000.0, context: 131_072, vocabulary: Some(262_208), ..GEMMA.defaults },
         ..GEMMA
     },
     Architecture {
@@ -206,6 +317,18 @@ pub static ALL: [Architecture; 11] = [
     },
     Architecture { name: "granite", class: "GraniteForCausalLM", multipliers: true, ..LLAMA },
 ];
+
+/// Classes of models that see as well as read, with the `model_type` of the part that reads, and the class of such a part alone.
+const SEEING: [(&str, &str, &str); 3] = [
+    ("Mistral3ForConditionalGeneration", "ministral3", "Ministral3ForCausalLM"),
+    ("Mistral3ForConditionalGeneration", "mistral", "MistralForCausalLM"),
+    ("Gemma3ForConditionalGeneration", "gemma3_text", "Gemma3ForCausalLM"),
+];
+
+/// The class of the text part of a model that sees as well as reads, if its text part runs.
+pub fn text_class(class: &str, model_type: &str) -> Option<&'static str> {
+    SEEING.iter().find(|row| (row.0, row.1) == (class, model_type)).map(|row| row.2)
+}
 
 impl Architecture {
     /// The family of a name as files of this kind have it.
@@ -240,7 +363,14 @@ impl Architecture {
 
 /// The names of all families in files of a kind, for messages.
 pub fn known(kind: Kind) -> String {
-    let mut names: Vec<&str> = ALL.iter().map(|row| row.name_in(kind)).collect();
-    names.dedup();
+    let mut names: Vec<String> = Vec::new();
+    for name in ALL.iter().map(|row| row.name_in(kind)) {
+        if names.iter().all(|known| known != name) {
+            names.push(name.into());
+        }
+    }
+    if kind == Kind::HuggingFace {
+        names.extend(SEEING.iter().map(|(class, text, _)| format!("{class} with a text_config of {text}")));
+    }
     names.join(", ")
 }

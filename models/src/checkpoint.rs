@@ -14,6 +14,7 @@ use crate::gguf;
 use crate::json::Json;
 use crate::packed::{self, Assembly};
 use crate::safetensors;
+use crate::text_part;
 
 /// The name that stands for the model built into the program.
 pub const DEMO: &str = "demo";
@@ -183,6 +184,10 @@ impl Checkpoint {
         let config = Json::read(&path.join("config.json"))?;
         let generation = Json::read(&path.join("generation_config.json"))?;
         let (files, tensors) = safetensors::open(path)?;
+        let (config, tensors) = match config {
+            Some(config) => text_part::of(config, tensors).map(|(config, tensors)| (Some(config), tensors))?,
+            None => (None, tensors),
+        };
         let (tensors, assemblies) = packed::assemble(config.as_ref(), &files, tensors)?;
         let tokenizer = ["tokenizer.json", "vocab.json", "tokenizer.model"].iter().any(|name| path.join(name).exists());
         if files.is_empty() && !tokenizer {

@@ -74,6 +74,11 @@ impl Json {
         Ok(numbers.unwrap_or_default())
     }
 
+    /// A list of numbers.
+    pub fn numbers(&self, key: &str) -> Result<Option<Vec<f64>>> {
+        self.typed(key, "a list of numbers", |value| value.as_array()?.iter().map(Value::as_f64).collect())
+    }
+
     /// An error that says that a key is missing.
     pub fn missing(&self, key: &str) -> Error {
         Error::MissingKey { file: self.file.clone(), key: key.into() }

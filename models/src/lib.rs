@@ -21,6 +21,7 @@ pub mod quantise;
 mod safetensors;
 pub mod synthetic;
 pub mod template;
+mod text_part;
 pub mod tokenizer;
 pub mod transformer;
 

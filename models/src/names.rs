@@ -1,5 +1,6 @@
 //! What tensors are for, and what they are called in files of either kind.
 
+use crate::architectures::Architecture;
 use crate::checkpoint::Kind;
 
 /// What a tensor is for. Those of a layer exist once in each.
@@ -47,16 +48,57 @@ pub enum Role {
     Up,
     /// Its output, `[width, feed_forward]`.
     Down,
+    /// What sends tokens to experts, `[experts, width]`.
+    Router,
+    /// Its bias, `[experts]`.
+    RouterBias,
+    /// What is added to the scores of experts for the choice, `[experts]`.
+    RouterCorrection,
+    /// Gates of all experts, `[experts, expert_width, width]`, or in files that keep each by itself that of one.
+    ExpertGate,
+    /// The other halves of their inputs, likewise.
+    ExpertUp,
+    /// Both, `[experts, 2 * expert_width, width]`: in GGUF files gates first, in others rows in turn.
+    ExpertGateUp,
+    /// Their outputs, `[experts, width, expert_width]`.
+    ExpertDown,
+    /// Bias of the gates, `[experts, expert_width]`.
+    ExpertGateBias,
+    /// Bias of the other halves.
+    ExpertUpBias,
+    /// Bias of both, `[experts, 2 * expert_width]`.
+    ExpertGateUpBias,
+    /// Bias of the outputs, `[experts, width]`.
+    ExpertDownBias,
+    /// Gate of the expert that all tokens go through, `[shared_width, width]`.
+    SharedGate,
+    /// The other half of its input.
+    SharedUp,
+    /// Its output, `[width, shared_width]`.
+    SharedDown,
+    /// How much of it counts, `[1, width]`.
+    SharedRouter,
     /// Norm before the output matrix, `[width]`.
     OutputNorm,
     /// Output matrix, `[vocabulary, width]`; absent where it is tied to the embedding.
     Output,
     /// What each of RoPE's frequencies is divided by, `[rotated / 2]`; may be absent.
     RopeFactors,
+    /// The same of LongRoPE in sequences up to the original context.
+    RopeFactorsShort,
+    /// The same in longer ones.
+    RopeFactorsLong,
 }
 
-/// Role, name in GGUF files, name in Hugging Face files; `{}` is the layer. An empty name is that of no tensor.
-const NAMES: [(Role, &str, &str); 24] = [
+/// Names of experts' tensors in GGUF files of 2023, which keep each expert by itself.
+const OLD: [(Role, &str); 3] = [
+    (Role::ExpertGate, "blk.{}.ffn_gate.{expert}.weight"),
+    (Role::ExpertUp, "blk.{}.ffn_up.{expert}.weight"),
+    (Role::ExpertDown, "blk.{}.ffn_down.{expert}.weight"),
+];
+
+/// Role, name in GGUF files, name in Hugging Face files; `{}` is the layer, `{expert}` the expert. An empty name is that of no tensor.
+const NAMES: [(Role, &str, &str); 41] = [
     (Role::Embedding, "token_embd.weight", "model.embed_tokens.weight"),
     (Role::AttentionNorm, "blk.{}.attn_norm.weight", "model.layers.{}.input_layernorm.weight"),
     (Role::Query, "blk.{}.attn_q.weight", "model.layers.{}.self_attn.q_proj.weight"),
@@ -78,17 +120,35 @@ const NAMES: [(Role, &str, &str); 24] = [
     (Role::Gate, "blk.{}.ffn_gate.weight", "model.layers.{}.mlp.gate_proj.weight"),
     (Role::Up, "blk.{}.ffn_up.weight", "model.layers.{}.mlp.up_proj.weight"),
     (Role::Down, "blk.{}.ffn_down.weight", "model.layers.{}.mlp.down_proj.weight"),
+    (Role::Router, "blk.{}.ffn_gate_inp.weight", "model.layers.{}.mlp.gate.weight"),
+    (Role::RouterBias, "blk.{}.ffn_gate_inp.bias", "model.layers.{}.mlp.gate.bias"),
+    (Role::RouterCorrection, "blk.{}.exp_probs_b.bias", "model.layers.{}.mlp.gate.e_score_correction_bias"),
+    (Role::ExpertGate, "blk.{}.ffn_gate_exps.weight", "model.layers.{}.mlp.experts.{expert}.gate_proj.weight"),
+    (Role::ExpertUp, "blk.{}.ffn_up_exps.weight", "model.layers.{}.mlp.experts.{expert}.up_proj.weight"),
+    (Role::ExpertGateUp, "blk.{}.ffn_gate_up_exps.weight", "model.layers.{}.mlp.experts.gate_up_proj.weight"),
+    (Role::ExpertDown, "blk.{}.ffn_down_exps.weight", "model.layers.{}.mlp.experts.{expert}.down_proj.weight"),
+    (Role::ExpertGateBias, "blk.{}.ffn_gate_exps.bias", ""),
+    (Role::ExpertUpBias, "blk.{}.ffn_up_exps.bias", ""),
+    (Role::ExpertGateUpBias, "blk.{}.ffn_gate_up_exps.bias", "model.layers.{}.mlp.experts.gate_up_proj_bias"),
+    (Role::ExpertDownBias, "blk.{}.ffn_down_exps.bias", "model.layers.{}.mlp.experts.down_proj_bias"),
+    (Role::SharedGate, "blk.{}.ffn_gate_shexp.weight", "model.layers.{}.mlp.shared_expert.gate_proj.weight"),
+    (Role::SharedUp, "blk.{}.ffn_up_shexp.weight", "model.layers.{}.mlp.shared_expert.up_proj.weight"),
+    (Role::SharedDown, "blk.{}.ffn_down_shexp.weight", "model.layers.{}.mlp.shared_expert.down_proj.weight"),
+    (Role::SharedRouter, "blk.{}.ffn_gate_inp_shexp.weight", "model.layers.{}.mlp.shared_expert_gate.weight"),
     (Role::OutputNorm, "output_norm.weight", "model.norm.weight"),
     (Role::Output, "output.weight", "lm_head.weight"),
     (Role::RopeFactors, "rope_freqs.weight", ""),
+    (Role::RopeFactorsShort, "rope_factors_short.weight", ""),
+    (Role::RopeFactorsLong, "rope_factors_long.weight", ""),
 ];
 
 /// Ends of names of tensors that say only what the settings say too, or nothing that matters here.
-const REDUNDANT: [&str; 7] = [
+const REDUNDANT: [&str; 8] = [
     ".rotary_emb.inv_freq",
     ".attn_rot_embd.weight",
     // Scales of activations and of a cache in FP8, which are wider here.
     ".input_scale",
+    ".activation_scale",
     ".output_scale",
     ".q_scale",
     ".k_scale",
@@ -97,12 +157,36 @@ const REDUNDANT: [&str; 7] = [
 
 /// The name of a tensor in files of a kind; `layer` counts from 0 and matters only for tensors of a layer.
 pub fn name(kind: Kind, role: Role, layer: usize) -> String {
+    pattern(kind, role).replace("{}", &layer.to_string())
+}
+
+/// The same in the files of a family, which may have names of its own.
+pub fn name_in(architecture: &Architecture, kind: Kind, role: Role, layer: usize) -> String {
+    let own = architecture.names.iter().find(|(of, its, _)| (*of, *its) == (kind, role));
+    own.map_or(pattern(kind, role), |(.., name)| name).replace("{}", &layer.to_string())
+}
+
+/// The name of the tensor of one expert, where a file has one for each; `None` where files of the kind never do.
+pub fn name_of_expert(
+    architecture: &Architecture,
+    kind: Kind,
+    role: Role,
+    layer: usize,
+    expert: usize,
+) -> Option<String> {
+    let name = match kind {
+        Kind::Gguf => OLD.iter().find(|row| row.0 == role)?.1.replace("{}", &layer.to_string()),
+        Kind::HuggingFace => name_in(architecture, kind, role, layer),
+    };
+    name.contains("{expert}").then(|| name.replace("{expert}", &expert.to_string()))
+}
+
+fn pattern(kind: Kind, role: Role) -> &'static str {
     let row = NAMES.iter().find(|row| row.0 == role).expect("every role has a row");
-    let pattern = match kind {
+    match kind {
         Kind::Gguf => row.1,
         Kind::HuggingFace => row.2,
-    };
-    pattern.replace("{}", &layer.to_string())
+    }
 }
 
 /// Whether a tensor may be left unread although it is there.

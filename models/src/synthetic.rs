@@ -5,10 +5,11 @@ use std::path::Path;
 use plywood_kernels::Format;
 use plywood_kernels::cases::{Random, random_blocks};
 use plywood_kernels::formats::{self, F32};
+use plywood_kernels::route::Gating;
 
 use crate::architectures;
 use crate::checkpoint::{Kind, Storage, TensorInfo, Weights, check_read};
-use crate::config::{Attends, Config, Rope, Sampling, Scales, Scaling};
+use crate::config::{Attends, Config, Experts, Rope, Sampling, Scales};
 use crate::error::{Error, Result};
 use crate::gguf::{Array, Value, writer};
 use crate::names::{self, Role};
@@ -29,8 +30,10 @@ pub struct Shape {
     pub kv_heads: usize,
     /// Elements of a head.
     pub head_width: usize,
-    /// Elements inside the feed-forward.
+    /// Elements inside the feed-forward, or inside an expert.
     pub feed_forward: usize,
+    /// How many experts layers have, and how many a token is sent to; `None` for one feed-forward.
+    pub experts: Option<(usize, usize)>,
     /// Rows of the embedding.
     pub vocabulary: usize,
     /// Whether the embedding is the output matrix too.
@@ -46,9 +49,9 @@ impl Shape {
     }
 }
 
-/// The shapes, smallest first: the `config.json` of Llama-3.2-1B and 3B, Llama-3.1-8B and 70B;
-/// `tiny` is that of stories15M.
-pub static SHAPES: [Shape; 5] = [
+/// The shapes, smallest first: the `config.json` of Llama-3.2-1B and 3B, Llama-3.1-8B and 70B; `tiny` is that of stories15M,
+/// `moe-30b` that of Qwen3-30B-A3B without its norms of heads.
+pub static SHAPES: [Shape; 6] = [
     Shape {
         name: "tiny",
         layers: 6,
@@ -57,6 +60,7 @@ pub static SHAPES: [Shape; 5] = [
         kv_heads: 6,
         head_width: 48,
         feed_forward: 768,
+        experts: None,
         vocabulary: 32_000,
         tied: true,
         context: 256,
@@ -69,6 +73,7 @@ pub static SHAPES: [Shape; 5] = [
         kv_heads: 8,
         head_width: 64,
         feed_forward: 8192,
+        experts: None,
         vocabulary: 128_256,
         tied: true,
         context: 131_072,
@@ -81,6 +86,7 @@ pub static SHAPES: [Shape; 5] = [
         kv_heads: 8,
         head_width: 128,
         feed_forward: 8192,
+        experts: None,
         vocabulary: 128_256,
         tied: true,
         context: 131_072,
@@ -93,9 +99,23 @@ pub static SHAPES: [Shape; 5] = [
         kv_heads: 8,
         head_width: 128,
         feed_forward: 14_336,
+        experts: None,
         vocabulary: 128_256,
         tied: false,
         context: 131_072,
+    },
+    Shape {
+        name: "moe-30b",
+        layers: 48,
+        width: 2048,
+        heads: 32,
+        kv_heads: 4,
+        head_width: 128,
+        feed_forward: 768,
+        experts: Some((128, 8)),
+        vocabulary: 151_936,
+        tied: false,
+        context: 40_960,
     },
     Shape {
         name: "llama-70b",
@@ -105,6 +125,7 @@ pub static SHAPES: [Shape; 5] = [
         kv_heads: 8,
         head_width: 128,
         feed_forward: 28_672,
+        experts: None,
         vocabulary: 128_256,
         tied: false,
         context: 131_072,
@@ -194,7 +215,7 @@ impl Weights for Synthetic {
 }
 
 fn config(shape: &Shape) -> Config {
-    let rope = Rope { base: ROPE_BASE, rotated: shape.head_width, scaling: Scaling::None };
+    let rope = Rope::plain(ROPE_BASE, shape.head_width);
     let score = (shape.head_width as f64).sqrt().recip() as f32;
     Config {
         kind: Kind::Gguf,
@@ -205,6 +226,7 @@ fn config(shape: &Shape) -> Config {
         kv_heads: shape.kv_heads,
         head_width: shape.head_width,
         feed_forward: shape.feed_forward,
+        experts: shape.experts.map(|(count, chosen)| experts(shape, count, chosen)),
         vocabulary: shape.vocabulary,
         norm_epsilon: NORM_EPSILON,
         local_rope: rope.clone(),
@@ -222,6 +244,21 @@ fn config(shape: &Shape) -> Config {
     }
 }
 
+/// A mixture of experts as Mixtral has it.
+fn experts(shape: &Shape, count: usize, chosen: usize) -> Experts {
+    Experts {
+        count,
+        chosen,
+        width: shape.feed_forward,
+        gating: Gating::Softmax,
+        normalised: true,
+        scale: 1.0,
+        groups: None,
+        shared: None,
+        layers: vec![true; shape.layers],
+    }
+}
+
 fn tensors(config: &Config, format: Format) -> Vec<TensorInfo> {
     let (queries, keys) = (config.heads * config.head_width, config.kv_heads * config.head_width);
     let (width, inner) = (config.width, config.feed_forward);
@@ -234,10 +271,20 @@ fn tensors(config: &Config, format: Format) -> Vec<TensorInfo> {
             (Role::Value, layer, vec![keys, width]),
             (Role::AttentionOutput, layer, vec![width, queries]),
             (Role::FeedForwardNorm, layer, vec![width]),
-            (Role::Gate, layer, vec![inner, width]),
-            (Role::Up, layer, vec![inner, width]),
-            (Role::Down, layer, vec![width, inner]),
         ]);
+        match &config.experts {
+            Some(experts) => roles.extend([
+                (Role::Router, layer, vec![experts.count, width]),
+                (Role::ExpertGate, layer, vec![experts.count, inner, width]),
+                (Role::ExpertUp, layer, vec![experts.count, inner, width]),
+                (Role::ExpertDown, layer, vec![experts.count, width, inner]),
+            ]),
+            None => roles.extend([
+                (Role::Gate, layer, vec![inner, width]),
+                (Role::Up, layer, vec![inner, width]),
+                (Role::Down, layer, vec![width, inner]),
+            ]),
+        }
     }
     roles.push((Role::OutputNorm, 0, vec![width]));
     if !config.tied {

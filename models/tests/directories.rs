@@ -155,6 +155,35 @@ fn settings() {
     let rope = config(json!({"rope_parameters": parameters, "rope_theta": null})).unwrap().rope;
     assert_eq!(rope.base, 500_000.0);
     assert_eq!(rope.scaling, Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 8192.0 });
+    // Gemma 3 as transformers 5 writes it.
+    let parameters = json!({
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 500_000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 5000.0},
+    });
+    let read = config(json!({"rope_parameters": parameters})).unwrap();
+    assert_eq!((read.rope.base, read.rope.scaling), (500_000.0, Scaling::Linear(8.0)));
+    assert_eq!((read.local_rope.base, read.local_rope.scaling), (5000.0, Scaling::None));
+}
+
+/// What published models leave out of `text_config` is what their class takes, and what lies beside it holds.
+#[test]
+fn settings_of_the_text_part() {
+    // Gemma 3 4B as it is published, and null where the settings of these tests have something.
+    let text = json!({
+        "hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024, "rope_theta": null,
+        "num_attention_heads": null, "num_key_value_heads": null, "vocab_size": null, "max_position_embeddings": null,
+    });
+    let whole = json!({"architectures": ["Gemma3ForConditionalGeneration"], "text_config": text});
+    let read = config(whole.clone()).unwrap();
+    assert_eq!(read.architecture.class, "Gemma3ForCausalLM");
+    assert_eq!([read.layers, read.width, read.heads, read.kv_heads, read.head_width], [34, 2560, 8, 4, 256]);
+    assert_eq!((read.vocabulary, read.context, read.tied), (262_208, 131_072, true));
+    assert_eq!((read.rope.base, read.local_rope.base, read.scales.score), (1_000_000.0, 10_000.0, 1.0 / 16.0));
+    assert_eq!(read.ends, [2, 3, 4]);
+    let mut other = whole;
+    other["text_config"]["model_type"] = json!("llama");
+    check_message(config(other), &["Gemma3ForConditionalGeneration", "with a text_config of gemma3_text"]);
 }
 
 #[test]
@@ -180,7 +209,16 @@ fn refused_settings() {
     refused(of("Gemma3ForCausalLM", json!({"layer_types": vec!["chunked_attention"; 5]})), &["layer_types", "chunked"]);
     refused(of("GraniteForCausalLM", json!({"logits_scaling": 0.0})), &["scale of logits"]);
     refused(json!({"quantization_config": {"quant_method": "quip"}}), &["quant_method is quip", "gptq"]);
-    refused(json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}), &["yarn", "llama3"]);
+    refused(json!({"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}), &["dynamic", "llama3"]);
+    let yarn = json!({"rope_type": "yarn", "factor": 4.0});
+    refused(json!({"rope_scaling": yarn}), &["config.json", "original_max_position_embeddings is missing"]);
+    let long = json!({"type": "longrope", "short_factor": [1, 1, 1], "long_factor": [1, 2, 3, 4]});
+    let long = json!({"rope_scaling": long, "original_max_position_embeddings": 64});
+    refused(long, &["config.json", "short_factor is [1.0,1.0,1.0]", "4 numbers"]);
+    let long =
+        json!({"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1, 1, 1, 1], "long_factor": [1, 2, 3, 4]});
+    let local = json!({"rope_parameters": {"sliding_attention": long}, "original_max_position_embeddings": 64});
+    refused(local, &["rope_type is longrope", "local layers"]);
     refused(json!({"rope_scaling": {"rope_type": "linear"}}), &["factor is missing"]);
     refused(json!({"rope_scaling": {"rope_type": "linear", "factor": 0.0}}), &["factor is 0"]);
     refused(json!({"num_key_value_heads": 3}), &["heads is 8", "multiple", "3"]);

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use plywood_kernels::Graph;
@@ -13,7 +14,7 @@ use plywood_kernels::step::{PAGE_TOKENS, Step, Token};
 use plywood_models::config::Scaling;
 use plywood_models::synthetic::{SHAPES, Synthetic};
 use plywood_models::tokenizer::EncodeOptions;
-use plywood_models::{Config, Error, Model, Result, Storage, Tokenizer, Weights, transformer};
+use plywood_models::{Config, Error, Model, Result, Storage, TensorInfo, Tokenizer, Weights, transformer};
 use safetensors::SafeTensors;
 
 use common::{InMemory, check_message, data};
@@ -55,7 +56,11 @@ fn check_logits(model: &str, limit: f64) {
     let weights = load(&graph, &model.checkpoint);
     let pages = ids.len().div_ceil(PAGE_TOKENS);
     let step = Step {
-        tokens: ids.iter().zip(0..).map(|(id, position)| Token { id: *id, position, sequence: 0 }).collect(),
+        tokens: ids
+            .iter()
+            .zip(0..)
+            .map(|(id, position)| Token { id: *id, position, sequence: 0, long: false })
+            .collect(),
         selected: (0..ids.len() as u32).collect(),
         pages: (0..pages as u32).collect(),
         pages_per_sequence: pages,
@@ -207,6 +212,42 @@ fn factors_of_a_file_equal_llama3_scaling() {
     assert!(error < 1e-9, "{error:e}");
     // Another table than without any scaling.
     assert!(nmse(&scaled_table, &rope_table(&synthetic.config, &synthetic)) > 1e-3);
+}
+
+/// A fixture of the families.
+fn family(path: &str) -> Model {
+    Model::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/families").join(path)).unwrap()
+}
+
+#[test]
+fn a_context_beyond_the_original_has_two_tables() {
+    for path in ["phi35", "phi35/model.gguf"] {
+        let of = |context: usize| {
+            let graph = family(path).graph(context).unwrap();
+            let table = graph.weights.iter().find(|weight| weight.name == "rope").unwrap();
+            (graph.long_above, table.columns)
+        };
+        assert_eq!((of(32), of(33)), ((None, 8), (Some(32), 16)));
+    }
+}
+
+#[test]
+fn wrong_factors_of_long_sequences_are_named() {
+    let model = family("phi35/model.gguf");
+    let changed = |change: &dyn Fn(&mut Vec<TensorInfo>)| {
+        let mut weights = InMemory { tensors: model.checkpoint.tensors().to_vec(), bytes: Vec::new() };
+        change(&mut weights.tensors);
+        transformer::build(&weights, &model.config, 64)
+    };
+    let (short, long) = ("rope_factors_short.weight", "rope_factors_long.weight");
+    // Tensors without bytes read as zeros.
+    check_message(changed(&|_| {}), &[short, "above 0"]);
+    check_message(changed(&|tensors| tensors.retain(|tensor| tensor.name != short)), &[short, "missing"]);
+    let longer = |tensors: &mut Vec<TensorInfo>| {
+        tensors.iter_mut().filter(|tensor| tensor.name == short).for_each(|tensor| tensor.shape = vec![8]);
+    };
+    check_message(changed(&longer), &[short, "[8]", "[4]"]);
+    assert!(model.checkpoint.tensor(long).is_some());
 }
 
 #[test]

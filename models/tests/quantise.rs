@@ -287,6 +287,12 @@ fn scaled_positions_are_converted() {
     let folder = directory(Path::new(MASTER), 2048, &json!({"rope_scaling": scaling}));
     let (output, _) = quantise(folder.path(), folder.path(), options("f16")).unwrap();
     assert_eq!(Model::open(&output).unwrap().config.rope, Model::open(folder.path()).unwrap().config.rope);
+
+    // What is not written yet is refused, not forgotten.
+    let scaling = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512});
+    let folder = directory(Path::new(MASTER), 2048, &json!({"rope_scaling": scaling}));
+    assert!(Model::open(folder.path()).is_ok());
+    check_message(Plan::new(folder.path(), options("f16")), &["LlamaForCausalLM", "not converted"]);
 }
 
 /// The rows of a head pair halves in a directory, and neighbours in the file: 0, 8, 1, 9 and so on.

@@ -4,6 +4,7 @@
 //! adapter that there is: `VK_ICD_FILENAMES`, `WGPU_BACKEND` and the like decide which.
 
 pub mod command;
+pub mod families;
 pub mod turns;
 
 use std::path::{Path, PathBuf};

@@ -1,41 +1,44 @@
 //! Model families: tiny models of each, from both kinds of files, against transformers in double precision, on every adapter.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use plywood::adapters::Adapter;
 use plywood::kernels::graph::Want;
 use plywood::{Model, Options, Rows};
+use plywood_tests::families::{Recorded, folder, recorded};
 use plywood_tests::{adapters, exact, nmse, none_wrong};
 use safetensors::SafeTensors;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// The folders of models/tests/families whose families run.
-const FAMILIES: [&str; 15] = [
+const FAMILIES: [&str; 22] = [
     "llama2",
     "llama3",
     "smollm2",
     "mistral",
     "mistral_nemo",
     "ministral",
+    "ministral3",
     "qwen2",
     "qwen3",
     "phi3",
+    "phi35",
     "phi4",
+    "phi4_mini",
     "gemma2",
     "gemma3",
     "smollm3",
     "olmo2",
     "granite3",
+    "mixtral",
+    "qwen2_moe",
+    "qwen2_moe_mixed",
+    "qwen3_moe",
 ];
 
 /// Those whose families do not run yet, and what the refusal names.
-const REFUSED: [(&str, &str); 11] = [
-    ("ministral3", "Ministral3ForCausalLM"),
-    ("mixtral", "MixtralForCausalLM"),
-    ("qwen2_moe", "Qwen2MoeForCausalLM"),
-    ("qwen2_moe_mixed", "Qwen2MoeForCausalLM"),
-    ("qwen3_moe", "Qwen3MoeForCausalLM"),
-    ("phi35", "longrope"),
-    ("phi4_mini", "longrope"),
+const REFUSED: [(&str, &str); 4] = [
     ("deepseek_v2_lite", "DeepseekV2ForCausalLM"),
     ("deepseek_v2", "DeepseekV2ForCausalLM"),
     ("deepseek_v3", "DeepseekV3ForCausalLM"),
@@ -45,33 +48,18 @@ const REFUSED: [(&str, &str); 11] = [
 /// What single precision leaves of a model.
 const LIMIT: f64 = 1e-6;
 
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/families").join(name)
-}
-
-/// The recorded ids, and the logits of a directory or of a GGUF file, which may say less.
-fn expected(name: &str, gguf: bool) -> (Vec<u32>, Vec<f32>) {
-    let bytes = std::fs::read(folder(name).join("expected.safetensors")).expect("what is expected");
-    let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-    let ids = tensors.tensor("input_ids").expect("ids").data().as_chunks().0;
-    let logits =
-        if gguf { tensors.tensor("gguf_logits").or(tensors.tensor("logits")) } else { tensors.tensor("logits") };
-    let logits = logits.expect("logits").data().as_chunks().0;
-    (
-        ids.iter().map(|id| i64::from_le_bytes(*id) as u32).collect(),
-        logits.iter().map(|logit| f32::from_le_bytes(*logit)).collect(),
-    )
-}
-
-/// The worst error of a model on an adapter: all tokens at once, and in steps of 7.
-fn error(path: &Path, adapter: &Adapter, ids: &[u32], logits: &[f32]) -> Result<f64, plywood::Error> {
+/// The worst error of a model on an adapter over its prompts: all tokens at once, and in steps of 7.
+fn error(path: &Path, adapter: &Adapter, prompts: &[Recorded]) -> Result<f64, plywood::Error> {
     let mut worst = 0f64;
-    for step_tokens in [ids.len(), 7] {
-        let options = Options { step_tokens: Some(step_tokens), step_rows: ids.len(), ..exact(&[adapter]) };
+    let longest = prompts[0].ids.len();
+    for step_tokens in [longest, 7] {
+        let options = Options { step_tokens: Some(step_tokens), step_rows: longest, ..exact(&[adapter]) };
         let model = Model::open(path, options)?;
-        let rows = model.session()?.evaluate(ids, Rows::All, &[Want::Logits])?;
-        let computed: Vec<f32> = rows.into_iter().flat_map(|row| row.logits).collect();
-        worst = worst.max(nmse(logits, &computed));
+        for prompt in prompts {
+            let rows = model.session()?.evaluate(&prompt.ids, Rows::All, &[Want::Logits])?;
+            let computed: Vec<f32> = rows.into_iter().flat_map(|row| row.logits).collect();
+            worst = worst.max(nmse(&prompt.logits, &computed));
+        }
     }
     Ok(worst)
 }
@@ -85,10 +73,10 @@ fn families_compute_as_their_makers_do() {
             if !path.exists() {
                 continue;
             }
-            let (ids, logits) = expected(name, kind == "GGUF");
+            let prompts = recorded(name, kind == "GGUF");
             let mut line = format!("{name:<14} {kind:<10}");
             for adapter in &adapters {
-                match error(&path, adapter, &ids, &logits) {
+                match error(&path, adapter, &prompts) {
                     Ok(error) if error <= LIMIT => line += &format!(" {error:8.1e}"),
                     Ok(error) => wrong.push(format!("{name}, {kind}, {}: NMSE {error:.1e}", adapter.label())),
                     Err(error) => wrong.push(format!("{name}, {kind}, {}: {error}", adapter.label())),
@@ -98,6 +86,55 @@ fn families_compute_as_their_makers_do() {
         }
     }
     none_wrong(&wrong);
+}
+
+/// A family's directory as models that see as well as read are published: the settings in `text_config`, names of tensors that begin
+/// otherwise, and tensors for seeing.
+fn seeing(name: &str, class: &str, renamed: fn(&str) -> String, sight: &str) -> TempDir {
+    let directory = tempfile::tempdir().expect("a folder");
+    for file in std::fs::read_dir(folder(name)).expect("the family").flatten() {
+        std::fs::copy(file.path(), directory.path().join(file.file_name())).expect("it is copied");
+    }
+    let settings = std::fs::read(folder(name).join("config.json")).expect("settings");
+    let settings: Value = serde_json::from_slice(&settings).expect("JSON");
+    let whole = json!({"architectures": [class], "model_type": "other", "text_config": settings, "vision_config": {}});
+    std::fs::write(directory.path().join("config.json"), whole.to_string()).expect("it is written");
+    let bytes = std::fs::read(folder(name).join("model.safetensors")).expect("weights");
+    let weights = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let mut tensors = weights.tensors();
+    tensors.iter_mut().for_each(|(name, _)| *name = renamed(name));
+    let eye = tensors[0].1.clone();
+    tensors.extend(
+        ["vision_tower.patch.weight", "multi_modal_projector.norm.weight"]
+            .map(|name| (format!("{sight}{name}"), eye.clone())),
+    );
+    let bytes = safetensors::serialize(tensors, None).expect("they are written");
+    std::fs::write(directory.path().join("model.safetensors"), bytes).expect("it is written");
+    directory
+}
+
+#[test]
+fn text_parts_run_alone() {
+    let adapters = adapters();
+    let host = adapters.last().expect("the host");
+    let published: (fn(&str) -> String, &str) = (|name| format!("language_model.{name}"), "");
+    let by_transformers_5: (fn(&str) -> String, &str) = (
+        |name| name.strip_prefix("model.").map_or(name.into(), |rest| format!("model.language_model.{rest}")),
+        "model.",
+    );
+    let models = [
+        ("ministral3", "Mistral3ForConditionalGeneration"),
+        ("mistral_nemo", "Mistral3ForConditionalGeneration"),
+        ("gemma3", "Gemma3ForConditionalGeneration"),
+    ];
+    for (name, class) in models {
+        for (renamed, sight) in [published, by_transformers_5] {
+            let directory = seeing(name, class, renamed, sight);
+            let error =
+                error(directory.path(), host, &recorded(name, false)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(error <= LIMIT, "{name}: NMSE {error:.1e}");
+        }
+    }
 }
 
 /// What does not run is refused with its reason before anything is loaded.

@@ -66,7 +66,19 @@ fn the_table_holds_what_it_should() {
             has(&format!("{op} of {format}"), &holds);
         }
     }
-    let ops = ["rms_norm", "rope", "attention", "gated", "add", "select_rows", "sample"];
+    let ops = [
+        "grouped_matmul",
+        "route",
+        "mix",
+        "rms_norm",
+        "rope",
+        "temperature",
+        "attention",
+        "gated",
+        "add",
+        "select_rows",
+        "sample",
+    ];
     ops.iter().for_each(|op| has(op, &|case| case.op == *op));
     has("one token", &|case| tokens(case) == Some(1));
     has("513 tokens", &|case| tokens(case) == Some(513));
@@ -76,6 +88,10 @@ fn the_table_holds_what_it_should() {
     has("matmul inputs beyond f16", &|case| case.op == "matmul" && case.magnitude > 65_504.0);
     has("forced shards of a weight", &|case| case.max_shard.is_some() && case.graph.caches.is_empty());
     has("forced shards of a cache", &|case| case.max_shard.is_some() && !case.graph.caches.is_empty());
+    has("short and long sequences in a step", &|case| {
+        let is = |long| case.steps.iter().flat_map(|step| &step.tokens).any(|token| token.long == long);
+        is(true) && is(false)
+    });
     has("several sequences in a step", &|case| {
         case.steps.iter().any(|step| step.pages.len() > step.pages_per_sequence)
     });

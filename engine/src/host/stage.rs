@@ -1,11 +1,11 @@
 //! A stage on the host: its nodes one by one, matmuls cut over threads.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
 use plywood_kernels::graph::{Node, Want, WeightId};
-use plywood_kernels::matmul::MatMul;
 use plywood_kernels::op::Op;
 use plywood_kernels::reference::{HostCache, HostPart, HostWeight, Operands, Values, run_node};
 use plywood_kernels::step::Step;
@@ -96,21 +96,31 @@ impl Stage for HostStage {
 /// The op's reference, over threads where there is much to do.
 fn compute(node: &Node, operands: &mut Operands) -> Vec<f32> {
     match &node.op {
-        Op::MatMul(op) => parallel_matmul(op, operands),
+        Op::MatMul(op) => {
+            let columns = parallel_rows(operands, |rows| op.reference_rows(operands, rows));
+            (0..operands.rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect()
+        }
+        Op::GroupedMatMul(op) => {
+            let results = parallel_rows(operands, |rows| op.reference_rows(operands, rows));
+            let mut output = vec![0.0; results.len()];
+            results.into_iter().for_each(|(place, result)| output[place] = result);
+            output
+        }
         op => op.kernel().reference(operands),
     }
 }
 
-fn parallel_matmul(op: &MatMul, operands: &Operands) -> Vec<f32> {
+/// What is computed for each row of a weight, in order, cut over threads.
+fn parallel_rows<T: Send>(operands: &Operands, compute: impl Fn(Range<usize>) -> Vec<T> + Sync) -> Vec<T> {
     let rows = operands.weights[0].rows();
     let share = rows.div_ceil(threads()).max(64);
     let shares = (0..rows).step_by(share).map(|first| first..(first + share).min(rows));
-    let columns: Vec<Vec<f32>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = shares.map(|rows| scope.spawn(move || op.reference_rows(operands, rows))).collect();
-        let join = |worker: std::thread::ScopedJoinHandle<'_, Vec<Vec<f32>>>| {
+    let compute = &compute;
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = shares.map(|rows| scope.spawn(move || compute(rows))).collect();
+        let join = |worker: std::thread::ScopedJoinHandle<'_, Vec<T>>| {
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         workers.into_iter().flat_map(join).collect()
-    });
-    (0..operands.rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect()
+    })
 }

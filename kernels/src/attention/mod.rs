@@ -161,7 +161,7 @@ impl Attention {
                     Binding::Scratch(1),
                 ],
                 grid: Grid {
-                    spread: Count { extent: Extent::Keys, divisor: span, factor: kv_heads * (group / share) },
+                    spread: Count { extent: Extent::Keys, divisor: span, factor: kv_heads * (group / share), plus: 0 },
                     rows: Count::each(Extent::Rows(site.rows)),
                 },
                 work: Work::fixed(u64::from(span) * u64::from(share) * u64::from(quads) * 8),

@@ -75,6 +75,9 @@ pub use self::scale::Scale;
 pub use self::tq1_0::TQ1_0;
 pub use self::tq2_0::TQ2_0;
 
+/// The format of microscaled floats, which directories of gpt-oss hold too.
+pub const MICROSCALED: Format = MXFP4;
+
 /// Elements that a shader decodes at once. Device rows are padded with zeros to whole units.
 pub const UNIT: usize = 32;
 

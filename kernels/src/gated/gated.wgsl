@@ -3,6 +3,7 @@
 
 struct Params {
     width: u32,
+    limit: f32, // of activations that have one
     gate_offset: u32,
     gate_stride: u32,
     up_offset: u32,
@@ -23,6 +24,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if column < params.width {
         let gate_value = gate[params.gate_offset + row * params.gate_stride + column];
         let up_value = up[params.up_offset + row * params.up_stride + column];
-        output[params.output_offset + row * params.output_stride + column] = activation_apply(gate_value) * up_value;
+        output[params.output_offset + row * params.output_stride + column] = activation_gated(gate_value, up_value);
     }
 }

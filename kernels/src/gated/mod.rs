@@ -6,12 +6,18 @@ use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site};
 use crate::reference::Operands;
 
 /// The function applied to the gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
     /// `x / (1 + exp(-x))`.
     Silu,
     /// `x / 2 * (1 + tanh(sqrt(2 / π) * (x + 0.044715 x³)))` (Hendrycks and Gimpel, <https://arxiv.org/abs/1606.08415>).
     GeluTanh,
+    /// `min(x, limit) / (1 + exp(-1.702 * min(x, limit)))`, whose other half is bounded to `-limit ..= limit`, and 1 is added to it
+    /// (gpt-oss, <https://arxiv.org/abs/2508.10925>).
+    SiluClamped {
+        /// The bound.
+        limit: f32,
+    },
 }
 
 impl Activation {
@@ -19,21 +25,33 @@ impl Activation {
         match self {
             Activation::Silu => include_str!("silu.wgsl"),
             Activation::GeluTanh => include_str!("gelu_tanh.wgsl"),
+            Activation::SiluClamped { .. } => include_str!("silu_clamped.wgsl"),
         }
     }
 
-    fn apply(self, x: f64) -> f64 {
+    fn limit(self) -> f32 {
         match self {
-            Activation::Silu => x / (1.0 + (-x).exp()),
+            Activation::SiluClamped { limit } => limit,
+            Activation::Silu | Activation::GeluTanh => 0.0,
+        }
+    }
+
+    fn apply(self, x: f64, up: f64) -> f64 {
+        match self {
+            Activation::Silu => x / (1.0 + (-x).exp()) * up,
             Activation::GeluTanh => {
                 let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
-                x / 2.0 * (1.0 + inner.tanh())
+                x / 2.0 * (1.0 + inner.tanh()) * up
+            }
+            Activation::SiluClamped { limit } => {
+                let (x, limit) = (x.min(f64::from(limit)), f64::from(limit));
+                x / (1.0 + (-1.702 * x).exp()) * (up.clamp(-limit, limit) + 1.0)
             }
         }
     }
 }
 
-/// Inputs gate and up of one shape; output `activation(gate) * up`.
+/// Inputs gate and up of one shape; output `activation(gate) * up`, or what its activation says.
 #[derive(Debug, Clone)]
 pub struct Gated {
     /// The function applied to the gate.
@@ -48,12 +66,13 @@ impl Kernel for Gated {
     fn lower(&self, site: &Site) -> Lowered {
         let bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Output];
         let shader = ("gated", include_str!("gated.wgsl"));
-        Lowered::one(Dispatch::elementwise(site, shader, vec![("activation", self.activation.wgsl())], &[], bindings))
+        let modules = vec![("activation", self.activation.wgsl())];
+        Lowered::one(Dispatch::elementwise(site, shader, modules, &[self.activation.limit().to_bits()], bindings))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let (gate, up) = (&operands.inputs[0], &operands.inputs[1]);
-        let gated = |(gate, up): (&f32, &f32)| (self.activation.apply(f64::from(*gate)) * f64::from(*up)) as f32;
+        let gated = |(gate, up): (&f32, &f32)| self.activation.apply(f64::from(*gate), f64::from(*up)) as f32;
         (0..operands.rows).flat_map(|row| gate.row(row).iter().zip(up.row(row)).map(gated)).collect()
     }
 }
@@ -73,5 +92,5 @@ pub fn cases() -> Vec<Case> {
     };
     let shapes = [(1, 1, 1.0), (33, 5, 4.0), (172, 513, 10.0), (2048, 3, 1e6)];
     let of = |activation| shapes.map(|(width, tokens, magnitude)| case((activation, width, tokens, magnitude)));
-    [Activation::Silu, Activation::GeluTanh].into_iter().flat_map(of).collect()
+    [Activation::Silu, Activation::GeluTanh, Activation::SiluClamped { limit: 7.0 }].into_iter().flat_map(of).collect()
 }

@@ -2,5 +2,5 @@
 @group(0) @binding(BIAS_BINDING) var<storage, read> bias: array<f32>; // [rows of all shards]
 
 fn $add(column: u32, product: f32) -> f32 {
-    return product + bias[params.first_row + column];
+    return product + bias[rows_whole(column)];
 }

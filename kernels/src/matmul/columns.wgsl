@@ -4,6 +4,8 @@
 #import reduce
 
 #import operands
+#import rows
+#import places
 #import weight
 #import input
 #import bias
@@ -27,18 +29,22 @@ fn unit_dot(weight: Unit, x: Unit) -> f32 {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lane: Lane) {
     let units = (params.width + 31u) / 32u;
+    let first_input = places_begin(group.y, groups.y, 0u);
     let group_first = spread_index(group, groups) * GROUP_ROWS;
     let group_last = min(group_first + GROUP_ROWS, params.rows);
     for (var first = group_first + team_index(lane) * TEAM_ROWS; first < group_last; first += team_count(lane) * TEAM_ROWS) {
-        // The second row may lie behind the shard; then it is the first once more, and is not written.
-        let second = min(first + 1u, params.rows - 1u);
+        if !rows_here(first) && !rows_here(first + 1u) {
+            continue;
+        }
+        let first_row = rows_at(first);
+        let second_row = rows_at(first + 1u);
         var first_sums: array<f32, COLUMNS>;
         var second_sums: array<f32, COLUMNS>;
         for (var unit = team_lane(lane); unit < units; unit += team_size(lane)) {
-            let first_weight = weight_decode(first * params.row_stride, units, unit);
-            let second_weight = weight_decode(second * params.row_stride, units, unit);
+            let first_weight = weight_decode(first_row * params.row_stride, units, unit);
+            let second_weight = weight_decode(second_row * params.row_stride, units, unit);
             for (var column = 0u; column < COLUMNS; column++) {
-                let x = input_unit(column, unit);
+                let x = input_unit(first_input + column, unit);
                 first_sums[column] += unit_dot(first_weight, x);
                 second_sums[column] += unit_dot(second_weight, x);
             }
@@ -47,9 +53,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             let first_sum = team_sum(first_sums[column], lane);
             let second_sum = team_sum(second_sums[column], lane);
             if team_lane(lane) == 0u {
-                finish_write(column, first, first_sum);
-                if first + 1u < params.rows {
-                    finish_write(column, first + 1u, second_sum);
+                if rows_here(first) {
+                    finish_write(first_input + column, first, first_sum);
+                }
+                if rows_here(first + 1u) {
+                    finish_write(first_input + column, first + 1u, second_sum);
                 }
             }
         }

@@ -2,6 +2,6 @@
 @group(0) @binding(4) var<storage, read> residual: array<f32>; // [rows of input, rows of all shards]
 
 fn $write(row: u32, column: u32, product: f32) {
-    output[params.output_offset + row * params.output_stride + column] = params.scale * bias_add(column, product)
+    output[places_output(row, column)] = params.scale * bias_add(column, product)
         + residual[params.residual_offset + row * params.residual_stride + column];
 }

@@ -9,6 +9,8 @@ const TILE: u32 = SIDE * 4u;
 const TILE_STRIDE: u32 = 9u;
 
 #import operands
+#import rows
+#import places
 #import weight
 #import input
 #import bias
@@ -26,7 +28,10 @@ fn main(
 ) {
     let units = (params.width + 31u) / 32u;
     let first_weight = spread_index(group, groups) * TILE;
-    let first_input = group.y * TILE;
+    let first_input = places_begin(group.y, groups.y, TILE);
+    if places_empty() {
+        return;
+    }
     let weight_lane = index % SIDE;
     let input_lane = index / SIDE;
     // sums_i[j]: row `input_lane + i * SIDE` of the input tile times row `weight_lane + j * SIDE` of the weight tile.
@@ -37,8 +42,7 @@ fn main(
 
     for (var unit = 0u; unit < units; unit++) {
         if index < TILE {
-            let row = min(first_weight + index, params.rows - 1u);
-            let decoded = weight_decode(row * params.row_stride, units, unit);
+            let decoded = weight_decode(rows_at(first_weight + index) * params.row_stride, units, unit);
             let at = index * TILE_STRIDE;
             weight_scales[index] = decoded.scale;
             weight_tile[at] = tile_pack(decoded.low[0]);
@@ -88,7 +92,7 @@ fn main(
 
     for (var j = 0u; j < 4u; j++) {
         let row = first_weight + weight_lane + j * SIDE;
-        if row < params.rows {
+        if rows_here(row) {
             let input_row = first_input + input_lane;
             finish_write(input_row, row, sums_0[j]);
             finish_write(input_row + SIDE, row, sums_1[j]);

@@ -4,7 +4,7 @@
 //! angles. A position is `256 * coarse + fine`; two small tables made in float64 hold the rotations of
 //! both, and the angle-sum identities compose them.
 
-use crate::cases::Case;
+use crate::cases::{Case, sequences};
 use crate::graph::{Rows, Slice, Weight};
 use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
 use crate::reference::Operands;
@@ -25,7 +25,8 @@ pub enum Pairing {
 
 /// Rotates the first `rotated` elements of each head by its token's position; the others pass.
 ///
-/// Input `[tokens, heads * head_width]`; weight: the tables of [`tables`]; output of the input's shape.
+/// Input `[tokens, heads * head_width]`; weight: the rows of [`tables`], with `rotated` columns, or with twice as many where tokens of
+/// long sequences turn by the second half; output of the input's shape.
 #[derive(Debug, Clone)]
 pub struct Rope {
     /// Heads in a row.
@@ -40,9 +41,9 @@ pub struct Rope {
 
 /// The rows of the weight of [`Rope`]: cosines and sines of positions `0..256`, then of `0, 256, 512 …`.
 ///
-/// `inverse_frequencies` has one angle per position for each of `rotated / 2` pairs; a row is a cosine
-/// and a sine for each, times `magnitude` in the coarse rows (1 where the model does not scale).
-/// The coarse rows reach to `context` positions.
+/// `inverse_frequencies` has one angle per position for each of `rotated / 2` pairs (where long sequences have a table of their own,
+/// behind these as many for it); a row is a cosine and a sine for each, times `magnitude` in the coarse rows (1 where the model does
+/// not scale). The coarse rows reach to `context` positions.
 pub fn tables(inverse_frequencies: &[f64], context: usize, magnitude: f64) -> Vec<f32> {
     let coarse = context.div_ceil(FINE_POSITIONS).max(1);
     let fine_rows = (0..FINE_POSITIONS).map(|position| (position, 1.0));
@@ -79,6 +80,7 @@ impl Kernel for Rope {
                 self.head_width as u32,
                 self.rotated as u32,
                 site.weights[0].shards[0].row_stride * 4,
+                site.weights[0].columns - self.rotated as u32,
                 input.offset,
                 input.stride,
                 out.offset,
@@ -96,8 +98,10 @@ impl Kernel for Rope {
             let position = token.position as usize;
             let fine = operands.weights[0].row(position % FINE_POSITIONS);
             let coarse = operands.weights[0].row(FINE_POSITIONS + position / FINE_POSITIONS);
+            // Where there is one table, long sequences turn by it too.
+            let table = if token.long { fine.len() - self.rotated } else { 0 };
             for head in operands.inputs[0].row(row).chunks(self.head_width) {
-                output.extend(self.turn(head, &fine, &coarse));
+                output.extend(self.turn(head, &fine[table..], &coarse[table..]));
             }
         }
         output
@@ -125,15 +129,50 @@ impl Rope {
     }
 }
 
-/// Both pairings, heads of which a part turns, positions up to 131,071 and factors on the magnitude.
+/// Both pairings, heads of which a part turns, positions up to 131,071, factors on the magnitude, and a table for long sequences.
 pub fn cases() -> Vec<Case> {
+    [one_table_cases(), two_table_cases()].concat()
+}
+
+/// RoPE's angles from a position to the next, for elements that turn.
+fn frequencies(base: f64, rotated: usize) -> Vec<f64> {
+    (0..rotated / 2).map(|pair| base.powf(-2.0 * pair as f64 / rotated as f64)).collect()
+}
+
+/// Short and long sequences in one step, by two tables and by one.
+fn two_table_cases() -> Vec<Case> {
+    let case = |(pairing, rotated, bases): (Pairing, usize, &[f64])| {
+        let name = format!("{pairing:?} 3x16 turning {rotated}, {} tables for short and long sequences", bases.len());
+        let mut case = Case::new("rope", name, 0);
+        case.steps = vec![sequences(&[(3, 2), (260, 5), (0, 1), (31, 3)], 1, 265)];
+        case.steps[0].tokens.iter_mut().for_each(|token| token.long = token.sequence % 2 == 1);
+        let frequencies: Vec<f64> = bases.iter().flat_map(|base| frequencies(*base, rotated)).collect();
+        let table = Weight::computed("rope tables", bases.len() * rotated, tables(&frequencies, 265, 1.25));
+        let table = case.graph.weight(table);
+        let input = case.graph.input("queries", Rows::Tokens, 48);
+        let turned = case.graph.value("turned", Rows::Tokens, 48);
+        let op = Op::Rope(Rope { heads: 3, head_width: 16, rotated, pairing });
+        case.graph.node(op, &[case.graph.whole(input)], &[table], None, Some(turned));
+        case.output(turned);
+        case
+    };
+    [
+        (Pairing::Adjacent, 16, &[10_000.0, 500.0][..]),
+        (Pairing::Halves, 16, &[10_000.0, 500.0]),
+        (Pairing::Halves, 12, &[10_000.0, 500.0]),
+        (Pairing::Halves, 12, &[500.0]),
+    ]
+    .into_iter()
+    .map(case)
+    .collect()
+}
+
+fn one_table_cases() -> Vec<Case> {
     let case = |(pairing, heads, head_width, rotated, first): (Pairing, usize, usize, usize, u32)| {
         let name = format!("{pairing:?} {heads}x{head_width} turning {rotated} from {first}");
         let mut case = Case::new("rope", name, 5);
         case.steps[0].tokens.iter_mut().for_each(|token| token.position += first);
-        let frequencies: Vec<f64> =
-            (0..rotated / 2).map(|pair| 10000f64.powf(-2.0 * pair as f64 / rotated as f64)).collect();
-        let table = tables(&frequencies, first as usize + 5, 1.25);
+        let table = tables(&frequencies(10_000.0, rotated), first as usize + 5, 1.25);
         let weight = case.graph.weight(Weight::computed("rope table", rotated, table));
         let width = heads * head_width;
         let both = case.graph.input("qkv", Rows::Tokens, width + head_width);

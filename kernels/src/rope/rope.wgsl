@@ -6,6 +6,7 @@ struct Params {
     head_width: u32,
     rotated: u32,
     table_stride: u32,
+    long_offset: u32, // in a row, from the table for short sequences to that for long ones
     input_offset: u32,
     input_stride: u32,
     output_offset: u32,
@@ -13,13 +14,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 0
+@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 1 in a long one
 @group(0) @binding(2) var<storage, read> input: array<f32>; // [tokens, heads, head_width]
-@group(0) @binding(3) var<storage, read> table: array<f32>; // [FINE_POSITIONS + coarse rows, rotated / 2, (cos, sin)]
+@group(0) @binding(3) var<storage, read> table: array<f32>; // [FINE_POSITIONS + coarse rows, tables, rotated / 2, (cos, sin)]
 @group(0) @binding(4) var<storage, read_write> output: array<f32>; // [tokens, heads, head_width]
 
-fn rotation(row: u32, pair: u32) -> vec2<f32> {
-    let at = row * params.table_stride + 2u * pair;
+fn rotation(row: u32, long: u32, pair: u32) -> vec2<f32> {
+    let at = row * params.table_stride + long * params.long_offset + 2u * pair;
     return vec2<f32>(table[at], table[at + 1u]);
 }
 
@@ -43,8 +44,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let position = tokens[token].y;
-    let fine = rotation(position % FINE_POSITIONS, pair);
-    let coarse = rotation(FINE_POSITIONS + position / FINE_POSITIONS, pair);
+    let long = tokens[token].w;
+    let fine = rotation(position % FINE_POSITIONS, long, pair);
+    let coarse = rotation(FINE_POSITIONS + position / FINE_POSITIONS, long, pair);
     let cosine = coarse.x * fine.x - coarse.y * fine.y;
     let sine = coarse.y * fine.x + coarse.x * fine.y;
     output[output_row + elements.x] = x * cosine - y * sine;

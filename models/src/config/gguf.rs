@@ -1,25 +1,28 @@
 //! The numbers of a model from the metadata of a GGUF file.
 
+use plywood_kernels::route::{Gating, Groups};
+
 use crate::architectures::{Architecture, LocalLayers};
 use crate::checkpoint::{Checkpoint, Kind};
 use crate::error::{Error, Result};
 use crate::gguf::{Array, Metadata, Value};
 use crate::names::{self, Role};
 
-use super::{Attends, Config, Rope, Sampling, Scales, Scaling, architecture, attends, ids, size};
-
-/// RoPE's base where a file says nothing.
-const DEFAULT_ROPE_BASE: f64 = 10_000.0;
+use super::experts::{self, Experts};
+use super::rope::{self, Rope};
+use super::{Attends, Config, LAYERS_LIMIT, Sampling, Scales, architecture, attends, ids, size};
 
 /// Keys behind the architecture's name that change the result, with the values under which they do not.
-const NEUTRAL: [(&str, &[f64]); 6] = [
+const NEUTRAL: [(&str, &[f64]); 5] = [
     ("attention.clamp_kqv", &[0.0]),
     ("attention.max_alibi_bias", &[0.0]),
     ("attention.causal", &[1.0]),
-    ("expert_count", &[0.0]),
     ("use_parallel_residual", &[0.0]),
-    ("rope.scaling.attn_factor", &[1.0]),
+    ("rope.scaling.yarn_ext_factor", &[1.0]),
 ];
+
+/// The same in families without experts.
+const EXPERTS: [(&str, &[f64]); 1] = [("expert_count", &[0.0])];
 
 /// The same in families without multipliers.
 const MULTIPLIERS: [(&str, &[f64]); 3] =
@@ -57,35 +60,35 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
     if !architecture.multipliers {
         keys.check_neutral(&MULTIPLIERS)?;
     }
+    if architecture.mixture.is_none() {
+        keys.check_neutral(&EXPERTS)?;
+    }
     if architecture.local == LocalLayers::None {
         keys.check_neutral(&WINDOW)?;
     }
     let width = keys.required_size("embedding_length")?;
     let heads = keys.required_size("attention.head_count")?;
     let head_width = keys.head_width(width, heads)?;
-    let rope = Rope {
-        base: keys.number("rope.freq_base")?.unwrap_or(DEFAULT_ROPE_BASE),
-        rotated: keys.size("rope.dimension_count")?.unwrap_or(head_width),
-        scaling: keys.scaling()?,
-    };
+    let rope = Rope::of_gguf(&keys, checkpoint, architecture, head_width)?;
     let epsilon = "attention.layer_norm_rms_epsilon";
     let layers = keys.required_size("block_count")?;
-    let local_base = keys.number("rope.freq_base_swa")?.unwrap_or(DEFAULT_ROPE_BASE);
+    let local_base = keys.number("rope.freq_base_swa")?.unwrap_or(rope::DEFAULT_BASE);
     Ok(Config {
         kind: Kind::Gguf,
         architecture,
         layers,
-        local_rope: Rope { base: local_base, scaling: Scaling::None, ..rope.clone() },
+        local_rope: Rope::plain(local_base, rope.rotated),
         attends: keys.attends(architecture, layers)?,
         scales: keys.scales(architecture, layers, width, heads, head_width)?,
         score_cap: keys.positive("attn_logit_softcapping")?,
         logit_cap: keys.positive("final_logit_softcapping")?,
-        biases: checkpoint.tensor(&names::name(Kind::Gguf, Role::QueryBias, 0)).is_some(),
+        biases: architecture.biases || checkpoint.tensor(&names::name(Kind::Gguf, Role::QueryBias, 0)).is_some(),
         width,
         heads,
         kv_heads: keys.size("attention.head_count_kv")?.unwrap_or(heads),
         head_width,
         feed_forward: keys.required_size("feed_forward_length")?,
+        experts: keys.experts(architecture, layers)?,
         vocabulary: keys.vocabulary()?,
         norm_epsilon: keys.number(epsilon)?.ok_or_else(|| keys.missing(epsilon))? as f32,
         rope,
@@ -98,26 +101,26 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
 }
 
 /// The keys that begin with the architecture's name.
-struct Keys<'a> {
-    metadata: &'a Metadata,
-    prefix: &'a str,
+pub(super) struct Keys<'a> {
+    pub metadata: &'a Metadata,
+    pub prefix: &'a str,
 }
 
 impl Keys<'_> {
-    fn full(&self, key: &str) -> String {
+    pub fn full(&self, key: &str) -> String {
         format!("{}.{key}", self.prefix)
     }
 
-    fn missing(&self, key: &str) -> Error {
+    pub fn missing(&self, key: &str) -> Error {
         self.metadata.missing(&self.full(key))
     }
 
-    fn number(&self, key: &str) -> Result<Option<f64>> {
+    pub fn number(&self, key: &str) -> Result<Option<f64>> {
         self.metadata.number(&self.full(key))
     }
 
     /// A count; an array that says the same for every layer is one too.
-    fn size(&self, key: &str) -> Result<Option<usize>> {
+    pub fn size(&self, key: &str) -> Result<Option<usize>> {
         let key = self.full(key);
         if !matches!(self.metadata.get(&key), Some(Value::Array(_))) {
             return Ok(self.metadata.integer(&key)?.map(size));
@@ -138,7 +141,7 @@ impl Keys<'_> {
         self.size(key)?.ok_or_else(|| self.missing(key))
     }
 
-    fn unsupported(&self, key: &str, found: impl ToString, wanted: &str) -> Error {
+    pub fn unsupported(&self, key: &str, found: impl ToString, wanted: &str) -> Error {
         Error::Unsupported {
             file: self.metadata.file.clone(),
             key: self.full(key),
@@ -162,7 +165,7 @@ impl Keys<'_> {
     }
 
     /// A number, where it is not 0, which stands for nothing.
-    fn positive(&self, key: &str) -> Result<Option<f32>> {
+    pub fn positive(&self, key: &str) -> Result<Option<f32>> {
         Ok(self.number(key)?.filter(|number| *number != 0.0).map(|number| number as f32))
     }
 
@@ -209,18 +212,42 @@ impl Keys<'_> {
         }
     }
 
-    fn scaling(&self) -> Result<Scaling> {
-        let key = "rope.scaling.type";
-        let legacy = self.number("rope.scale_linear")?.filter(|factor| *factor != 1.0);
-        match self.metadata.text(&self.full(key))? {
-            None => Ok(legacy.map_or(Scaling::None, Scaling::Linear)),
-            Some("none") => Ok(Scaling::None),
-            Some("linear") => {
-                let factor = self.number("rope.scaling.factor")?.or(legacy);
-                factor.map(Scaling::Linear).ok_or_else(|| self.missing("rope.scaling.factor"))
+    /// The settings of a mixture of experts, in a family that may have one.
+    fn experts(&self, architecture: &Architecture, layers: usize) -> Result<Option<Experts>> {
+        let Some(mixture) = architecture.mixture else { return Ok(None) };
+        let Some(count) = self.size("expert_count")?.filter(|count| *count > 0) else { return Ok(None) };
+        let width = match self.size("expert_feed_forward_length")? {
+            Some(width) => width,
+            None => self.required_size("feed_forward_length")?,
+        };
+        let key = "expert_gating_func";
+        let gating = match self.size(key)? {
+            None | Some(0) => mixture.gating,
+            Some(1) => Gating::Softmax,
+            Some(2) => Gating::Sigmoid,
+            Some(other) => return Err(self.unsupported(key, other, "1 and 2")),
+        };
+        let groups = match (self.size("expert_group_count")?, self.size("expert_group_used_count")?) {
+            (Some(count), Some(kept)) if count > 1 => {
+                Some(Groups { count, kept, best: experts::best_of_group(gating) })
             }
-            Some(other) => Err(self.unsupported(key, format!("{other:?}"), "none and linear")),
-        }
+            _ => None,
+        };
+        let normalised = self.metadata.boolean(&self.full("expert_weights_norm"))?;
+        let shared = self.size("expert_shared_count")?.map(|count| count.saturating_mul(width));
+        let shared = self.size("expert_shared_feed_forward_length")?.or(shared);
+        let first = self.size("leading_dense_block_count")?.unwrap_or(0);
+        Ok(Some(Experts {
+            count,
+            chosen: self.required_size("expert_used_count")?,
+            width,
+            gating,
+            normalised: normalised.unwrap_or(mixture.gguf_normalised),
+            scale: self.positive("expert_weights_scale")?.unwrap_or(1.0),
+            groups,
+            shared: shared.filter(|width| *width > 0),
+            layers: (0..layers.min(LAYERS_LIMIT as usize)).map(|layer| layer >= first).collect(),
+        }))
     }
 
     /// Rows of the embedding: as the file says, else as many as there are tokens.

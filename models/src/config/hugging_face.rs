@@ -1,6 +1,7 @@
 //! The numbers of a model from `config.json` and `generation_config.json`.
 
 use plywood_kernels::gated::Activation;
+use plywood_kernels::route::{Gating, Groups};
 use serde_json::Value;
 
 use crate::architectures::{Architecture, LocalLayers};
@@ -9,20 +10,16 @@ use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::packed;
 
-use super::{Attends, Config, Rope, Sampling, Scales, Scaling, architecture, attends, ids, size};
-
-/// The longest text of a model whose `config.json` does not say.
-const DEFAULT_CONTEXT: u64 = 2048;
-/// The base by which local layers turn where they have one of their own.
-const DEFAULT_LOCAL_BASE: f64 = 10_000.0;
+use super::experts::{self, Experts};
+use super::{Attends, Config, LAYERS_LIMIT, Rope, Sampling, Scales, architecture, attends, ids, size};
 
 /// Keys that change the result, how the values under which they do not are called, and a test for these.
 type Neutral = (&'static str, &'static str, fn(&Value) -> bool);
-const NEUTRAL: [Neutral; 3] = [
-    ("mlp_bias", "false", is_false),
-    ("num_local_experts", "0", |value| value.as_u64() == Some(0)),
-    ("clip_qkv", "null", Value::is_null),
-];
+const NEUTRAL: [Neutral; 2] = [("mlp_bias", "false", is_false), ("clip_qkv", "null", Value::is_null)];
+
+/// The same in families without experts.
+const EXPERTS: [Neutral; 3] =
+    [("num_local_experts", "0", is_zero), ("num_experts", "0", is_zero), ("n_routed_experts", "0", is_zero)];
 
 /// The same in families without multipliers.
 const MULTIPLIERS: [Neutral; 3] =
@@ -31,7 +28,7 @@ const MULTIPLIERS: [Neutral; 3] =
 /// What a family's activation may be called, and under which key.
 fn check_activation(config: &Json, activation: Activation) -> Result<()> {
     let (key, names): (_, &[&str]) = match activation {
-        Activation::Silu => ("hidden_act", &["silu", "swish"]),
+        Activation::Silu | Activation::SiluClamped { .. } => ("hidden_act", &["silu", "swish"]),
         Activation::GeluTanh => ("hidden_activation", &["gelu_pytorch_tanh"]),
     };
     match config.text(key)? {
@@ -42,6 +39,10 @@ fn check_activation(config: &Json, activation: Activation) -> Result<()> {
 
 fn is_false(value: &Value) -> bool {
     value.as_bool() == Some(false)
+}
+
+fn is_zero(value: &Value) -> bool {
+    value.as_u64() == Some(0)
 }
 
 fn is_one(value: &Value) -> bool {
@@ -62,10 +63,16 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
     if !architecture.multipliers {
         check_neutral(config, &MULTIPLIERS)?;
     }
+    if architecture.mixture.is_none() {
+        check_neutral(config, &EXPERTS)?;
+    }
     check_activation(config, architecture.activation)?;
-    let required = |key: &str| config.integer(key)?.map(size).ok_or_else(|| config.missing(key));
+    let or = |key: &str, default: Option<usize>| {
+        config.integer(key)?.map(size).or(default).ok_or_else(|| config.missing(key))
+    };
+    let required = |key: &str| or(key, None);
     let width = required("hidden_size")?;
-    let heads = required("num_attention_heads")?;
+    let heads = or("num_attention_heads", defaults.heads)?;
     let head_width = match config.integer("head_dim")?.map(size).or(defaults.head_width) {
         Some(given) => given,
         None if heads > 0 && width.is_multiple_of(heads) => width / heads,
@@ -74,20 +81,20 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         }
     };
     let layers = required("num_hidden_layers")?;
-    let rope = rope(config, architecture, head_width)?;
-    let local_base = config.number("rope_local_base_freq")?.unwrap_or(DEFAULT_LOCAL_BASE);
+    let rope = Rope::of_directory(config, architecture, head_width)?;
     Ok(Config {
         kind: Kind::HuggingFace,
         architecture,
         layers,
         width,
         heads,
-        kv_heads: config.integer("num_key_value_heads")?.map(size).or(defaults.kv_heads).unwrap_or(heads),
+        kv_heads: or("num_key_value_heads", defaults.kv_heads.or(Some(heads)))?,
         head_width,
         feed_forward: required("intermediate_size")?,
-        vocabulary: required("vocab_size")?,
+        experts: experts(config, architecture, layers)?,
+        vocabulary: or("vocab_size", defaults.vocabulary)?,
         norm_epsilon: config.number("rms_norm_eps")?.unwrap_or(defaults.norm_epsilon) as f32,
-        local_rope: Rope { base: local_base, scaling: Scaling::None, ..rope.clone() },
+        local_rope: Rope::local_of_directory(config, rope.rotated)?,
         rope,
         attends: layers_attend(config, architecture, layers)?,
         scales: scales(config, architecture, width, head_width)?,
@@ -95,11 +102,67 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         logit_cap: config.number("final_logit_softcapping")?.map(|cap| cap as f32),
         biases: architecture.biases || config.boolean("attention_bias")? == Some(true),
         tied: config.boolean("tie_word_embeddings")?.unwrap_or(defaults.tied),
-        context: size(config.integer("max_position_embeddings")?.unwrap_or(DEFAULT_CONTEXT)),
+        context: or("max_position_embeddings", Some(defaults.context))?,
         bos: token_ids(&[Some(config), generation], "bos_token_id")?.first().copied(),
         ends: token_ids(&[Some(config), generation], "eos_token_id")?,
         sampling: generation.map_or(Ok(Sampling::default()), sampling)?,
     })
+}
+
+/// The settings of a mixture of experts, in a family that may have one.
+fn experts(config: &Json, architecture: &Architecture, layers: usize) -> Result<Option<Experts>> {
+    let integer = |key: &str| config.integer(key).map(|number| number.map(size));
+    let first_of = |keys: &[&str]| keys.iter().find_map(|key| integer(key).transpose()).transpose();
+    let Some(mixture) = architecture.mixture else { return Ok(None) };
+    let counts: Vec<&str> = EXPERTS.iter().map(|(key, ..)| *key).collect();
+    let Some(count) = first_of(&counts)?.filter(|count| *count > 0) else { return Ok(None) };
+    let width = match first_of(&["moe_intermediate_size", "intermediate_size"])? {
+        Some(width) => width,
+        None => return Err(config.missing("moe_intermediate_size")),
+    };
+    let gating = match config.text("scoring_func")? {
+        None => mixture.gating,
+        Some("softmax") => Gating::Softmax,
+        Some("sigmoid") => Gating::Sigmoid,
+        Some(_) => {
+            return Err(unsupported(config, "scoring_func", &config.value["scoring_func"], "softmax and sigmoid"));
+        }
+    };
+    let groups = match (integer("n_group")?, integer("topk_group")?, config.text("topk_method")?) {
+        (_, _, Some("greedy")) => None,
+        (Some(count), Some(kept), None | Some("group_limited_greedy" | "noaux_tc")) => {
+            Some(Groups { count, kept, best: experts::best_of_group(gating) })
+        }
+        (None, _, None) => None,
+        _ => {
+            return Err(unsupported(
+                config,
+                "topk_method",
+                &config.value["topk_method"],
+                "greedy, group_limited_greedy and noaux_tc, with n_group and topk_group",
+            ));
+        }
+    };
+    let shared = integer("n_shared_experts")?.filter(|count| *count > 0).map(|count| count.saturating_mul(width));
+    let step = integer("decoder_sparse_step")?.or(integer("moe_layer_freq")?).unwrap_or(1).max(1);
+    let first = integer("first_k_dense_replace")?.unwrap_or(0);
+    let dense = config.integers("mlp_only_layers")?;
+    let has_experts = |layer: usize| {
+        let of_step = if config.get("moe_layer_freq").is_some() { layer } else { layer + 1 };
+        layer >= first && of_step.is_multiple_of(step) && !dense.contains(&(layer as u64))
+    };
+    Ok(Some(Experts {
+        count,
+        chosen: first_of(&["num_experts_per_tok", "experts_per_token"])?
+            .ok_or_else(|| config.missing("num_experts_per_tok"))?,
+        width,
+        gating,
+        normalised: config.boolean("norm_topk_prob")?.unwrap_or(mixture.class_normalised),
+        scale: config.number("routed_scaling_factor")?.unwrap_or(1.0) as f32,
+        groups: groups.filter(|groups| groups.count > 1),
+        shared: shared.or(integer("shared_expert_intermediate_size")?.filter(|width| *width > 0)),
+        layers: (0..layers.min(LAYERS_LIMIT as usize)).map(has_experts).collect(),
+    }))
 }
 
 /// A list with an entry for each layer.
@@ -121,7 +184,8 @@ fn check_neutral(config: &Json, keys: &[Neutral]) -> Result<()> {
 fn scales(config: &Json, architecture: &Architecture, width: usize, head_width: usize) -> Result<Scales> {
     let number = |key: &str| config.number(key).map(|number| number.unwrap_or(1.0));
     let embedding = if architecture.scaled_embedding { (width as f64).sqrt() } else { number("embedding_multiplier")? };
-    let score = match (config.number("query_pre_attn_scalar")?, architecture.multipliers) {
+    let scalar = config.number("query_pre_attn_scalar")?.or(architecture.defaults.score_scalar);
+    let score = match (scalar, architecture.multipliers) {
         (Some(scalar), _) => scalar.sqrt().recip(),
         (None, true) => number("attention_multiplier")?,
         (None, false) => (head_width as f64).sqrt().recip(),
@@ -178,44 +242,8 @@ fn layers_attend(config: &Json, architecture: &Architecture, layers: usize) -> R
     Ok(attends)
 }
 
-fn unsupported(config: &Json, key: &str, found: &Value, wanted: &str) -> Error {
+pub(super) fn unsupported(config: &Json, key: &str, found: &Value, wanted: &str) -> Error {
     Error::Unsupported { file: config.file.clone(), key: key.into(), found: found.to_string(), wanted: wanted.into() }
-}
-
-/// RoPE's settings: at the top and in `rope_scaling`, or all in `rope_parameters` as transformers 5 writes them.
-fn rope(config: &Json, architecture: &Architecture, head_width: usize) -> Result<Rope> {
-    let mut parameters = config.section("rope_parameters")?;
-    if let Some(global) = parameters.as_ref().map(|section| section.section("full_attention")).transpose()?.flatten() {
-        parameters = Some(global);
-    }
-    let section = parameters.clone().or(config.section("rope_scaling")?);
-    let base = match parameters.as_ref().map(|section| section.number("rope_theta")).transpose()?.flatten() {
-        Some(base) => base,
-        None => config.number("rope_theta")?.unwrap_or(architecture.defaults.rope_base),
-    };
-    let scaling = section.as_ref().map_or(Ok(Scaling::None), scaling)?;
-    let mut share = config.number("partial_rotary_factor")?;
-    if let Some(section) = &section {
-        share = section.number("partial_rotary_factor")?.or(share);
-    }
-    let rotated = (head_width as f64 * share.unwrap_or(1.0)) as usize;
-    Ok(Rope { base, rotated, scaling })
-}
-
-fn scaling(section: &Json) -> Result<Scaling> {
-    let required = |key: &str| section.number(key)?.ok_or_else(|| section.missing(key));
-    let key = if section.get("rope_type").is_some() { "rope_type" } else { "type" };
-    match section.text(key)? {
-        None | Some("default") => Ok(Scaling::None),
-        Some("linear") => Ok(Scaling::Linear(required("factor")?)),
-        Some("llama3") => Ok(Scaling::Llama3 {
-            factor: required("factor")?,
-            low: required("low_freq_factor")?,
-            high: required("high_freq_factor")?,
-            original: required("original_max_position_embeddings")?,
-        }),
-        Some(_) => Err(unsupported(section, key, &section.value[key], "default, linear and llama3")),
-    }
 }
 
 /// The token ids that some files give under a key, each once.

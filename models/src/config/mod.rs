@@ -2,15 +2,21 @@
 //!
 //! A setting that would change the result and that this build cannot follow is refused, never ignored.
 
+mod experts;
 mod gguf;
 mod hugging_face;
+mod rope;
 
-use std::f64::consts::TAU;
 use std::path::PathBuf;
+
+use plywood_kernels::grouped_matmul::MAX_MATRICES;
 
 use crate::architectures::{self, Architecture, LocalLayers};
 use crate::checkpoint::{Checkpoint, Kind, Settings};
 use crate::error::{Error, Result};
+
+pub use self::experts::Experts;
+pub use self::rope::{Factors, Rope, Scaling};
 
 /// The largest sizes that are believed: layers, and elements or rows of anything else.
 const LAYERS_LIMIT: u64 = 1 << 12;
@@ -39,6 +45,8 @@ pub struct Config {
     pub head_width: usize,
     /// Elements inside the feed-forward.
     pub feed_forward: usize,
+    /// What layers have in place of one feed-forward, if any do.
+    pub experts: Option<Experts>,
     /// Rows of the embedding.
     pub vocabulary: usize,
     /// Added to the mean square in norms.
@@ -89,38 +97,6 @@ pub struct Scales {
     pub residual: f32,
     /// The logits.
     pub logit: f32,
-}
-
-/// Rotary position embedding.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rope {
-    /// The base of the frequencies (theta).
-    pub base: f64,
-    /// Elements of a head that turn, an even number.
-    pub rotated: usize,
-    /// How frequencies are changed for longer texts.
-    pub scaling: Scaling,
-}
-
-/// How RoPE's frequencies are changed for texts longer than those trained on first.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Scaling {
-    /// Not at all.
-    None,
-    /// All divided by a factor.
-    Linear(f64),
-    /// Low ones divided by a factor, high ones kept, those between blended
-    /// (`_compute_llama3_parameters` in transformers' `modeling_rope_utils.py`).
-    Llama3 {
-        /// What low frequencies are divided by.
-        factor: f64,
-        /// Frequencies are low below so many turns in the original context.
-        low: f64,
-        /// They are high above so many turns.
-        high: f64,
-        /// The original context, in tokens.
-        original: f64,
-    },
 }
 
 /// Sampling parameters that a model brings; `None` where it says nothing.
@@ -202,11 +178,6 @@ impl Config {
         if !self.head_width.is_multiple_of(4) {
             return wrong("the head width", self.head_width.to_string(), "a multiple of 4".into());
         }
-        let rotated = self.rope.rotated;
-        if rotated == 0 || !rotated.is_multiple_of(2) || rotated > self.head_width {
-            let wanted = format!("an even number from 2 to {}", self.head_width);
-            return wrong("the number of dimensions that RoPE rotates", rotated.to_string(), wanted);
-        }
         if let Some(bos) = self.bos.filter(|bos| *bos as usize >= self.vocabulary) {
             return wrong("the id of BOS", bos.to_string(), format!("below the vocabulary, {}", self.vocabulary));
         }
@@ -228,15 +199,12 @@ impl Config {
         if self.attends.iter().any(|attends| attends.window == Some(0)) {
             return wrong("the window of attention", "0".into(), "above 0".into());
         }
-        for (key, number) in self.rope.numbers().into_iter().chain(self.local_rope.numbers()) {
-            if !(number.is_finite() && number > 0.0) {
-                return wrong(key, number.to_string(), "a number above 0".into());
-            }
-        }
-        if let Scaling::Llama3 { low, high, .. } = self.rope.scaling
-            && low >= high
+        self.rope.check(self.head_width, wrong)?;
+        self.local_rope.check(self.head_width, wrong)?;
+        if let Some((key, found, wanted)) =
+            self.experts.as_ref().and_then(|experts| experts.check(SIZE_LIMIT, MAX_MATRICES))
         {
-            return wrong("RoPE's high_freq_factor", high.to_string(), format!("above the low one, {low}"));
+            return wrong(key, found, wanted);
         }
         self.check_sampling(file.into())
     }
@@ -256,44 +224,6 @@ impl Config {
             }
         }
         Ok(())
-    }
-}
-
-impl Rope {
-    /// The angle by which each of `rotated / 2` pairs turns from a position to the next.
-    pub fn inverse_frequencies(&self) -> Vec<f64> {
-        let frequency = |pair: usize| self.base.powf(-((2 * pair) as f64) / self.rotated as f64);
-        (0..self.rotated / 2).map(|pair| self.scaling.apply(frequency(pair))).collect()
-    }
-
-    /// Its numbers, all of which must be positive, by name.
-    fn numbers(&self) -> Vec<(&'static str, f64)> {
-        let mut numbers = vec![("RoPE's base", self.base)];
-        match self.scaling {
-            Scaling::None => {}
-            Scaling::Linear(factor) => numbers.push(("RoPE's scaling factor", factor)),
-            Scaling::Llama3 { factor, low, high, original } => numbers.extend([
-                ("RoPE's scaling factor", factor),
-                ("RoPE's low_freq_factor", low),
-                ("RoPE's high_freq_factor", high),
-                ("RoPE's original context", original),
-            ]),
-        }
-        numbers
-    }
-}
-
-impl Scaling {
-    fn apply(self, frequency: f64) -> f64 {
-        match self {
-            Scaling::None => frequency,
-            Scaling::Linear(factor) => frequency / factor,
-            Scaling::Llama3 { factor, low, high, original } => {
-                let turns = original * frequency / TAU;
-                let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-                kept * frequency + (1.0 - kept) * frequency / factor
-            }
-        }
     }
 }
 

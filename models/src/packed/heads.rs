@@ -159,7 +159,8 @@ pub struct Heads {
 }
 
 impl Heads {
-    /// How the format keeps a pair of numbers, as their types want it; `None` for a scale alone, in single precision.
+    /// How the format keeps a pair of numbers, as their types want it; `None` for a scale alone: a byte of exponent as it is stored, or a
+    /// number in single precision.
     pub fn pair(&self) -> Option<Pair> {
         let biases = match &self.second {
             Second::Nothing => return None,
@@ -177,7 +178,8 @@ impl Heads {
 
     /// Bytes of a head.
     pub fn bytes(&self) -> usize {
-        self.pair().map_or(4, Pair::bytes)
+        let alone = if self.scales.element() == Element::Byte { 1 } else { 4 };
+        self.pair().map_or(alone, Pair::bytes)
     }
 
     /// Checks that the tensors have the shapes of a weight's groups.
@@ -196,6 +198,9 @@ impl Heads {
         let element = self.scales.element();
         let scales = numbers.chunks_exact(element.bytes());
         if let Second::Nothing = self.second {
+            if element == Element::Byte {
+                return Ok(numbers);
+            }
             return Ok(scales.flat_map(|scale| element.number(scale).to_le_bytes()).collect());
         }
         let (seconds, size) = self.second.read(files, rows, columns, block)?;

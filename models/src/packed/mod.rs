@@ -14,6 +14,7 @@ mod heads;
 mod ints;
 mod matrix;
 mod mlx;
+mod mxfp4;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use self::heads::Heads;
 pub(crate) const KEYS: [&str; 3] = ["quantization_config", "compression_config", "quantization"];
 
 /// What `quant_method` may be.
-const METHODS: [&str; 6] = ["awq", "gptq", "compressed-tensors", "bitsandbytes", "fp8", "fbgemm_fp8"];
+const METHODS: [&str; 7] = ["awq", "gptq", "compressed-tensors", "bitsandbytes", "fp8", "fbgemm_fp8", "mxfp4"];
 
 /// Refuses a directory that is quantised in a way that nobody here reads.
 pub(crate) fn check_method(config: &Json) -> Result<()> {
@@ -173,7 +174,7 @@ struct Way {
     assemble: fn(&mut Table, stem: &str) -> Result<Assembled>,
 }
 
-const WAYS: [Way; 7] = [
+const WAYS: [Way; 8] = [
     Way { end: ".qweight", is: |_| true, assemble: qweight },
     Way { end: ".weight_packed", is: |_| true, assemble: compressed_tensors::packed },
     Way { end: ".weight.quant_state.bitsandbytes__nf4", is: |_| true, assemble: bitsandbytes::nf4 },
@@ -181,6 +182,7 @@ const WAYS: [Way; 7] = [
     Way { end: ".weight", is: |tensor| type_is(tensor, "U32"), assemble: mlx::assemble },
     Way { end: ".weight", is: |tensor| type_is(tensor, "I8"), assemble: compressed_tensors::bytes },
     Way { end: ".weight", is: |tensor| type_is(tensor, "F8_E4M3"), assemble: fp8::assemble },
+    Way { end: "_blocks", is: |tensor| type_is(tensor, "U8"), assemble: mxfp4::assemble },
 ];
 
 fn type_is(tensor: &TensorInfo, name: &str) -> bool {

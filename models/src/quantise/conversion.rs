@@ -24,6 +24,7 @@ pub fn convert(checkpoint: Checkpoint) -> Result<Source> {
     if config.architecture.name != architectures::ALL[0].name
         || config.biases
         || config.attends.iter().any(|layer| layer.window.is_some())
+        || !is_told(&config.rope)
     {
         return Err(Error::NotConverted { class: config.architecture.class.into() });
     }
@@ -77,6 +78,11 @@ fn tensor(checkpoint: &Checkpoint, config: &Config, role: Role, layer: usize) ->
     };
     let (name, shape) = (names::name(Kind::Gguf, role, layer), info.shape.clone());
     Ok(Tensor { name, shape, format: info.format()?, content })
+}
+
+/// Whether RoPE's settings are among those that are written.
+fn is_told(rope: &Rope) -> bool {
+    matches!(rope.scaling, Scaling::None | Scaling::Linear(_) | Scaling::Llama3 { .. }) && rope.temperature.is_none()
 }
 
 /// What RoPE's frequencies are divided by, where the settings of GGUF files cannot say it.

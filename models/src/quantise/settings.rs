@@ -28,6 +28,10 @@ pub fn entries(config: &Config) -> Vec<(String, Value)> {
         entries.push((format!("{prefix}.rope.scaling.type"), text("linear")));
         entries.push((format!("{prefix}.rope.scaling.factor"), Value::F32(factor as f32)));
     }
+    if let Some(experts) = &config.experts {
+        entries.push((format!("{prefix}.expert_count"), size(experts.count)));
+        entries.push((format!("{prefix}.expert_used_count"), size(experts.chosen)));
+    }
     entries.extend(sampling(&config.sampling));
     entries
 }

@@ -1,0 +1,25 @@
+// The rows of `rows_matrix`: one part behind the other in the results, in the weight as its strides say.
+var<private> $matrix: u32;
+
+// The place of a result's row among the rows of all shards.
+fn $whole(row: u32) -> u32 {
+    let part = row / params.part_rows;
+    return part * params.part_stride + $matrix * params.matrix_stride + row % params.part_rows * params.step;
+}
+
+fn $here(row: u32) -> bool {
+    let whole = $whole(row);
+    return row < params.rows && whole >= params.first_row && whole - params.first_row < params.shard_rows;
+}
+
+// Its place in the shard; some place for one that is not here.
+fn $at(row: u32) -> u32 {
+    return min(max($whole(row), params.first_row) - params.first_row, params.shard_rows - 1u);
+}
+
+// Where a result of a slot of a token lies.
+fn $output(token: u32, slot: u32, column: u32) -> u32 {
+    let part = column / params.part_rows;
+    return params.output_offset + token * params.output_stride
+        + (part * params.slots + slot) * params.part_rows + column % params.part_rows;
+}

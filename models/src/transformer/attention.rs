@@ -1,0 +1,115 @@
+//! Attention of a layer.
+
+use plywood_kernels::attention::Attention;
+use plywood_kernels::graph::{CacheSlot, Rows, Slice, ValueId, WeightId};
+use plywood_kernels::kv_cache::KvWrite;
+use plywood_kernels::op::Op;
+use plywood_kernels::rope::Rope;
+
+use super::Builder;
+use crate::architectures::{HeadNorms, Norms};
+use crate::error::Result;
+use crate::names::Role;
+
+impl Builder<'_> {
+    /// Attention of one layer with its norms and the addition to the residual stream.
+    pub(super) fn attention(&mut self, layer: usize, residual: ValueId, rotations: WeightId) -> Result<ValueId> {
+        let config = self.config;
+        let label = |part: &str| format!("layers.{layer}.attention.{part}");
+        let (queries, keys) = (config.heads * config.head_width, config.kv_heads * config.head_width);
+        let input = match config.architecture.norms {
+            Norms::Behind => residual,
+            Norms::Before | Norms::BeforeAndBehind => self.norm(label("norm"), Role::AttentionNorm, layer, residual)?,
+        };
+        let parts = [(Role::Query, queries), (Role::Key, keys), (Role::Value, keys)];
+        let fused = [(Role::Qkv, queries + 2 * keys)];
+        let parts: &[_] = if config.architecture.fused { &fused } else { &parts };
+        let weight = self.matrix(label("qkv"), layer, config.width, parts)?;
+        let biases = [(Role::QueryBias, queries), (Role::KeyBias, keys), (Role::ValueBias, keys)];
+        let bias = if config.biases { Some(self.bias(label("qkv.bias"), layer, &biases)?) } else { None };
+        let qkv = self.product("qkv", input, weight, bias, 1.0);
+
+        let value = Slice { value: qkv, offset: queries + keys, width: keys };
+        let mut query = Slice { value: qkv, offset: 0, width: queries };
+        let mut key = Slice { value: qkv, offset: queries, width: keys };
+        match config.architecture.head_norms {
+            HeadNorms::None => {}
+            HeadNorms::Heads => {
+                let roles = [(Role::QueryNorm, config.heads), (Role::KeyNorm, config.kv_heads)];
+                let mut weights = Vec::new();
+                for (role, heads) in roles {
+                    weights.extend(self.norm_weights(role, layer, config.head_width)?.repeat(heads));
+                }
+                let weight = self.computed(label("heads.norm"), weights);
+                let both = Slice { value: qkv, offset: 0, width: queries + keys };
+                let normed = self.normed("normed_heads", both, weight, config.heads + config.kv_heads);
+                query.value = normed;
+                key.value = normed;
+            }
+            HeadNorms::Whole => {
+                for (slice, role, name) in
+                    [(&mut query, Role::QueryNorm, "normed_queries"), (&mut key, Role::KeyNorm, "normed_keys")]
+                {
+                    let weights = self.norm_weights(role, layer, slice.width)?;
+                    let weight = self.computed(label(name), weights);
+                    let normed = self.normed(name, *slice, weight, 1);
+                    *slice = self.graph.whole(normed);
+                }
+            }
+        }
+        if config.attends[layer].turned {
+            (query, key) = self.turned(query, key, rotations);
+        }
+        if let Some(temperature) = config.rope.temperature {
+            let scaled = self.graph.value("scaled_queries", Rows::Tokens, queries);
+            self.graph.node(Op::Temperature(temperature), &[query], &[], None, Some(scaled));
+            query = self.graph.whole(scaled);
+        }
+
+        let slot = CacheSlot { kv_heads: config.kv_heads, head_width: config.head_width };
+        let cache = self.graph.cache(slot);
+        self.graph.node(Op::KvWrite(KvWrite), &[key, value], &[], Some(cache), None);
+        let attended = self.graph.value("attended", Rows::Tokens, queries);
+        let attention = Attention {
+            heads: config.heads,
+            scale: config.scales.score,
+            window: config.attends[layer].window,
+            soft_cap: config.score_cap,
+        };
+        self.graph.node(Op::Attention(attention), &[query], &[], Some(cache), Some(attended));
+
+        let parts = [(Role::AttentionOutput, config.width)];
+        let weight = self.matrix(label("output"), layer, queries, &parts)?;
+        let bias = [(Role::AttentionOutputBias, config.width)];
+        let has_bias = config.biases && self.is_there(Role::AttentionOutputBias, layer);
+        let bias = if has_bias { Some(self.bias(label("output.bias"), layer, &bias)?) } else { None };
+        let projected = self.product("projected", attended, weight, bias, config.scales.residual);
+        self.added(label("post_norm"), Role::PostAttentionNorm, layer, projected, residual)
+    }
+
+    /// Queries and keys turned by their positions: at once, where they lie side by side.
+    pub(super) fn turned(&mut self, query: Slice, key: Slice, rotations: WeightId) -> (Slice, Slice) {
+        let config = self.config;
+        let mut turn = |turned: Slice, heads: usize| {
+            let rotated = self.graph.value("rotated", Rows::Tokens, turned.width);
+            let rope = Rope {
+                heads,
+                head_width: config.head_width,
+                rotated: config.rope.rotated,
+                pairing: config.architecture.pairing(config.kind),
+            };
+            self.graph.node(Op::Rope(rope), &[turned], &[rotations], None, Some(rotated));
+            rotated
+        };
+        if query.value == key.value && key.offset == query.offset + query.width {
+            let both = Slice { width: query.width + key.width, ..query };
+            let value = turn(both, config.heads + config.kv_heads);
+            return (
+                Slice { value, offset: 0, width: query.width },
+                Slice { value, offset: query.width, width: key.width },
+            );
+        }
+        let (queries, keys) = (turn(query, config.heads), turn(key, config.kv_heads));
+        (self.graph.whole(queries), self.graph.whole(keys))
+    }
+}

@@ -1,0 +1,180 @@
+//! The mixture of experts of a layer: a router chooses some of them for each token on the device, and only these are computed.
+
+use plywood_kernels::graph::{Part, Rows, Slice, Source, ValueId, WeightId};
+use plywood_kernels::grouped_matmul::{GroupedMatMul, Stack};
+use plywood_kernels::mix::Mix;
+use plywood_kernels::op::Op;
+use plywood_kernels::route::Route;
+
+use super::Builder;
+use crate::checkpoint::Kind;
+use crate::config::Experts;
+use crate::error::{Error, Result};
+use crate::names::{self, Role};
+
+impl Builder<'_> {
+    /// What the experts of a layer add to the residual stream, and that stream.
+    pub(super) fn experts(
+        &mut self,
+        experts: &Experts,
+        layer: usize,
+        input: ValueId,
+        residual: ValueId,
+    ) -> Result<ValueId> {
+        let config = self.config;
+        let label = |part: &str| format!("layers.{layer}.experts.{part}");
+        let mixture = config.architecture.mixture.expect("a family with experts says how they are");
+        let gated = experts.shared.filter(|_| mixture.gated);
+        let logits = self.router(experts, layer, input, gated.is_some(), mixture.biases)?;
+        let routes = self.route(experts, layer, logits)?;
+
+        let (gate_up, bias, stack) = self.gates(experts, layer, mixture.biases)?;
+        let grouped = GroupedMatMul { matrices: experts.count, slots: experts.chosen, parts: 2, stack };
+        let gate_up = self.grouped("expert_gate_up", grouped, input, routes, gate_up, bias);
+        let activated = self.gated(gate_up, experts.chosen * experts.width);
+
+        let roles = [Role::ExpertDown];
+        let down = self.stacked(label("down"), &roles, layer, experts.count, [config.width, experts.width])?;
+        let bias = match mixture.biases {
+            true => {
+                let numbers = self.numbers(Role::ExpertDownBias, layer, &[experts.count, config.width])?;
+                Some(self.computed(label("down.bias"), numbers))
+            }
+            false => None,
+        };
+        let stack = Stack::PartByPart;
+        let grouped = GroupedMatMul { matrices: experts.count, slots: experts.chosen, parts: 1, stack };
+        let results = self.grouped("expert_down", grouped, activated, routes, down, bias);
+
+        let mut addend = residual;
+        let mut inputs = Vec::new();
+        if let Some(width) = experts.shared {
+            let roles = [Role::SharedGate, Role::SharedUp, Role::SharedDown];
+            let shared = self.gated_product("shared.", roles, layer, input, width)?;
+            if mixture.gated {
+                let gate = Slice { value: logits, offset: experts.count, width: 1 };
+                inputs = vec![self.graph.whole(shared), gate];
+            } else {
+                addend = self.add(shared, residual);
+            }
+        }
+        let mixed = self.graph.value("residual", Rows::Tokens, config.width);
+        let first = [results, routes, addend].map(|value| self.graph.whole(value));
+        let inputs = [first.as_slice(), &inputs].concat();
+        self.graph.node(Op::Mix(Mix { slots: experts.chosen }), &inputs, &[], None, Some(mixed));
+        Ok(mixed)
+    }
+
+    /// The router's logits, and behind them the shared expert's gate.
+    fn router(
+        &mut self,
+        experts: &Experts,
+        layer: usize,
+        input: ValueId,
+        gated: bool,
+        biased: bool,
+    ) -> Result<ValueId> {
+        let label = |part: &str| format!("layers.{layer}.experts.{part}");
+        let mut parts = vec![(Role::Router, experts.count)];
+        parts.extend(gated.then_some((Role::SharedRouter, 1)));
+        let weight = self.matrix(label("router"), layer, self.config.width, &parts)?;
+        let bias = match biased {
+            true => Some(self.bias(label("router.bias"), layer, &[(Role::RouterBias, experts.count)])?),
+            false => None,
+        };
+        Ok(self.product("router_logits", input, weight, bias, 1.0))
+    }
+
+    fn route(&mut self, experts: &Experts, layer: usize, logits: ValueId) -> Result<ValueId> {
+        let correction = match self.is_there(Role::RouterCorrection, layer) {
+            true => {
+                let numbers = self.vector(Role::RouterCorrection, layer, experts.count)?;
+                Some(self.computed(format!("layers.{layer}.experts.correction"), numbers))
+            }
+            false => None,
+        };
+        let routes = self.graph.value("routes", Rows::Tokens, 2 * experts.chosen);
+        let Experts { chosen, gating, normalised, scale, groups, .. } = *experts;
+        let route = Op::Route(Route { chosen, gating, normalised, scale, groups });
+        let logits = Slice { value: logits, offset: 0, width: experts.count };
+        self.graph.node(route, &[logits], correction.as_slice(), None, Some(routes));
+        Ok(routes)
+    }
+
+    fn grouped(
+        &mut self,
+        name: &'static str,
+        op: GroupedMatMul,
+        input: ValueId,
+        routes: ValueId,
+        weight: WeightId,
+        bias: Option<WeightId>,
+    ) -> ValueId {
+        let input = self.reordered(input, weight);
+        let rows = self.graph.weights[weight.0].rows() / op.matrices * op.slots;
+        let output = self.graph.value(name, Rows::Tokens, rows);
+        let weights: Vec<WeightId> = [Some(weight), bias].into_iter().flatten().collect();
+        let inputs = [input, routes].map(|value| self.graph.whole(value));
+        self.graph.node(Op::GroupedMatMul(op), &inputs, &weights, None, Some(output));
+        output
+    }
+
+    /// Gates of all experts and the other halves of their inputs, their bias, and how both lie.
+    fn gates(&mut self, experts: &Experts, layer: usize, biased: bool) -> Result<(WeightId, Option<WeightId>, Stack)> {
+        let label = |part: &str| format!("layers.{layer}.experts.{part}");
+        let (count, inner, width) = (experts.count, experts.width, self.config.width);
+        let fused = self.is_there(Role::ExpertGateUp, layer);
+        let (roles, rows): (&[_], _) = match fused {
+            true => (&[Role::ExpertGateUp], 2 * inner),
+            false => (&[Role::ExpertGate, Role::ExpertUp], inner),
+        };
+        let weight = self.stacked(label("gate_up"), roles, layer, count, [rows, width])?;
+        let bias = match (biased, fused) {
+            (false, _) => None,
+            (true, true) => Some(self.numbers(Role::ExpertGateUpBias, layer, &[count, 2 * inner])?),
+            (true, false) => {
+                let mut numbers = self.numbers(Role::ExpertGateBias, layer, &[count, inner])?;
+                numbers.extend(self.numbers(Role::ExpertUpBias, layer, &[count, inner])?);
+                Some(numbers)
+            }
+        };
+        let bias = bias.map(|numbers| self.computed(label("gate_up.bias"), numbers));
+        let stack = match (fused, self.config.kind) {
+            (false, _) => Stack::PartByPart,
+            (true, Kind::Gguf) => Stack::MatrixByMatrix,
+            (true, Kind::HuggingFace) => Stack::RowByRow,
+        };
+        Ok((weight, bias, stack))
+    }
+
+    /// A weight of the matrices of all experts, role by role: each a tensor of all, or one for each expert.
+    fn stacked(
+        &mut self,
+        label: String,
+        roles: &[Role],
+        layer: usize,
+        count: usize,
+        [rows, columns]: [usize; 2],
+    ) -> Result<WeightId> {
+        let mut parts = Vec::new();
+        for role in roles {
+            if let Some((index, tensor)) = self.tensor(*role, layer, &[count, rows, columns])? {
+                parts.push(Part { source: Source::Tensor(index), format: tensor.format()?, rows: count * rows });
+                continue;
+            }
+            for expert in 0..count {
+                let name = names::name_of_expert(self.config.architecture, self.config.kind, *role, layer, expert);
+                let found = name.as_ref().and_then(|name| self.by_name.get(name.as_str()));
+                let Some(&index) = found else {
+                    // A file that has none of them lacks the tensor of all.
+                    let of_all = expert == 0 && self.config.kind == Kind::Gguf;
+                    let tensor = name.filter(|_| !of_all).unwrap_or_else(|| self.name(*role, layer));
+                    return Err(Error::MissingTensor { tensor });
+                };
+                let tensor = self.shaped(index, &[rows, columns])?;
+                parts.push(Part { source: Source::Tensor(index), format: tensor.format()?, rows });
+            }
+        }
+        self.stack(label, columns, parts)
+    }
+}

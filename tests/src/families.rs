@@ -1,0 +1,37 @@
+//! The tiny models of `models/tests/families`, and what transformers recorded of them.
+
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+
+/// The folder of a model.
+pub fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/families").join(name)
+}
+
+/// A prompt and what is expected of it.
+pub struct Recorded {
+    /// Its ids.
+    pub ids: Vec<u32>,
+    /// The logits of all its tokens, one row behind the other.
+    pub logits: Vec<f32>,
+}
+
+/// Every recorded prompt with the logits of a directory or of a GGUF file, which may say less; the longest first.
+pub fn recorded(name: &str, gguf: bool) -> Vec<Recorded> {
+    let bytes = std::fs::read(folder(name).join("expected.safetensors")).expect("what is expected");
+    let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let prompt = |end: &str| {
+        let of = |key: &str| tensors.tensor(&format!("{key}{end}")).ok();
+        let logits = if gguf { of("gguf_logits").or(of("logits")) } else { of("logits") };
+        let (ids, logits) = (of("input_ids").expect("ids"), logits.expect("logits"));
+        Recorded {
+            ids: ids.data().as_chunks().0.iter().map(|id| i64::from_le_bytes(*id) as u32).collect(),
+            logits: logits.data().as_chunks().0.iter().map(|logit| f32::from_le_bytes(*logit)).collect(),
+        }
+    };
+    let mut prompts: Vec<Recorded> =
+        tensors.names().iter().filter_map(|key| key.strip_prefix("input_ids")).map(prompt).collect();
+    prompts.sort_by_key(|prompt| std::cmp::Reverse(prompt.ids.len()));
+    prompts
+}
