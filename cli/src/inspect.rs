@@ -7,6 +7,7 @@ use clap::Args;
 use plywood::Sampling;
 use plywood::memory::HumanBytes;
 use plywood::models::checkpoint::Storage;
+use plywood::models::config::Experts;
 use plywood::models::template::thinking::Marks;
 use plywood::models::{Checkpoint, Config, Error, Kind, Template, Tokenizer, Weights};
 use serde::Serialize;
@@ -36,9 +37,11 @@ struct Report {
     runs: bool,
     reason: Option<String>,
     parameters: u64,
+    active_parameters: u64,
     bytes: u64,
     types: BTreeMap<String, TypeReport>,
     layers: Option<usize>,
+    experts: Option<ExpertsReport>,
     width: Option<usize>,
     heads: Option<usize>,
     kv_heads: Option<usize>,
@@ -61,6 +64,16 @@ struct TypeReport {
     tensors: usize,
     parameters: u64,
     bytes: u64,
+}
+
+/// A mixture of experts.
+#[derive(Serialize)]
+struct ExpertsReport {
+    layers: usize,
+    count: usize,
+    chosen: usize,
+    width: usize,
+    shared: Option<usize>,
 }
 
 /// A token behind which a text ends.
@@ -128,13 +141,13 @@ fn report(checkpoint: &Checkpoint, list: bool) -> Report {
     let config = Config::of(checkpoint);
     let tokenizer = Tokenizer::of(checkpoint);
     // What would stop a load is found without loading: the numbers, the tokenizer and every tensor's place.
-    let trouble = match &config {
-        Err(error) => Some(error.to_string()),
-        Ok(config) => plywood::models::transformer::build(checkpoint, config, 1)
-            .err()
-            .map(|error| error.to_string())
-            .or_else(|| tokenizer.as_ref().err().map(ToString::to_string)),
+    let graph = match &config {
+        Err(error) => Err(error.to_string()),
+        Ok(config) => plywood::models::transformer::build(checkpoint, config, 1).map_err(|error| error.to_string()),
     };
+    let unchosen = graph.as_ref().map_or(0, |graph| graph.unchosen_elements());
+    let trouble = graph.err().or_else(|| tokenizer.as_ref().err().map(ToString::to_string));
+    let parameters = types.values().map(|entry| entry.parameters).fold(0, u64::saturating_add);
     let (config, tokenizer, template) = (config.ok(), tokenizer.ok(), Template::of(checkpoint));
     let source = template.as_ref().map_or("", |template| template.source());
     let thinking = Marks::of(source, tokenizer.as_ref());
@@ -151,10 +164,12 @@ fn report(checkpoint: &Checkpoint, list: bool) -> Report {
         architecture: config.as_ref().map(|config| config.architecture.name),
         runs: trouble.is_none(),
         reason: trouble,
-        parameters: types.values().map(|entry| entry.parameters).fold(0, u64::saturating_add),
+        parameters,
+        active_parameters: parameters.saturating_sub(unchosen),
         bytes: types.values().map(|entry| entry.bytes).fold(0, u64::saturating_add),
         types,
         layers: number(|config| config.layers),
+        experts: config.as_ref().and_then(|config| config.experts.as_ref()).map(experts_report),
         width: number(|config| config.width),
         heads: number(|config| config.heads),
         kv_heads: number(|config| config.kv_heads),
@@ -180,6 +195,16 @@ fn template_report(template: Result<Template, Error>) -> Option<TemplateReport> 
         }),
         Err(Error::NoTemplate { .. }) => None,
         Err(error) => Some(TemplateReport::Broken { reason: error.to_string() }),
+    }
+}
+
+fn experts_report(experts: &Experts) -> ExpertsReport {
+    ExpertsReport {
+        layers: experts.layers.iter().filter(|has_experts| **has_experts).count(),
+        count: experts.count,
+        chosen: experts.chosen,
+        width: experts.width,
+        shared: experts.shared,
     }
 }
 
@@ -214,12 +239,21 @@ fn describe(report: &Report) -> String {
     if let Some(architecture) = report.architecture.filter(|name| report.family.as_deref() != Some(name)) {
         line("architecture", architecture.into());
     }
-    line("parameters", format!("{:.1} M in {}", report.parameters as f64 / 1e6, HumanBytes(report.bytes)));
+    let millions = |parameters: u64| format!("{:.1} M", parameters as f64 / 1e6);
+    let active = match report.active_parameters == report.parameters {
+        true => String::new(),
+        false => format!(", {} active", millions(report.active_parameters)),
+    };
+    line("parameters", format!("{}{active}, in {}", millions(report.parameters), HumanBytes(report.bytes)));
     for (name, entry) in &report.types {
         line(&format!("  {name}"), format!("{} tensors, {}", entry.tensors, HumanBytes(entry.bytes)));
     }
     if let (Some(layers), Some(width), Some(inner)) = (report.layers, report.width, report.feed_forward) {
         line("layers", format!("{layers} of width {width}, feed-forward {inner}"));
+    }
+    if let Some(ExpertsReport { layers, count, chosen, width, shared }) = &report.experts {
+        let shared = shared.map_or(String::new(), |width| format!(", one of {width} for all tokens"));
+        line("experts", format!("{chosen} of {count} in {layers} layers, feed-forward {width}{shared}"));
     }
     if let (Some(heads), Some(kv_heads), Some(width)) = (report.heads, report.kv_heads, report.head_width) {
         line("heads", format!("{heads}, {kv_heads} of keys and values, of width {width}"));
