@@ -2,7 +2,7 @@
 
 use super::Attention;
 use crate::cases::{Case, EXACT, HALF, sequences};
-use crate::graph::{CacheSlot, Rows, Slice};
+use crate::graph::{CacheSlot, Rows, Slice, Weight};
 use crate::kv_cache::{KvType, KvWrite};
 use crate::op::Op;
 
@@ -43,9 +43,35 @@ pub fn cases() -> Vec<Case> {
             cases.push(windowed);
         }
     }
+    // Sinks that take nearly all, nearly nothing, and their share; with windows, groups and shards.
+    for kv_type in KvType::ALL {
+        for (window, sinks) in [(None, [0.5, -1.0]), (Some(5), [30.0, 0.0]), (Some(33), [-1e30, 1.5])] {
+            for runs in [ragged, grown] {
+                let mut case = case((6, 2, 16), kv_type, runs, 3.0);
+                add_sinks(&mut case, window, &sinks.repeat(3));
+                cases.push(case);
+            }
+        }
+        let mut sharded = case((8, 4, 32), kv_type, grown, 1.0);
+        sharded.max_shard = Some(kv_type.bytes(2 * 32 * 32));
+        add_sinks(&mut sharded, None, &[3.0, 0.0, -3.0, 1.0, 2.0, -1.0, 0.5, 4.0]);
+        cases.push(sharded);
+    }
     // In an f32 cache, values beyond f16 come through.
     cases.push(case((2, 2, 16), KvType::F32, grown, 1e5));
     cases
+}
+
+/// Gives a case's attention a window and sinks, one for each head.
+fn add_sinks(case: &mut Case, window: Option<usize>, sinks: &[f32]) {
+    let weight = case.graph.weight(Weight::computed("sinks", sinks.len(), sinks));
+    for node in &mut case.graph.nodes {
+        if let Op::Attention(attention) = &mut node.op {
+            attention.window = window;
+            node.weights = vec![weight];
+        }
+    }
+    case.name += &format!(", window {window:?}, sinks {:?}", &sinks[..2]);
 }
 
 /// A token behind 4095 others, and a prompt of 256, in the shape of Llama-3.2-1B.

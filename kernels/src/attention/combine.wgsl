@@ -14,6 +14,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read> softmax: array<vec2<f32>>; // [tokens, heads, spans] of maximum, total
 @group(0) @binding(4) var<storage, read_write> output: array<vec4<f32>>; // [tokens, heads, HEAD_QUADS]
 
+#import sink
+
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let head = group.x;
@@ -21,11 +23,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let keys = tokens[group.y].y + 1u;
     let first_span = (keys - min(params.window, keys)) / params.span;
     let spans = (keys - 1u) / params.span + 1u;
-    var largest = softmax[first + first_span].x;
-    for (var span = first_span + 1u; span < spans; span++) {
+    let sink = sink_largest(head);
+    var largest = sink;
+    for (var span = first_span; span < spans; span++) {
         largest = max(largest, softmax[first + span].x);
     }
-    var total = 0.0;
+    var total = sink_TOTAL * exp(sink - largest);
     for (var span = first_span; span < spans; span++) {
         total += softmax[first + span].y * exp(softmax[first + span].x - largest);
     }

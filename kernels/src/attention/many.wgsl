@@ -29,6 +29,7 @@ struct Params {
 #import pages
 #import tanh
 #import score
+#import sink
 
 // The first key that a token at a position sees.
 fn first_seen(position: u32) -> u32 {
@@ -67,8 +68,8 @@ fn main(
     let input_row = params.input_offset + row * params.input_stride + head_quad;
 
     var head_sums: array<vec4<f32>, LANE_QUADS>;
-    var largest = LOWEST;
-    var total = 0.0;
+    var largest = sink_largest(params.first_head + head);
+    var total = sink_TOTAL;
     // The block's first query sees the first key of all.
     for (var tile = first_seen(tokens[block.x].y) / TILE * TILE; tile < block_keys; tile += TILE) {
         // Scores of this lane's keys.

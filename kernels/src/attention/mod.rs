@@ -14,7 +14,11 @@ use crate::step::{BLOCK_TOKENS, PAGE_TOKENS};
 
 pub use self::cases::{cases, large_cases};
 
-/// Input queries `[tokens, heads * head_width]`; output of that shape. The cache already holds the tokens of the step.
+/// Input queries `[tokens, heads * head_width]`; perhaps a weight of sinks `[heads]` in F32; output of the input's shape. The cache
+/// already holds the tokens of the step.
+///
+/// A head's sink is one more score of its softmax, as it is, whose share is dropped: what a head puts there it gives to no token
+/// (gpt-oss, <https://arxiv.org/abs/2508.10925>; Xiao et al., <https://arxiv.org/abs/2309.17453>).
 #[derive(Debug, Clone)]
 pub struct Attention {
     /// Query heads, a multiple of the slot's KV heads.
@@ -50,6 +54,7 @@ impl Kernel for Attention {
         let queries = operands.inputs[0];
         let head_width = queries.width / self.heads;
         let cache = operands.cache.as_deref().expect("the op uses the cache");
+        let sinks = operands.weights.first().map(|sinks| sinks.row(0));
         let mut output = Vec::new();
         for (row, token) in step.tokens.iter().enumerate() {
             let last = token.position as usize;
@@ -64,9 +69,10 @@ impl Kernel for Attention {
                     self.soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
                 };
                 let scores: Vec<f64> = places.iter().map(score).collect();
-                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let sink = sinks.as_ref().map_or(f64::NEG_INFINITY, |sinks| f64::from(sinks[head]));
+                let largest = scores.iter().copied().fold(sink, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
-                let total: f64 = weights.iter().sum();
+                let total = weights.iter().sum::<f64>() + (sink - largest).exp();
                 output.extend((0..head_width).map(|column| {
                     let weighted = weights.iter().zip(&places);
                     let sum: f64 = weighted.map(|(w, place)| w * f64::from(cache.value(*place, kv_head)[column])).sum();
@@ -94,6 +100,18 @@ impl Attention {
             Some(_) => include_str!("score_capped.wgsl"),
         };
         ("score", source)
+    }
+
+    /// What a softmax begins with.
+    fn sink(site: &Site) -> (&'static str, &'static str) {
+        let source =
+            if site.weights.is_empty() { include_str!("sink_none.wgsl") } else { include_str!("sink_vector.wgsl") };
+        ("sink", source)
+    }
+
+    /// The sinks, which follow the other bindings.
+    fn sinks(site: &Site) -> Option<Binding> {
+        (!site.weights.is_empty()).then_some(Binding::Shard { weight: 0, shard: 0 })
     }
 
     /// Query heads for each KV head.
@@ -168,15 +186,16 @@ impl Attention {
             });
             first_head += kv_heads;
         }
+        let bindings = [Binding::Tokens, Binding::Scratch(0), Binding::Scratch(1), Binding::Output];
         lowered.dispatches.push(Dispatch {
             shader: Shader {
                 name: "attention_combine",
                 source: include_str!("combine.wgsl"),
-                modules: vec![],
-                constants: vec![("WORKGROUP", 32), ("HEAD_QUADS", quads)],
+                modules: vec![Self::sink(site)],
+                constants: vec![("WORKGROUP", 32), ("HEAD_QUADS", quads), ("SINK_BINDING", 5)],
             },
             params: vec![span, spans, heads, out.offset / 4, out.stride / 4, self.window()],
-            bindings: vec![Binding::Tokens, Binding::Scratch(0), Binding::Scratch(1), Binding::Output],
+            bindings: bindings.into_iter().chain(Self::sinks(site)).collect(),
             grid: Grid { spread: Count::fixed(heads), rows: Count::each(Extent::Rows(site.rows)) },
             work: Work::fixed(u64::from(spans) * u64::from(quads) * 4),
         });
@@ -193,15 +212,32 @@ impl Attention {
         let mut lowered = Lowered::default();
         let mut first_head = 0;
         for (shard, kv_heads) in cache.shards.iter().enumerate() {
+            let bindings = [
+                Binding::Tokens,
+                Binding::Blocks,
+                Binding::Pages,
+                Binding::Input(0),
+                Binding::Keys(shard),
+                Binding::Values(shard),
+                Binding::Output,
+            ];
             lowered.dispatches.push(Dispatch {
                 shader: Shader {
                     name: "attention_many",
                     source: include_str!("many.wgsl"),
-                    modules: vec![shared::GRID, cache.kv_type.module(), PAGES, shared::TANH, self.score()],
+                    modules: vec![
+                        shared::GRID,
+                        cache.kv_type.module(),
+                        PAGES,
+                        shared::TANH,
+                        self.score(),
+                        Self::sink(site),
+                    ],
                     constants: vec![
                         ("QUERIES", BLOCK_TOKENS as u32),
                         ("PAGE_TOKENS", PAGE_TOKENS as u32),
                         ("HEAD_QUADS", quads),
+                        ("SINK_BINDING", 8),
                     ],
                 },
                 params: vec![
@@ -217,15 +253,7 @@ impl Attention {
                     self.window(),
                     self.soft_cap(),
                 ],
-                bindings: vec![
-                    Binding::Tokens,
-                    Binding::Blocks,
-                    Binding::Pages,
-                    Binding::Input(0),
-                    Binding::Keys(shard),
-                    Binding::Values(shard),
-                    Binding::Output,
-                ],
+                bindings: bindings.into_iter().chain(Self::sinks(site)).collect(),
                 grid: Grid { spread: Count::fixed(kv_heads * group), rows: Count::each(Extent::Blocks) },
                 work: Work { operations: BLOCK_TOKENS as u64 * u64::from(quads) * 8, each: Extent::Keys },
             });
