@@ -196,7 +196,8 @@ pub struct DeviceWeight {
     pub shards: Vec<Shard>,
 }
 
-/// A cache slot as one device holds it: shards of consecutive KV heads, keys and values in buffers of their own.
+/// A cache slot as one device holds it: shards of consecutive KV heads; keys have a buffer of their own, and so have values that
+/// are not in the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceCache {
     /// The slot.
@@ -260,7 +261,7 @@ pub enum Binding {
     },
     /// The keys of a cache shard.
     Keys(usize),
-    /// The values of a cache shard.
+    /// The values of a cache shard: its keys, where the values are in them.
     Values(usize),
     /// Memory that lives within the node.
     Scratch(usize),

@@ -66,8 +66,7 @@ impl Builder<'_> {
             query = self.graph.whole(scaled);
         }
 
-        let slot = CacheSlot { kv_heads: config.kv_heads, head_width: config.head_width };
-        let cache = self.graph.cache(slot);
+        let cache = self.graph.cache(CacheSlot::plain(config.kv_heads, config.head_width));
         self.graph.node(Op::KvWrite(KvWrite), &[key, value], &[], Some(cache), None);
         let attended = self.graph.value("attended", Rows::Tokens, queries);
         let attention = Attention {
