@@ -54,6 +54,7 @@ pub fn all() -> Vec<Case> {
         crate::reorder::cases(),
         crate::rope::cases(),
         crate::temperature::cases(),
+        crate::latent_heads::cases(),
         crate::attention::cases(),
         crate::gated::cases(),
         crate::add::cases(),

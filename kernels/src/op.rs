@@ -10,6 +10,7 @@ use crate::gated::Gated;
 use crate::graph::{CacheSlot, Rows};
 use crate::grouped_matmul::GroupedMatMul;
 use crate::kv_cache::{KvType, KvWrite};
+use crate::latent_heads::LatentHeads;
 use crate::matmul::MatMul;
 use crate::mix::Mix;
 use crate::reference::Operands;
@@ -44,6 +45,8 @@ pub enum Op {
     Rope(Rope),
     /// A factor that grows with the position.
     Temperature(Temperature),
+    /// Queries and key of latent attention, turned and put together.
+    LatentHeads(LatentHeads),
     /// Keys and values into the cache.
     KvWrite(KvWrite),
     /// Attention over the cache.
@@ -77,6 +80,7 @@ impl Op {
             Op::Reorder(op) => op,
             Op::Rope(op) => op,
             Op::Temperature(op) => op,
+            Op::LatentHeads(op) => op,
             Op::KvWrite(op) => op,
             Op::Attention(op) => op,
             Op::Gated(op) => op,
