@@ -54,6 +54,7 @@ pub fn all() -> Vec<Case> {
         crate::reorder::cases(),
         crate::rope::cases(),
         crate::temperature::cases(),
+        crate::latent_heads::cases(),
         crate::attention::cases(),
         crate::gated::cases(),
         crate::add::cases(),
@@ -154,9 +155,9 @@ impl Case {
         for node in &self.graph.nodes {
             if let (Op::Attention(attention), Some(cache)) = (&node.op, node.cache) {
                 let slot = self.graph.caches[cache.0];
-                let width = (attention.heads * slot.head_width) as u64;
-                operations += 4 * attended * width;
-                bytes += self.kv_type.bytes(2 * step.longest() as u64 * (slot.kv_heads * slot.head_width) as u64);
+                let width = (attention.heads * (slot.key_width + slot.value_width)) as u64;
+                operations += 2 * attended * width;
+                bytes += self.kv_type.bytes((step.longest() * slot.numbers()) as u64);
             }
         }
         Traffic { bytes, operations }

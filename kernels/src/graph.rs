@@ -121,8 +121,45 @@ impl Weight {
 pub struct CacheSlot {
     /// Heads of keys and values.
     pub kv_heads: usize,
-    /// Elements of one head's key, and of its value: a multiple of 4.
-    pub head_width: usize,
+    /// Elements of one head's key: a multiple of 4.
+    pub key_width: usize,
+    /// Elements of one head's value: a multiple of 4.
+    pub value_width: usize,
+    /// Where values lie.
+    pub values: CachedValues,
+}
+
+/// Where the values of a cache slot lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CachedValues {
+    /// In memory of their own.
+    Own,
+    /// A value is the first elements of its key (latent attention, DeepSeek-V2, <https://arxiv.org/abs/2405.04434>, §2.1).
+    InKeys,
+}
+
+impl CacheSlot {
+    /// A slot whose keys and values are of one width.
+    pub fn plain(kv_heads: usize, head_width: usize) -> CacheSlot {
+        CacheSlot { kv_heads, key_width: head_width, value_width: head_width, values: CachedValues::Own }
+    }
+
+    /// Elements from a head's value of a token to that of the next.
+    pub fn value_stride(&self) -> usize {
+        match self.values {
+            CachedValues::Own => self.value_width,
+            CachedValues::InKeys => self.key_width,
+        }
+    }
+
+    /// Numbers that are stored of each token.
+    pub fn numbers(&self) -> usize {
+        let values = match self.values {
+            CachedValues::Own => self.value_width,
+            CachedValues::InKeys => 0,
+        };
+        self.kv_heads * (self.key_width + values)
+    }
 }
 
 /// An op with what it reads and writes.

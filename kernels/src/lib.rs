@@ -18,6 +18,7 @@ pub mod embedding;
 pub mod gated;
 pub mod grouped_matmul;
 pub mod kv_cache;
+pub mod latent_heads;
 pub mod matmul;
 pub mod mix;
 pub mod reorder;

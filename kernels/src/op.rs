@@ -10,6 +10,7 @@ use crate::gated::Gated;
 use crate::graph::{CacheSlot, Rows};
 use crate::grouped_matmul::GroupedMatMul;
 use crate::kv_cache::{KvType, KvWrite};
+use crate::latent_heads::LatentHeads;
 use crate::matmul::MatMul;
 use crate::mix::Mix;
 use crate::reference::Operands;
@@ -44,6 +45,8 @@ pub enum Op {
     Rope(Rope),
     /// A factor that grows with the position.
     Temperature(Temperature),
+    /// Queries and key of latent attention, turned and put together.
+    LatentHeads(LatentHeads),
     /// Keys and values into the cache.
     KvWrite(KvWrite),
     /// Attention over the cache.
@@ -77,6 +80,7 @@ impl Op {
             Op::Reorder(op) => op,
             Op::Rope(op) => op,
             Op::Temperature(op) => op,
+            Op::LatentHeads(op) => op,
             Op::KvWrite(op) => op,
             Op::Attention(op) => op,
             Op::Gated(op) => op,
@@ -196,7 +200,8 @@ pub struct DeviceWeight {
     pub shards: Vec<Shard>,
 }
 
-/// A cache slot as one device holds it: shards of consecutive KV heads, keys and values in buffers of their own.
+/// A cache slot as one device holds it: shards of consecutive KV heads; keys have a buffer of their own, and so have values that
+/// are not in the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceCache {
     /// The slot.
@@ -260,7 +265,7 @@ pub enum Binding {
     },
     /// The keys of a cache shard.
     Keys(usize),
-    /// The values of a cache shard.
+    /// The values of a cache shard: its keys, where the values are in them.
     Values(usize),
     /// Memory that lives within the node.
     Scratch(usize),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::formats::Format;
-use crate::graph::{CacheSlot, Graph, Node, Rows, Slice, ValueId, Want, Weight};
+use crate::graph::{CacheSlot, CachedValues, Graph, Node, Rows, Slice, ValueId, Want, Weight};
 use crate::kv_cache::KvType;
 use crate::step::{PAGE_TOKENS, Step};
 
@@ -60,45 +60,53 @@ impl HostWeight {
 pub struct HostCache {
     slot: CacheSlot,
     kv_type: KvType,
-    /// `[pages * PAGE_TOKENS, kv_heads, head_width]`.
+    /// `[pages * PAGE_TOKENS, kv_heads, key_width]`.
     keys: Vec<f32>,
-    /// The same shape.
+    /// `[pages * PAGE_TOKENS, kv_heads, value_width]`; empty where values are the first elements of keys.
     values: Vec<f32>,
 }
 
 impl HostCache {
     /// An empty cache of so many pages.
     pub fn new(slot: CacheSlot, kv_type: KvType, pages: usize) -> HostCache {
-        let elements = pages * PAGE_TOKENS * slot.kv_heads * slot.head_width;
-        HostCache { slot, kv_type, keys: vec![f32::NAN; elements], values: vec![f32::NAN; elements] }
+        let keys = pages * PAGE_TOKENS * slot.kv_heads * slot.key_width;
+        let values = pages * PAGE_TOKENS * slot.numbers() - keys;
+        HostCache { slot, kv_type, keys: vec![f32::NAN; keys], values: vec![f32::NAN; values] }
     }
 
-    /// Heads of keys and values.
-    pub fn kv_heads(&self) -> usize {
-        self.slot.kv_heads
+    /// The slot.
+    pub fn slot(&self) -> &CacheSlot {
+        &self.slot
     }
 
-    fn at(&self, (page, token): (usize, usize), head: usize) -> std::ops::Range<usize> {
-        let first = ((page * PAGE_TOKENS + token) * self.slot.kv_heads + head) * self.slot.head_width;
-        first..first + self.slot.head_width
+    /// Keys, or values, that lie before that of a head at a place.
+    fn at(&self, (page, token): (usize, usize), head: usize) -> usize {
+        (page * PAGE_TOKENS + token) * self.slot.kv_heads + head
     }
 
     /// The key of a head at a place (page, token in the page).
     pub fn key(&self, place: (usize, usize), head: usize) -> &[f32] {
-        &self.keys[self.at(place, head)]
+        &self.keys[self.at(place, head) * self.slot.key_width..][..self.slot.key_width]
     }
 
     /// The value of a head at a place (page, token in the page).
     pub fn value(&self, place: (usize, usize), head: usize) -> &[f32] {
-        &self.values[self.at(place, head)]
+        match self.slot.values {
+            CachedValues::Own => &self.values[self.at(place, head) * self.slot.value_width..][..self.slot.value_width],
+            CachedValues::InKeys => &self.key(place, head)[..self.slot.value_width],
+        }
     }
 
-    /// Writes the keys and values of all heads at a place, rounded as the cache stores them.
+    /// Writes the keys and values of all heads at a place, rounded as the cache stores them; `values` are empty where they are the
+    /// first elements of keys.
     pub fn write(&mut self, place: (usize, usize), keys: &[f32], values: &[f32]) {
-        let first = self.at(place, 0).start;
-        for (index, (key, value)) in keys.iter().zip(values).enumerate() {
-            self.keys[first + index] = self.kv_type.round(*key);
-            self.values[first + index] = self.kv_type.round(*value);
+        let first = self.at(place, 0);
+        for (memory, width, numbers) in
+            [(&mut self.keys, self.slot.key_width, keys), (&mut self.values, self.slot.value_width, values)]
+        {
+            for (index, number) in numbers.iter().enumerate() {
+                memory[first * width + index] = self.kv_type.round(*number);
+            }
         }
     }
 }

@@ -31,6 +31,15 @@ pub enum HeadNorms {
     Whole,
 }
 
+/// What attention keeps of each token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttentionKind {
+    /// A key and a value for each head.
+    Heads,
+    /// One latent for all heads, which is key and value, and one key that turns (DeepSeek-V2, <https://arxiv.org/abs/2405.04434>).
+    Latent,
+}
+
 /// Which layers are local, where files do not say it: those whose attention has a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LocalLayers {
@@ -117,10 +126,16 @@ pub struct Architecture {
     pub norms: Norms,
     /// What is added to the weights of norms in Hugging Face files; converters add it.
     pub norm_offset: f32,
+    /// What attention keeps of each token.
+    pub attention: AttentionKind,
+    /// Whether each head has one more score, whose share is dropped.
+    pub sinks: bool,
     /// How queries and keys are normalised.
     pub head_norms: HeadNorms,
     /// Whether queries, keys and values have biases whatever the settings say.
     pub biases: bool,
+    /// Whether attention's output has one whatever the settings say.
+    pub output_bias: bool,
     /// Whether q, k and v are one tensor, and gate and up another.
     pub fused: bool,
     /// Whether its files have multipliers of the embedding, the scores, what is added to the residual stream, and the logits.
@@ -158,8 +173,11 @@ const LLAMA: Architecture = Architecture {
     activation: Activation::Silu,
     norms: Norms::Before,
     norm_offset: 0.0,
+    attention: AttentionKind::Heads,
+    sinks: false,
     head_norms: HeadNorms::None,
     biases: false,
+    output_bias: false,
     fused: false,
     multipliers: false,
     scaled_embedding: false,
@@ -224,8 +242,23 @@ const GEMMA: Architecture = Architecture {
     ..LLAMA
 };
 
+const DEEPSEEK: Architecture = Architecture {
+    name: "deepseek2",
+    class: "DeepseekV2ForCausalLM",
+    class_pairing: Pairing::Adjacent,
+    attention: AttentionKind::Latent,
+    mixture: Some(Mixture { gguf_normalised: false, class_normalised: false, ..MIXTURE }),
+    names: &[
+        (Kind::HuggingFace, Role::SharedGate, "model.layers.{}.mlp.shared_experts.gate_proj.weight"),
+        (Kind::HuggingFace, Role::SharedUp, "model.layers.{}.mlp.shared_experts.up_proj.weight"),
+        (Kind::HuggingFace, Role::SharedDown, "model.layers.{}.mlp.shared_experts.down_proj.weight"),
+    ],
+    gguf_yarn: GgufYarn { log_multiplier: LogMultiplier::Tenth, ..LLAMA.gguf_yarn },
+    ..LLAMA
+};
+
 /// Every family that this build runs.
-pub static ALL: [Architecture; 15] = [
+pub static ALL: [Architecture; 18] = [
     Architecture { mixture: Some(MIXTURE), ..LLAMA },
     MISTRAL,
     Architecture { class: "MinistralForCausalLM", ..MISTRAL },
@@ -316,6 +349,40 @@ pub static ALL: [Architecture; 15] = [
         ..LLAMA
     },
     Architecture { name: "granite", class: "GraniteForCausalLM", multipliers: true, ..LLAMA },
+    DEEPSEEK,
+    Architecture {
+        class: "DeepseekV3ForCausalLM",
+        mixture: Some(Mixture { gating: Gating::Sigmoid, gguf_normalised: false, ..MIXTURE }),
+        ..DEEPSEEK
+    },
+    Architecture {
+        name: "gpt-oss",
+        class: "GptOssForCausalLM",
+        gguf_pairing: Pairing::Halves,
+        activation: Activation::SiluClamped { limit: 7.0 },
+        mixture: Some(Mixture { biases: true, ..MIXTURE }),
+        names: &[
+            (Kind::Gguf, Role::FeedForwardNorm, "blk.{}.post_attention_norm.weight"),
+            (Kind::HuggingFace, Role::Router, "model.layers.{}.mlp.router.weight"),
+            (Kind::HuggingFace, Role::RouterBias, "model.layers.{}.mlp.router.bias"),
+            (Kind::HuggingFace, Role::ExpertDown, "model.layers.{}.mlp.experts.down_proj.weight"),
+        ],
+        biases: true,
+        output_bias: true,
+        sinks: true,
+        local: LocalLayers::AllButEvery(2),
+        gguf_yarn: GgufYarn { truncated: false, ..LLAMA.gguf_yarn },
+        defaults: Defaults {
+            kv_heads: Some(8),
+            head_width: Some(64),
+            norm_epsilon: 1e-5,
+            rope_base: 150_000.0,
+            context: 131_072,
+            window: Some(128),
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
 ];
 
 /// Classes of models that see as well as read, with the `model_type` of the part that reads, and the class of such a part alone.

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::file::File;
 use crate::gguf;
 use crate::json::Json;
+use crate::key_value::{self, HeadRows};
 use crate::packed::{self, Assembly};
 use crate::safetensors;
 use crate::text_part;
@@ -153,6 +154,8 @@ pub struct Checkpoint {
     by_name: HashMap<String, usize>,
     /// How tensors are assembled that lie in several tensors of the files, by name.
     assemblies: HashMap<String, Assembly>,
+    /// Which tensors are some rows of each head of another one, by name.
+    head_rows: HashMap<String, HeadRows>,
 }
 
 impl Checkpoint {
@@ -194,13 +197,23 @@ impl Checkpoint {
             let reason = format!("there is no {}, {} or tokenizer.json in it", safetensors::SINGLE, safetensors::INDEX);
             return Err(Error::NotAModel { path: path.into(), reason });
         }
+        let has_order = |name: &str| assemblies.get(name).is_some_and(|assembly| assembly.order().is_some());
+        let (tensors, head_rows) = key_value::split(config.as_ref(), tensors, has_order)?;
         let settings = Settings::HuggingFace { config, generation };
-        Ok(Checkpoint { assemblies, ..Checkpoint::new(path.into(), settings, files, tensors) })
+        Ok(Checkpoint { assemblies, head_rows, ..Checkpoint::new(path.into(), settings, files, tensors) })
     }
 
     fn new(path: PathBuf, settings: Settings, files: Vec<File>, tensors: Vec<TensorInfo>) -> Checkpoint {
         let by_name = tensors.iter().enumerate().map(|(index, tensor)| (tensor.name.clone(), index)).collect();
-        Checkpoint { path, settings, files, tensors, by_name, assemblies: HashMap::new() }
+        Checkpoint { path, settings, files, tensors, by_name, assemblies: HashMap::new(), head_rows: HashMap::new() }
+    }
+
+    /// Fills the buffer with the bytes of a tensor of the files from `offset` on.
+    fn read_stored(&self, info: &TensorInfo, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        match self.assemblies.get(&info.name) {
+            None => self.files[info.file].read(info.offset + offset, buffer),
+            Some(assembly) => assembly.read(&info.name, &self.files, offset, buffer),
+        }
     }
 
     /// The path that was opened.
@@ -239,9 +252,9 @@ impl Weights for Checkpoint {
 
     fn read(&self, tensor: usize, offset: u64, buffer: &mut [u8]) -> Result<()> {
         let info = check_read(&self.tensors, tensor, offset, buffer.len())?;
-        match self.assemblies.get(&info.name) {
-            None => self.files[info.file].read(info.offset + offset, buffer),
-            Some(assembly) => assembly.read(&info.name, &self.files, offset, buffer),
+        match self.head_rows.get(&info.name) {
+            None => self.read_stored(info, offset, buffer),
+            Some(rows) => rows.read(offset, buffer, |base, offset, part| self.read_stored(base, offset, part)),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod error;
 pub mod file;
 pub mod gguf;
 pub mod json;
+mod key_value;
 pub mod model;
 pub mod names;
 mod packed;

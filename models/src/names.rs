@@ -26,6 +26,22 @@ pub enum Role {
     ValueBias,
     /// Bias of attention's output.
     AttentionOutputBias,
+    /// What makes queries of what they go through, `[heads * head_width, query_rank]`, in latent attention, as are those that follow.
+    QueryUp,
+    /// What queries go through, `[query_rank, width]`; absent where [`Role::Query`] makes them at once.
+    QueryDown,
+    /// Its norm, `[query_rank]`.
+    QueryDownNorm,
+    /// The latent and what turns of the key, `[rank + turned, width]`.
+    LatentDown,
+    /// Norm of the latent, `[rank]`.
+    LatentNorm,
+    /// What makes queries meet the latent, `[heads, rank, plain]`.
+    KeyUp,
+    /// What makes values of it, `[heads, value_width, rank]`.
+    ValueUp,
+    /// What one more score of each head is, `[heads]`.
+    Sinks,
     /// Queries, keys and values in one, `[heads * head_width + 2 * kv_heads * head_width, width]`.
     Qkv,
     /// Norm of queries, `[head_width]`, or of all heads.
@@ -98,7 +114,7 @@ const OLD: [(Role, &str); 3] = [
 ];
 
 /// Role, name in GGUF files, name in Hugging Face files; `{}` is the layer, `{expert}` the expert. An empty name is that of no tensor.
-const NAMES: [(Role, &str, &str); 41] = [
+const NAMES: [(Role, &str, &str); 49] = [
     (Role::Embedding, "token_embd.weight", "model.embed_tokens.weight"),
     (Role::AttentionNorm, "blk.{}.attn_norm.weight", "model.layers.{}.input_layernorm.weight"),
     (Role::Query, "blk.{}.attn_q.weight", "model.layers.{}.self_attn.q_proj.weight"),
@@ -109,6 +125,15 @@ const NAMES: [(Role, &str, &str); 41] = [
     (Role::KeyBias, "blk.{}.attn_k.bias", "model.layers.{}.self_attn.k_proj.bias"),
     (Role::ValueBias, "blk.{}.attn_v.bias", "model.layers.{}.self_attn.v_proj.bias"),
     (Role::AttentionOutputBias, "blk.{}.attn_output.bias", "model.layers.{}.self_attn.o_proj.bias"),
+    (Role::QueryUp, "blk.{}.attn_q_b.weight", "model.layers.{}.self_attn.q_b_proj.weight"),
+    (Role::QueryDown, "blk.{}.attn_q_a.weight", "model.layers.{}.self_attn.q_a_proj.weight"),
+    (Role::QueryDownNorm, "blk.{}.attn_q_a_norm.weight", "model.layers.{}.self_attn.q_a_layernorm.weight"),
+    (Role::LatentDown, "blk.{}.attn_kv_a_mqa.weight", "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight"),
+    (Role::LatentNorm, "blk.{}.attn_kv_a_norm.weight", "model.layers.{}.self_attn.kv_a_layernorm.weight"),
+    // Directories have one tensor for both, which `key_value` makes two.
+    (Role::KeyUp, "blk.{}.attn_k_b.weight", "model.layers.{}.self_attn.kv_b_proj.weight of keys"),
+    (Role::ValueUp, "blk.{}.attn_v_b.weight", "model.layers.{}.self_attn.kv_b_proj.weight of values"),
+    (Role::Sinks, "blk.{}.attn_sinks.weight", "model.layers.{}.self_attn.sinks"),
     (Role::Qkv, "blk.{}.attn_qkv.weight", "model.layers.{}.self_attn.qkv_proj.weight"),
     (Role::QueryNorm, "blk.{}.attn_q_norm.weight", "model.layers.{}.self_attn.q_norm.weight"),
     (Role::KeyNorm, "blk.{}.attn_k_norm.weight", "model.layers.{}.self_attn.k_norm.weight"),
@@ -181,12 +206,23 @@ pub fn name_of_expert(
     name.contains("{expert}").then(|| name.replace("{expert}", &expert.to_string()))
 }
 
+/// What follows in the name of a tensor of a layer behind the layer's own.
+pub(crate) fn in_layer(kind: Kind, role: Role) -> &'static str {
+    let pattern = pattern(kind, role);
+    pattern.split_once("{}.").map_or(pattern, |(_, name)| name)
+}
+
 fn pattern(kind: Kind, role: Role) -> &'static str {
     let row = NAMES.iter().find(|row| row.0 == role).expect("every role has a row");
     match kind {
         Kind::Gguf => row.1,
         Kind::HuggingFace => row.2,
     }
+}
+
+/// The layer of a tensor of a directory.
+pub(crate) fn layer_of(name: &str) -> Option<usize> {
+    name.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
 }
 
 /// Whether a tensor may be left unread although it is there.

@@ -225,6 +225,8 @@ fn config(shape: &Shape) -> Config {
         heads: shape.heads,
         kv_heads: shape.kv_heads,
         head_width: shape.head_width,
+        latent: None,
+        predicting_layers: 0,
         feed_forward: shape.feed_forward,
         experts: shape.experts.map(|(count, chosen)| experts(shape, count, chosen)),
         vocabulary: shape.vocabulary,

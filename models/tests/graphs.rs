@@ -250,6 +250,55 @@ fn wrong_factors_of_long_sequences_are_named() {
     assert!(model.checkpoint.tensor(long).is_some());
 }
 
+/// A family's directory whose settings were changed.
+fn changed_family(name: &str, change: impl FnOnce(&mut serde_json::Value)) -> tempfile::TempDir {
+    let family = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/families").join(name);
+    let directory = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(&family).unwrap().flatten() {
+        std::fs::copy(file.path(), directory.path().join(file.file_name())).unwrap();
+    }
+    let mut settings = serde_json::from_slice(&std::fs::read(family.join("config.json")).unwrap()).unwrap();
+    change(&mut settings);
+    std::fs::write(directory.path().join("config.json"), settings.to_string()).unwrap();
+    directory
+}
+
+/// DeepSeek-V3's files have a layer behind the last, which predicts further tokens.
+#[test]
+fn layers_behind_the_last_are_left_alone() {
+    let graph = |predicting: u64| {
+        let directory = changed_family("deepseek_v3", |settings| {
+            settings["num_hidden_layers"] = 1.into();
+            settings["num_nextn_predict_layers"] = predicting.into();
+        });
+        Model::open(directory.path()).unwrap().graph(64)
+    };
+    assert_eq!(graph(1).unwrap().layers(), 1);
+    check_message(graph(0), &["model.layers.1."]);
+    assert_eq!(graph(u64::MAX).unwrap().layers(), 1);
+}
+
+#[test]
+fn settings_that_do_not_fit() {
+    let check = |key: &str, value: u64, parts: &[&str]| {
+        let directory = changed_family("deepseek_v3", |settings| settings[key] = value.into());
+        check_message(Model::open(directory.path()).and_then(|model| model.graph(64)), parts);
+    };
+    check("kv_lora_rank", 0, &["rank of keys and values", "0"]);
+    check("kv_lora_rank", 22, &["rank of keys and values", "multiple of 4"]);
+    check("kv_lora_rank", 1020, &["rank of keys and values with what turns", "1028", "1024"]);
+    check("kv_lora_rank", 28, &["kv_a_proj_with_mqa", "[32, 48]", "[36, 48]"]);
+    check("q_lora_rank", 30, &["rank of queries", "30"]);
+    check("v_head_dim", u64::MAX, &["value head"]);
+    check("v_head_dim", 16, &["kv_b_proj"]);
+    check("qk_nope_head_dim", 14, &["head width", "22"]);
+    check("qk_rope_head_dim", 6, &["head width", "22"]);
+    let directory = changed_family("deepseek_v3", |settings| settings["rope_interleave"] = false.into());
+    check_message(Model::open(directory.path()), &["rope_interleave"]);
+    let directory = changed_family("gpt_oss", |settings| settings["swiglu_limit"] = 5.0.into());
+    check_message(Model::open(directory.path()), &["swiglu_limit", "5", "7"]);
+}
+
 #[test]
 fn embedding_shorter_than_the_vocabulary() {
     let Some(path) = data("models/stories260k/hf") else { return };

@@ -6,7 +6,7 @@ use plywood::adapters::{Adapter, Adapters, Kind};
 use plywood::selftest::{Bench, CaseResult};
 use plywood_kernels::cases::{self, Case, EXACT, host_part};
 use plywood_kernels::formats::{self, F32};
-use plywood_kernels::graph::{Graph, Part, Source, Want, Weight};
+use plywood_kernels::graph::{CachedValues, Graph, Part, Source, Want, Weight};
 use plywood_kernels::op::Op;
 use plywood_kernels::reference::Machine;
 use plywood_tests::{nmse, none_wrong};
@@ -73,6 +73,7 @@ fn the_table_holds_what_it_should() {
         "rms_norm",
         "rope",
         "temperature",
+        "latent_heads",
         "attention",
         "gated",
         "add",
@@ -92,6 +93,8 @@ fn the_table_holds_what_it_should() {
         let is = |long| case.steps.iter().flat_map(|step| &step.tokens).any(|token| token.long == long);
         is(true) && is(false)
     });
+    has("values within keys", &|case| case.graph.caches.iter().any(|slot| slot.values == CachedValues::InKeys));
+    has("sinks", &|case| case.graph.caches.len() == 1 && !case.graph.weights.is_empty());
     has("several sequences in a step", &|case| {
         case.steps.iter().any(|step| step.pages.len() > step.pages_per_sequence)
     });

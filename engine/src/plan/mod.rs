@@ -113,7 +113,7 @@ pub struct PlannedWeight {
 pub struct PlannedCache {
     /// As kernels see it.
     pub device: DeviceCache,
-    /// The keys and the values of each shard.
+    /// The keys and the values of each shard, one buffer where values are the first elements of keys.
     pub shards: Vec<(Handle, Handle)>,
 }
 

@@ -1,7 +1,7 @@
 //! Weights and caches cut into shards below the device's binding limit.
 
 use plywood_kernels::Graph;
-use plywood_kernels::graph::{CacheId, Weight};
+use plywood_kernels::graph::{CacheId, CachedValues, Weight};
 use plywood_kernels::op::{DeviceCache, DeviceWeight, Shard};
 use plywood_kernels::step::PAGE_TOKENS;
 
@@ -75,11 +75,12 @@ impl StagePlan {
     /// Cuts a cache slot into shards: as many KV heads as a binding holds.
     pub(super) fn plan_cache(&mut self, graph: &Graph, cache: CacheId) -> Result<PlannedCache> {
         let slot = graph.caches[cache.0];
-        let numbers = (self.steps.pages * PAGE_TOKENS * slot.head_width) as u64;
-        let head_bytes = self.steps.kv_type.bytes(numbers);
-        let most_heads = (self.limits.max_shard / head_bytes.max(1)) as usize;
+        let head_bytes = |width: usize| self.steps.kv_type.bytes((self.steps.pages * PAGE_TOKENS * width) as u64);
+        let (key_bytes, value_bytes) = (head_bytes(slot.key_width), head_bytes(slot.value_width));
+        let most_bytes = key_bytes.max(value_bytes);
+        let most_heads = (self.limits.max_shard / most_bytes.max(1)) as usize;
         if most_heads == 0 {
-            return Err(self.binding_error("the KV cache of one head", head_bytes, "use a smaller --context"));
+            return Err(self.binding_error("the KV cache of one head", most_bytes, "use a smaller --context"));
         }
         let mut heads = Vec::new();
         while heads.iter().sum::<u32>() < slot.kv_heads as u32 {
@@ -87,11 +88,16 @@ impl StagePlan {
         }
         let mut shards = Vec::new();
         for heads in &heads {
-            let mut allot = |what| {
+            let mut allot = |what, head_bytes| {
                 let label = format!("{what} of slot {} in {} heads", cache.0, heads);
                 allot(&mut self.buffers, label, head_bytes * u64::from(*heads), Purpose::KvCache)
             };
-            shards.push((allot("keys"), allot("values")));
+            let keys = allot("keys", key_bytes);
+            let values = match slot.values {
+                CachedValues::Own => allot("values", value_bytes),
+                CachedValues::InKeys => keys,
+            };
+            shards.push((keys, values));
         }
         let device = DeviceCache {
             slot,

@@ -7,7 +7,7 @@ use plywood_kernels::Graph;
 use plywood_kernels::add::Add;
 use plywood_kernels::attention::Attention;
 use plywood_kernels::formats::{F32, Format, Q8_0};
-use plywood_kernels::graph::{CacheSlot, Part, Rows, Source, Want, Weight};
+use plywood_kernels::graph::{CacheSlot, CachedValues, Part, Rows, Slice, Source, Want, Weight};
 use plywood_kernels::kv_cache::{KvType, KvWrite};
 use plywood_kernels::matmul::MatMul;
 use plywood_kernels::op::{Class, Features, Op};
@@ -90,7 +90,7 @@ fn no_command_reads_what_it_writes() {
 #[test]
 fn caches_are_cut_by_heads() {
     let mut graph = Graph::default();
-    let cache = graph.cache(CacheSlot { kv_heads: 5, head_width: 8 });
+    let cache = graph.cache(CacheSlot::plain(5, 8));
     let (keys, values) = (graph.input("keys", Rows::Tokens, 40), graph.input("values", Rows::Tokens, 40));
     let attended = graph.value("attended", Rows::Tokens, 40);
     let (keys, values) = (graph.whole(keys), graph.whole(values));
@@ -111,6 +111,27 @@ fn caches_are_cut_by_heads() {
     assert_eq!(handles.len(), 6, "each shard's keys and values have a buffer of their own");
     assert_eq!(plan.bytes().kv_cache, 2 * 5 * 16 * 1024);
     assert!(StagePlan::new(&graph, 0..2, limits(16_000), STEPS).is_err());
+}
+
+#[test]
+fn values_in_keys_are_not_stored_again() {
+    let check = |values: CachedValues, written: usize, bytes: u64, buffers: usize| {
+        let mut graph = Graph::default();
+        let cache = graph.cache(CacheSlot { kv_heads: 1, key_width: 24, value_width: 16, values });
+        let query = graph.input("query", Rows::Tokens, 48);
+        let attended = graph.value("attended", Rows::Tokens, 32);
+        let parts = [(0, 24), (24, 16)].map(|(offset, width)| Slice { value: query, offset, width });
+        graph.node(Op::KvWrite(KvWrite), &parts[..written], &[], Some(cache), None);
+        let attention = Attention { heads: 2, scale: 1.0, window: None, soft_cap: None };
+        graph.node(Op::Attention(attention), &[graph.whole(query)], &[], Some(cache), Some(attended));
+        graph.outputs.push((Want::Logits, attended));
+        let plan = StagePlan::new(&graph, 0..2, limits(1 << 20), STEPS).expect("it fits");
+        let (keys, values) = plan.caches[&cache].shards[0];
+        assert_eq!((plan.bytes().kv_cache, HashSet::from([keys, values]).len()), (bytes, buffers));
+    };
+    // 16 pages of 32 tokens, 4 bytes to a number.
+    check(CachedValues::Own, 2, 16 * 32 * 4 * (24 + 16), 2);
+    check(CachedValues::InKeys, 1, 16 * 32 * 4 * 24, 1);
 }
 
 #[test]

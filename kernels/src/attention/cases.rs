@@ -2,7 +2,7 @@
 
 use super::Attention;
 use crate::cases::{Case, EXACT, HALF, sequences};
-use crate::graph::{CacheSlot, Rows, Slice};
+use crate::graph::{CacheSlot, CachedValues, Rows, Slice, Weight};
 use crate::kv_cache::{KvType, KvWrite};
 use crate::op::Op;
 
@@ -43,40 +43,120 @@ pub fn cases() -> Vec<Case> {
             cases.push(windowed);
         }
     }
+    // Sinks that take nearly all, nearly nothing, and their share; with windows, groups and shards.
+    for kv_type in KvType::ALL {
+        for (window, sinks) in [(None, [0.5, -1.0]), (Some(5), [30.0, 0.0]), (Some(33), [-1e30, 1.5])] {
+            for runs in [ragged, grown] {
+                let mut case = case((6, 2, 16), kv_type, runs, 3.0);
+                add_sinks(&mut case, window, &sinks.repeat(3));
+                cases.push(case);
+            }
+        }
+        let mut sharded = case((8, 4, 32), kv_type, grown, 1.0);
+        sharded.max_shard = Some(kv_type.bytes(2 * 32 * 32));
+        add_sinks(&mut sharded, None, &[3.0, 0.0, -3.0, 1.0, 2.0, -1.0, 0.5, 4.0]);
+        cases.push(sharded);
+    }
+    cases.extend(KvType::ALL.into_iter().flat_map(|kv_type| width_cases(kv_type, ragged, grown)));
     // In an f32 cache, values beyond f16 come through.
     cases.push(case((2, 2, 16), KvType::F32, grown, 1e5));
     cases
 }
 
-/// A token behind 4095 others, and a prompt of 256, in the shape of Llama-3.2-1B.
+/// Values that are narrower and wider than their keys, and values in the keys of one head (latent attention) or of several, with
+/// more query heads than workgroup memory holds, with windows and sinks, and in shards.
+fn width_cases(kv_type: KvType, ragged: &[&[(usize, usize)]], grown: &[&[(usize, usize)]]) -> Vec<Case> {
+    let own =
+        |kv_heads, key_width, value_width| CacheSlot { kv_heads, key_width, value_width, values: CachedValues::Own };
+    let in_keys = |kv_heads, key_width, value_width| CacheSlot {
+        values: CachedValues::InKeys,
+        ..own(kv_heads, key_width, value_width)
+    };
+    let short: &[&[(usize, usize)]] = &[&[(0, 19), (0, 2)], &[(19, 1), (2, 1)]];
+    let mut cases = vec![
+        slot_case(4, own(2, 24, 16), kv_type, ragged, 3.0),
+        slot_case(6, own(3, 12, 40), kv_type, grown, 1.0),
+        slot_case(3, own(1, 64, 300), kv_type, short, 1.0),
+        slot_case(5, in_keys(1, 20, 12), kv_type, ragged, 3.0),
+        slot_case(8, in_keys(1, 24, 16), kv_type, ragged, 3.0),
+        slot_case(16, in_keys(1, 576, 512), kv_type, grown, 1.0),
+        slot_case(128, in_keys(1, 576, 512), kv_type, short, 1.0),
+    ];
+    for slot in [own(4, 32, 48), in_keys(4, 48, 32)] {
+        let mut sharded = slot_case(8, slot, kv_type, grown, 1.0);
+        // Room for one head of the two pages.
+        sharded.max_shard = Some(kv_type.bytes(2 * 32 * 48));
+        sharded.name += ", in shards";
+        cases.push(sharded);
+    }
+    let mut windowed = slot_case(6, in_keys(1, 24, 16), kv_type, ragged, 3.0);
+    add_sinks(&mut windowed, Some(33), &[1.0, -2.0, 3.0, 0.0, 20.0, -1e30]);
+    cases.push(windowed);
+    cases
+}
+
+/// Gives a case's attention a window and sinks, one for each head.
+fn add_sinks(case: &mut Case, window: Option<usize>, sinks: &[f32]) {
+    let weight = case.graph.weight(Weight::computed("sinks", sinks.len(), sinks));
+    for node in &mut case.graph.nodes {
+        if let Op::Attention(attention) = &mut node.op {
+            attention.window = window;
+            node.weights = vec![weight];
+        }
+    }
+    case.name += &format!(", window {window:?}, sinks {:?}", &sinks[..2]);
+}
+
+/// A token behind 4095 others, and a prompt of 256, in the shape of Llama-3.2-1B; the token in those of DeepSeek-V2-Lite and V3 too.
 pub fn large_cases() -> Vec<Case> {
     let shape = (32, 8, 64);
-    KvType::ALL
-        .into_iter()
-        .flat_map(|kv_type| [case(shape, kv_type, &[&[(4095, 1)]], 1.0), case(shape, kv_type, &[&[(0, 256)]], 1.0)])
-        .collect()
+    let latent = CacheSlot { kv_heads: 1, key_width: 576, value_width: 512, values: CachedValues::InKeys };
+    let behind: &[&[(usize, usize)]] = &[&[(4095, 1)]];
+    let of_type = |kv_type| {
+        [
+            case(shape, kv_type, behind, 1.0),
+            case(shape, kv_type, &[&[(0, 256)]], 1.0),
+            slot_case(16, latent, kv_type, behind, 1.0),
+            slot_case(128, latent, kv_type, behind, 1.0),
+        ]
+    };
+    KvType::ALL.into_iter().flat_map(of_type).collect()
 }
 
 /// Heads, KV heads and their width; in each step, for each sequence, tokens cached and tokens run.
 fn case(shape: (usize, usize, usize), kv_type: KvType, runs: &[&[(usize, usize)]], magnitude: f32) -> Case {
     let (heads, kv_heads, head_width) = shape;
+    slot_case(heads, CacheSlot::plain(kv_heads, head_width), kv_type, runs, magnitude)
+}
+
+/// Heads over a cache slot; in each step, for each sequence, tokens cached and tokens run.
+fn slot_case(heads: usize, slot: CacheSlot, kv_type: KvType, runs: &[&[(usize, usize)]], magnitude: f32) -> Case {
+    let CacheSlot { kv_heads, key_width, value_width, values } = slot;
     let tokens: Vec<usize> = runs.iter().map(|run| run.iter().map(|(_, run)| run).sum()).collect();
-    let name = format!("{heads}/{kv_heads} heads of {head_width}, {}, steps of {tokens:?}", kv_type.name());
+    let widths = match values {
+        CachedValues::Own if key_width == value_width => format!("{key_width}"),
+        CachedValues::Own => format!("{key_width} and {value_width}"),
+        CachedValues::InKeys => format!("{key_width} with {value_width}"),
+    };
+    let name = format!("{heads}/{kv_heads} heads of {widths}, {}, steps of {tokens:?}", kv_type.name());
     let mut case = Case::new("attention", name, 1);
     let context = runs.iter().flat_map(|run| run.iter().map(|(cached, run)| cached + run)).max().unwrap_or(1);
     case.steps = runs.iter().map(|run| sequences(run, 1, context)).collect();
     (case.kv_type, case.magnitude) = (kv_type, magnitude);
     case.limit = if kv_type == KvType::F16 { HALF } else { EXACT };
-    let (width, kv_width) = (heads * head_width, kv_heads * head_width);
-    let qkv = case.graph.input("qkv", Rows::Tokens, width + 2 * kv_width);
-    let cache = case.graph.cache(CacheSlot { kv_heads, head_width });
-    let output = case.graph.value("attended", Rows::Tokens, width);
+    let (queries, keys) = (heads * key_width, kv_heads * key_width);
+    let qkv = case.graph.input("qkv", Rows::Tokens, queries + slot.numbers());
+    let cache = case.graph.cache(slot);
+    let output = case.graph.value("attended", Rows::Tokens, heads * value_width);
     let slice = |offset, width| Slice { value: qkv, offset, width };
-    let (keys, values) = (slice(width, kv_width), slice(width + kv_width, kv_width));
-    case.graph.node(Op::KvWrite(KvWrite), &[keys, values], &[], Some(cache), None);
-    let scale = 1.0 / (head_width as f32).sqrt();
+    let mut written = vec![slice(queries, keys)];
+    if values == CachedValues::Own {
+        written.push(slice(queries + keys, kv_heads * value_width));
+    }
+    case.graph.node(Op::KvWrite(KvWrite), &written, &[], Some(cache), None);
+    let scale = 1.0 / (key_width as f32).sqrt();
     let op = Op::Attention(Attention { heads, scale, window: None, soft_cap: None });
-    case.graph.node(op, &[slice(0, width)], &[], Some(cache), Some(output));
+    case.graph.node(op, &[slice(0, queries)], &[], Some(cache), Some(output));
     case.output(output);
     case
 }

@@ -10,9 +10,11 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 0
-@group(0) @binding(2) var<storage, read> sums: array<vec4<f32>>; // [tokens, heads, spans, HEAD_QUADS]
+@group(0) @binding(2) var<storage, read> sums: array<vec4<f32>>; // [tokens, heads, spans, VALUE_QUADS]
 @group(0) @binding(3) var<storage, read> softmax: array<vec2<f32>>; // [tokens, heads, spans] of maximum, total
-@group(0) @binding(4) var<storage, read_write> output: array<vec4<f32>>; // [tokens, heads, HEAD_QUADS]
+@group(0) @binding(4) var<storage, read_write> output: array<vec4<f32>>; // [tokens, heads, VALUE_QUADS]
+
+#import sink
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -21,19 +23,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let keys = tokens[group.y].y + 1u;
     let first_span = (keys - min(params.window, keys)) / params.span;
     let spans = (keys - 1u) / params.span + 1u;
-    var largest = softmax[first + first_span].x;
-    for (var span = first_span + 1u; span < spans; span++) {
+    let sink = sink_largest(head);
+    var largest = sink;
+    for (var span = first_span; span < spans; span++) {
         largest = max(largest, softmax[first + span].x);
     }
-    var total = 0.0;
+    var total = sink_TOTAL * exp(sink - largest);
     for (var span = first_span; span < spans; span++) {
         total += softmax[first + span].y * exp(softmax[first + span].x - largest);
     }
-    for (var quad = index; quad < HEAD_QUADS; quad += WORKGROUP) {
+    for (var quad = index; quad < VALUE_QUADS; quad += WORKGROUP) {
         var sum = vec4<f32>(0.0);
         for (var span = first_span; span < spans; span++) {
-            sum += sums[(first + span) * HEAD_QUADS + quad] * exp(softmax[first + span].x - largest);
+            sum += sums[(first + span) * VALUE_QUADS + quad] * exp(softmax[first + span].x - largest);
         }
-        output[params.output_offset + group.y * params.output_stride + head * HEAD_QUADS + quad] = sum / total;
+        output[params.output_offset + group.y * params.output_stride + head * VALUE_QUADS + quad] = sum / total;
     }
 }

@@ -22,10 +22,10 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 0
 @group(0) @binding(2) var<storage, read> pages: array<u32>; // [sequences, pages_per_sequence]
-@group(0) @binding(3) var<storage, read> input: array<vec4<f32>>; // [tokens, heads, HEAD_QUADS]
-@group(0) @binding(4) var<storage, read> keys: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, HEAD_QUADS]
-@group(0) @binding(5) var<storage, read> values: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, HEAD_QUADS]
-@group(0) @binding(6) var<storage, read_write> sums: array<vec4<f32>>; // [tokens, heads, spans, HEAD_QUADS]
+@group(0) @binding(3) var<storage, read> input: array<vec4<f32>>; // [tokens, heads, KEY_QUADS]
+@group(0) @binding(4) var<storage, read> keys: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, KEY_QUADS]
+@group(0) @binding(5) var<storage, read> values: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, VALUE_STRIDE]
+@group(0) @binding(6) var<storage, read_write> sums: array<vec4<f32>>; // [tokens, heads, spans, VALUE_QUADS]
 @group(0) @binding(7) var<storage, read_write> softmax: array<vec2<f32>>; // [tokens, heads, spans] of maximum, total
 
 #import pages
@@ -35,9 +35,9 @@ struct Params {
 // Scores are far from it: half the smallest number, so that differences stay finite.
 const LOWEST: f32 = -1.7e38;
 // Lanes that share the keys of a tile when values are summed, each lane one quad of the head.
-const PARTS: u32 = WORKGROUP / HEAD_QUADS;
+const PARTS: u32 = WORKGROUP / VALUE_QUADS;
 
-var<workgroup> queries: array<vec4<f32>, GROUP * HEAD_QUADS>;
+var<workgroup> queries: array<vec4<f32>, GROUP * KEY_QUADS>;
 var<workgroup> weights: array<f32, GROUP * WORKGROUP>; // [GROUP, keys of a tile]
 var<workgroup> part_sums: array<vec4<f32>, WORKGROUP>;
 
@@ -56,14 +56,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         return;
     }
     let first_head = params.first_head + head_group * GROUP;
-    let input_row = params.input_offset + group.y * params.input_stride + first_head * HEAD_QUADS;
-    for (var quad = lane.index; quad < GROUP * HEAD_QUADS; quad += WORKGROUP) {
+    let input_row = params.input_offset + group.y * params.input_stride + first_head * KEY_QUADS;
+    for (var quad = lane.index; quad < GROUP * KEY_QUADS; quad += WORKGROUP) {
         queries[quad] = input[input_row + quad] * params.scale;
     }
     workgroupBarrier();
 
-    let own_quad = lane.index % HEAD_QUADS;
-    let own_part = lane.index / HEAD_QUADS;
+    let own_quad = lane.index % VALUE_QUADS;
+    let own_part = lane.index / VALUE_QUADS;
     var head_sums: array<vec4<f32>, GROUP>;
     var maxima: array<f32, GROUP>;
     var totals: array<f32, GROUP>;
@@ -76,11 +76,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let valid = lane.index < keys_of_tile;
         var scores: array<f32, GROUP>;
         if valid {
-            let at = pages_place(token.z, tile + lane.index, kv_head, params.kv_heads);
-            for (var quad = 0u; quad < HEAD_QUADS; quad++) {
+            let at = pages_place(token.z, tile + lane.index, kv_head, params.kv_heads) * KEY_QUADS;
+            for (var quad = 0u; quad < KEY_QUADS; quad++) {
                 let key = kv_decode(keys[at + quad]);
                 for (var head = 0u; head < GROUP; head++) {
-                    scores[head] += dot(queries[head * HEAD_QUADS + quad], key);
+                    scores[head] += dot(queries[head * KEY_QUADS + quad], key);
                 }
             }
         }
@@ -97,7 +97,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         workgroupBarrier();
         if own_part < PARTS {
             for (var key = own_part; key < keys_of_tile; key += PARTS) {
-                let at = pages_place(token.z, tile + key, kv_head, params.kv_heads);
+                let at = pages_place(token.z, tile + key, kv_head, params.kv_heads) * VALUE_STRIDE;
                 let value = kv_decode(values[at + own_quad]);
                 for (var head = 0u; head < GROUP; head++) {
                     head_sums[head] += weights[head * WORKGROUP + key] * value;
@@ -111,12 +111,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         part_sums[lane.index] = head_sums[head];
         workgroupBarrier();
         let result = (group.y * params.heads + first_head + head) * params.spans + span;
-        if lane.index < HEAD_QUADS {
+        if lane.index < VALUE_QUADS {
             var sum = vec4<f32>(0.0);
             for (var part = 0u; part < PARTS; part++) {
-                sum += part_sums[part * HEAD_QUADS + lane.index];
+                sum += part_sums[part * VALUE_QUADS + lane.index];
             }
-            sums[result * HEAD_QUADS + lane.index] = sum;
+            sums[result * VALUE_QUADS + lane.index] = sum;
         }
         if lane.index == 0u {
             softmax[result] = vec2<f32>(maxima[head], totals[head]);

@@ -1,5 +1,5 @@
-// Attention of many tokens: one workgroup for each block of queries and query head. Four lanes share a query: each
-// scores a quarter of a tile's keys and then sums a quarter of the head's quads.
+// Attention of many tokens: one workgroup for each block of queries and query head. A few lanes share a query: each
+// scores its part of a tile's keys and then sums its part of the head's quads.
 #import grid
 #import kv
 
@@ -21,14 +21,15 @@ struct Params {
 @group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 0
 @group(0) @binding(2) var<storage, read> blocks: array<vec4<u32>>; // [blocks] of first token, tokens, sequence, 0
 @group(0) @binding(3) var<storage, read> pages: array<u32>; // [sequences, pages_per_sequence]
-@group(0) @binding(4) var<storage, read> input: array<vec4<f32>>; // [tokens, heads, HEAD_QUADS]
-@group(0) @binding(5) var<storage, read> keys: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, HEAD_QUADS]
-@group(0) @binding(6) var<storage, read> values: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, HEAD_QUADS]
-@group(0) @binding(7) var<storage, read_write> output: array<vec4<f32>>; // [tokens, heads, HEAD_QUADS]
+@group(0) @binding(4) var<storage, read> input: array<vec4<f32>>; // [tokens, heads, KEY_QUADS]
+@group(0) @binding(5) var<storage, read> keys: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, KEY_QUADS]
+@group(0) @binding(6) var<storage, read> values: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, VALUE_STRIDE]
+@group(0) @binding(7) var<storage, read_write> output: array<vec4<f32>>; // [tokens, heads, VALUE_QUADS]
 
 #import pages
 #import tanh
 #import score
+#import sink
 
 // The first key that a token at a position sees.
 fn first_seen(position: u32) -> u32 {
@@ -36,13 +37,14 @@ fn first_seen(position: u32) -> u32 {
 }
 
 const LOWEST: f32 = -1.7e38;
-const LANES: u32 = 4u; // of a query
 const TILE: u32 = 32u; // keys
 const LANE_KEYS: u32 = TILE / LANES;
-const LANE_QUADS: u32 = (HEAD_QUADS + LANES - 1u) / LANES;
+const LANE_QUADS: u32 = (VALUE_QUADS + LANES - 1u) / LANES;
 
 var<workgroup> weights: array<f32, QUERIES * (TILE + 1u)>; // [QUERIES, TILE of TILE + 1]
 var<workgroup> lane_values: array<f32, QUERIES * LANES>;
+
+#import lanes
 
 @compute @workgroup_size(QUERIES * LANES)
 fn main(
@@ -63,12 +65,11 @@ fn main(
     let position = tokens[row].y;
     let first_key = first_seen(position);
     let block_keys = tokens[block.x + block.y - 1u].y + 1u;
-    let head_quad = (params.first_head + head) * HEAD_QUADS;
-    let input_row = params.input_offset + row * params.input_stride + head_quad;
+    let input_row = params.input_offset + row * params.input_stride + (params.first_head + head) * KEY_QUADS;
 
     var head_sums: array<vec4<f32>, LANE_QUADS>;
-    var largest = LOWEST;
-    var total = 0.0;
+    var largest = sink_largest(params.first_head + head);
+    var total = sink_TOTAL;
     // The block's first query sees the first key of all.
     for (var tile = first_seen(tokens[block.x].y) / TILE * TILE; tile < block_keys; tile += TILE) {
         // Scores of this lane's keys.
@@ -78,9 +79,9 @@ fn main(
             let key_position = tile + own * LANES + lane;
             scores[own] = LOWEST;
             if key_position >= first_key && key_position <= position {
-                let at = pages_place(block.z, key_position, kv_head, params.kv_heads);
+                let at = pages_place(block.z, key_position, kv_head, params.kv_heads) * KEY_QUADS;
                 var score = 0.0;
-                for (var quad = 0u; quad < HEAD_QUADS; quad++) {
+                for (var quad = 0u; quad < KEY_QUADS; quad++) {
                     score += dot(input[input_row + quad], kv_decode(keys[at + quad]));
                 }
                 scores[own] = score_of(score * params.scale);
@@ -90,11 +91,7 @@ fn main(
         lane_values[index] = lane_largest;
         workgroupBarrier();
         let first_lane = query * LANES;
-        let tile_largest = max(
-            max(lane_values[first_lane], lane_values[first_lane + 1u]),
-            max(lane_values[first_lane + 2u], lane_values[first_lane + 3u]),
-        );
-        let new_largest = max(largest, tile_largest);
+        let new_largest = max(largest, lanes_max(first_lane));
         let shrink = exp(largest - new_largest);
         largest = new_largest;
         workgroupBarrier();
@@ -110,8 +107,7 @@ fn main(
         }
         lane_values[index] = lane_total;
         workgroupBarrier();
-        total = total * shrink + lane_values[first_lane] + lane_values[first_lane + 1u]
-            + lane_values[first_lane + 2u] + lane_values[first_lane + 3u];
+        total = total * shrink + lanes_sum(first_lane);
 
         // Values of this lane's quads.
         for (var own = 0u; own < LANE_QUADS; own++) {
@@ -120,10 +116,10 @@ fn main(
         let keys_of_tile = min(TILE, block_keys - tile);
         for (var key = 0u; key < keys_of_tile; key++) {
             let weight = weights[query * (TILE + 1u) + key];
-            let at = pages_place(block.z, tile + key, kv_head, params.kv_heads);
+            let at = pages_place(block.z, tile + key, kv_head, params.kv_heads) * VALUE_STRIDE;
             for (var own = 0u; own < LANE_QUADS; own++) {
                 let quad = own * LANES + lane;
-                if quad < HEAD_QUADS {
+                if quad < VALUE_QUADS {
                     head_sums[own] += weight * kv_decode(values[at + quad]);
                 }
             }
@@ -132,10 +128,11 @@ fn main(
     }
 
     if query < block.y {
+        let head_quad = (params.first_head + head) * VALUE_QUADS;
         let output_row = params.output_offset + row * params.output_stride + head_quad;
         for (var own = 0u; own < LANE_QUADS; own++) {
             let quad = own * LANES + lane;
-            if quad < HEAD_QUADS {
+            if quad < VALUE_QUADS {
                 output[output_row + quad] = head_sums[own] / total;
             }
         }

@@ -7,6 +7,7 @@
 
 mod cases;
 
+use crate::graph::CacheSlot;
 use crate::kv_cache::PAGES;
 use crate::op::{Binding, Class, Count, Dispatch, Extent, Grid, Kernel, Lowered, Shader, Site, Work, shared};
 use crate::reference::Operands;
@@ -14,12 +15,16 @@ use crate::step::{BLOCK_TOKENS, PAGE_TOKENS};
 
 pub use self::cases::{cases, large_cases};
 
-/// Input queries `[tokens, heads * head_width]`; output of that shape. The cache already holds the tokens of the step.
+/// Input queries `[tokens, heads * key_width]`; perhaps a weight of sinks `[heads]` in F32; output `[tokens, heads * value_width]`, of
+/// the widths of the cache slot, which already holds the tokens of the step.
+///
+/// A head's sink is one more score of its softmax, as it is, whose share is dropped: what a head puts there it gives to no token
+/// (gpt-oss, <https://arxiv.org/abs/2508.10925>; Xiao et al., <https://arxiv.org/abs/2309.17453>).
 #[derive(Debug, Clone)]
 pub struct Attention {
     /// Query heads, a multiple of the slot's KV heads.
     pub heads: usize,
-    /// What a score is multiplied by, mostly `1 / sqrt(head_width)`.
+    /// What a score is multiplied by, mostly `1 / sqrt(key_width)`.
     pub scale: f32,
     /// How many tokens a token sees, itself among them, if not all before it (Child et al., <https://arxiv.org/abs/1904.10509>).
     pub window: Option<usize>,
@@ -32,6 +37,29 @@ const MAX_SPANS: u32 = 64;
 
 /// The fewest keys that are worth a workgroup.
 const MIN_SPAN: u32 = 256;
+
+/// Values of more quads are wide: those of 256 elements are the widest of models that cache heads.
+const WIDE_QUADS: u32 = 64;
+
+/// The widths of a cache slot in `vec4`.
+struct Quads {
+    key: u32,
+    value: u32,
+    /// From a value to the next.
+    value_stride: u32,
+}
+
+impl Quads {
+    fn of(slot: &CacheSlot) -> Quads {
+        let quads = |width: usize| width as u32 / 4;
+        Quads { key: quads(slot.key_width), value: quads(slot.value_width), value_stride: quads(slot.value_stride()) }
+    }
+
+    /// Multiply-adds of a query head with a key and its value.
+    fn operations(&self) -> u64 {
+        4 * u64::from(self.key + self.value)
+    }
+}
 
 impl Kernel for Attention {
     fn name(&self) -> &'static str {
@@ -48,15 +76,16 @@ impl Kernel for Attention {
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let step = operands.step;
         let queries = operands.inputs[0];
-        let head_width = queries.width / self.heads;
         let cache = operands.cache.as_deref().expect("the op uses the cache");
+        let slot = cache.slot();
+        let sinks = operands.weights.first().map(|sinks| sinks.row(0));
         let mut output = Vec::new();
         for (row, token) in step.tokens.iter().enumerate() {
             let last = token.position as usize;
             let first = (last + 1).saturating_sub(self.window.unwrap_or(usize::MAX));
             let places: Vec<_> = (first..=last).map(|at| step.place(token.sequence, at)).collect();
-            for (head, query) in queries.row(row).chunks(head_width).enumerate() {
-                let kv_head = head * cache.kv_heads() / self.heads;
+            for (head, query) in queries.row(row).chunks(slot.key_width).enumerate() {
+                let kv_head = head * slot.kv_heads / self.heads;
                 let score = |place: &(usize, usize)| {
                     let key = cache.key(*place, kv_head);
                     let sum: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
@@ -64,10 +93,11 @@ impl Kernel for Attention {
                     self.soft_cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
                 };
                 let scores: Vec<f64> = places.iter().map(score).collect();
-                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let sink = sinks.as_ref().map_or(f64::NEG_INFINITY, |sinks| f64::from(sinks[head]));
+                let largest = scores.iter().copied().fold(sink, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
-                let total: f64 = weights.iter().sum();
-                output.extend((0..head_width).map(|column| {
+                let total = weights.iter().sum::<f64>() + (sink - largest).exp();
+                output.extend((0..slot.value_width).map(|column| {
                     let weighted = weights.iter().zip(&places);
                     let sum: f64 = weighted.map(|(w, place)| w * f64::from(cache.value(*place, kv_head)[column])).sum();
                     (sum / total) as f32
@@ -96,6 +126,18 @@ impl Attention {
         ("score", source)
     }
 
+    /// What a softmax begins with.
+    fn sink(site: &Site) -> (&'static str, &'static str) {
+        let source =
+            if site.weights.is_empty() { include_str!("sink_none.wgsl") } else { include_str!("sink_vector.wgsl") };
+        ("sink", source)
+    }
+
+    /// The sinks, which follow the other bindings.
+    fn sinks(site: &Site) -> Option<Binding> {
+        (!site.weights.is_empty()).then_some(Binding::Shard { weight: 0, shard: 0 })
+    }
+
     /// Query heads for each KV head.
     fn group(&self, site: &Site) -> u32 {
         (self.heads / site.cache().slot.kv_heads) as u32
@@ -104,15 +146,16 @@ impl Attention {
     fn lower_few(&self, site: &Site) -> Lowered {
         let (cache, input, out) = (site.cache(), site.inputs[0], site.output());
         let heads = self.heads as u32;
-        let quads = cache.slot.head_width as u32 / 4;
+        let quads = Quads::of(&cache.slot);
         let span = cache.context.div_ceil(MAX_SPANS).next_multiple_of(MIN_SPAN);
         let spans = cache.context.div_ceil(span);
-        // Every quad of a head needs an invocation of its own.
+        // Every quad of a value needs an invocation of its own.
         let lanes = if site.features.software { 16 } else { 64 };
-        let workgroup = quads.next_power_of_two().max(lanes);
+        let workgroup = quads.value.next_power_of_two().max(lanes);
         let group = self.group(site);
-        // As many of the query heads that share a KV head as workgroup memory holds.
-        let bytes = |share: u32| 16 * share * quads + 4 * share * workgroup + 20 * workgroup;
+        // As many of the query heads that share a KV head as workgroup memory holds: of DeepSeek's 16 or 128, with keys of 576 and
+        // values of 512, 4 in 16 KiB (13,824 bytes) and 8 in 32 KiB (25,088), so that each key is read 32 or 16 times for 128.
+        let bytes = |share: u32| 16 * share * quads.key + 4 * share * workgroup + 20 * workgroup;
         let fits = |share: &u32| group.is_multiple_of(*share) && bytes(*share) <= site.features.workgroup_bytes;
         let share = (1..=group).rev().find(fits).unwrap_or(1);
         let mut lowered = Lowered::default();
@@ -133,7 +176,9 @@ impl Attention {
                     constants: vec![
                         ("WORKGROUP", workgroup),
                         ("PAGE_TOKENS", PAGE_TOKENS as u32),
-                        ("HEAD_QUADS", quads),
+                        ("KEY_QUADS", quads.key),
+                        ("VALUE_QUADS", quads.value),
+                        ("VALUE_STRIDE", quads.value_stride),
                         ("GROUP", share),
                     ],
                 },
@@ -164,44 +209,73 @@ impl Attention {
                     spread: Count { extent: Extent::Keys, divisor: span, factor: kv_heads * (group / share), plus: 0 },
                     rows: Count::each(Extent::Rows(site.rows)),
                 },
-                work: Work::fixed(u64::from(span) * u64::from(share) * u64::from(quads) * 8),
+                work: Work::fixed(u64::from(span) * u64::from(share) * quads.operations()),
             });
             first_head += kv_heads;
         }
+        let bindings = [Binding::Tokens, Binding::Scratch(0), Binding::Scratch(1), Binding::Output];
         lowered.dispatches.push(Dispatch {
             shader: Shader {
                 name: "attention_combine",
                 source: include_str!("combine.wgsl"),
-                modules: vec![],
-                constants: vec![("WORKGROUP", 32), ("HEAD_QUADS", quads)],
+                modules: vec![Self::sink(site)],
+                constants: vec![("WORKGROUP", 32), ("VALUE_QUADS", quads.value), ("SINK_BINDING", 5)],
             },
             params: vec![span, spans, heads, out.offset / 4, out.stride / 4, self.window()],
-            bindings: vec![Binding::Tokens, Binding::Scratch(0), Binding::Scratch(1), Binding::Output],
+            bindings: bindings.into_iter().chain(Self::sinks(site)).collect(),
             grid: Grid { spread: Count::fixed(heads), rows: Count::each(Extent::Rows(site.rows)) },
-            work: Work::fixed(u64::from(spans) * u64::from(quads) * 4),
+            work: Work::fixed(u64::from(spans) * u64::from(quads.value) * 4),
         });
         let Class::Columns(columns) = site.class else { unreachable!("few tokens are columns") };
         let results = u64::from(columns * heads * spans);
-        lowered.scratch = vec![results * u64::from(quads) * 16, results * 8];
+        lowered.scratch = vec![results * u64::from(quads.value) * 16, results * 8];
         lowered
     }
 
     fn lower_many(&self, site: &Site) -> Lowered {
         let (cache, input, out) = (site.cache(), site.inputs[0], site.output());
         let group = self.group(site);
-        let quads = cache.slot.head_width as u32 / 4;
+        let quads = Quads::of(&cache.slot);
+        // More lanes to a query where four would each hold more sums of wide values than registers.
+        let (lanes, fold) =
+            if quads.value > WIDE_QUADS && site.features.workgroup_invocations >= 16 * BLOCK_TOKENS as u32 {
+                (16, include_str!("lanes_16.wgsl"))
+            } else {
+                (4, include_str!("lanes_4.wgsl"))
+            };
         let mut lowered = Lowered::default();
         let mut first_head = 0;
         for (shard, kv_heads) in cache.shards.iter().enumerate() {
+            let bindings = [
+                Binding::Tokens,
+                Binding::Blocks,
+                Binding::Pages,
+                Binding::Input(0),
+                Binding::Keys(shard),
+                Binding::Values(shard),
+                Binding::Output,
+            ];
             lowered.dispatches.push(Dispatch {
                 shader: Shader {
                     name: "attention_many",
                     source: include_str!("many.wgsl"),
-                    modules: vec![shared::GRID, cache.kv_type.module(), PAGES, shared::TANH, self.score()],
+                    modules: vec![
+                        shared::GRID,
+                        cache.kv_type.module(),
+                        PAGES,
+                        shared::TANH,
+                        self.score(),
+                        Self::sink(site),
+                        ("lanes", fold),
+                    ],
                     constants: vec![
                         ("QUERIES", BLOCK_TOKENS as u32),
                         ("PAGE_TOKENS", PAGE_TOKENS as u32),
-                        ("HEAD_QUADS", quads),
+                        ("KEY_QUADS", quads.key),
+                        ("VALUE_QUADS", quads.value),
+                        ("VALUE_STRIDE", quads.value_stride),
+                        ("LANES", lanes),
+                        ("SINK_BINDING", 8),
                     ],
                 },
                 params: vec![
@@ -217,17 +291,9 @@ impl Attention {
                     self.window(),
                     self.soft_cap(),
                 ],
-                bindings: vec![
-                    Binding::Tokens,
-                    Binding::Blocks,
-                    Binding::Pages,
-                    Binding::Input(0),
-                    Binding::Keys(shard),
-                    Binding::Values(shard),
-                    Binding::Output,
-                ],
+                bindings: bindings.into_iter().chain(Self::sinks(site)).collect(),
                 grid: Grid { spread: Count::fixed(kv_heads * group), rows: Count::each(Extent::Blocks) },
-                work: Work { operations: BLOCK_TOKENS as u64 * u64::from(quads) * 8, each: Extent::Keys },
+                work: Work { operations: BLOCK_TOKENS as u64 * quads.operations(), each: Extent::Keys },
             });
             first_head += kv_heads;
         }

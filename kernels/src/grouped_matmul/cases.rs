@@ -27,6 +27,8 @@ enum Kind {
     ChosenApart,
     /// Each its own, an input for each slot.
     Own,
+    /// The same, the first elements of a wider one.
+    OwnFirst,
 }
 
 /// Every format, chosen and own; more tokens of one matrix than a tile holds, matrices that nobody chose, odd rows and widths,
@@ -49,6 +51,7 @@ pub fn cases() -> Vec<Case> {
         for tokens in [1, 3, 8, 9, 130] {
             cases.push(case(*format, shape(7, 3, 1, 70, 96), tokens, Kind::ChosenApart, true, 1.0));
             cases.push(case(*format, shape(3, 3, 1, 33, 64), tokens, Kind::Own, false, 1.0));
+            cases.push(case(*format, shape(4, 4, 1, 24, 96), tokens, Kind::OwnFirst, false, 1.0));
             let mut sharded = case(*format, shape(6, 2, 2, 40, 64), tokens, Kind::Chosen, true, 1.0);
             // Room for a few rows.
             sharded.max_shard = Some(16 * 1024);
@@ -62,6 +65,7 @@ pub fn cases() -> Vec<Case> {
     }
     for tokens in [2, 40] {
         cases.push(case(formats::F32, shape(4, 4, 1, 9, 12), tokens, Kind::Own, false, 1e5));
+        cases.push(case(formats::F32, shape(1, 1, 1, 9, 20), tokens, Kind::OwnFirst, false, 1.0));
         cases.push(case(formats::F32, shape(300, 8, 2, 5, 20), tokens, Kind::Chosen, true, 1e5));
     }
     cases
@@ -83,10 +87,14 @@ fn case(format: Format, shape: Shape, tokens: usize, kind: Kind, biased: bool, m
     );
     let mut case = Case::new("grouped_matmul", name, tokens);
     (case.format, case.magnitude) = (Some(format), magnitude);
-    let width = if kind == Kind::Chosen { columns } else { slots * columns };
+    let width = match kind {
+        Kind::Chosen => columns,
+        Kind::ChosenApart | Kind::Own => slots * columns,
+        Kind::OwnFirst => slots * (columns + 8),
+    };
     let input = case.graph.input("input", Rows::Tokens, width);
     let mut inputs = vec![case.graph.whole(input)];
-    if kind != Kind::Own {
+    if matches!(kind, Kind::Chosen | Kind::ChosenApart) {
         let logits = case.graph.input("logits", Rows::Tokens, matrices);
         let routes = case.graph.value("routes", Rows::Tokens, 2 * slots);
         let route = Route { chosen: slots, gating: Gating::Softmax, normalised: true, scale: 1.0, groups: None };

@@ -15,8 +15,8 @@ use crate::reference::Operands;
 
 pub use self::cases::{cases, large_cases};
 
-/// Input `[tokens, columns]` that all slots share, or `[tokens, slots * columns]`, `columns` a multiple of 4 there; then, where
-/// matrices are chosen, routes `[tokens, 2 * slots]` of [`crate::route::Route`].
+/// Input `[tokens, columns]` that all slots share, or `[tokens, slots * width]`, of which a slot takes the first `columns` of its own,
+/// `width` a multiple of 4; then, where matrices are chosen, routes `[tokens, 2 * slots]` of [`crate::route::Route`].
 ///
 /// Weight `[parts * matrices * rows, columns]` in the order of [`Stack`], and perhaps a bias `[parts * matrices * rows]` in F32, likewise.
 /// Output `[tokens, parts * slots * rows]`: row `r` of part `p` of slot `s`'s matrix at `(p * slots + s) * rows + r`.
@@ -146,7 +146,8 @@ impl GroupedMatMul {
                 for slot in (0..self.slots).filter(|slot| self.matrix_of(operands, token, *slot) == matrix) {
                     let input = operands.inputs[0].row(token);
                     let shared = input.len() == weight.columns;
-                    let input = if shared { input } else { &input[slot * weight.columns..][..weight.columns] };
+                    let width = input.len() / self.slots;
+                    let input = if shared { input } else { &input[slot * width..][..weight.columns] };
                     let sum: f64 = input.iter().zip(&weight_row).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
                     let bias = biases.as_ref().map_or(0.0, |biases| f64::from(biases[row]));
                     let column = (part * self.slots + slot) * part_rows + row_of_part;
@@ -180,8 +181,8 @@ impl GroupedMatMul {
     /// The words of `Params` of both kernels.
     fn params(&self, site: &Site, shard: &Shard) -> Vec<u32> {
         let (input, out, columns) = (site.inputs[0], site.output(), site.weights[0].columns);
-        let slot_quads = if input.width == columns { 0 } else { columns / 4 };
-        assert!(slot_quads == 0 || columns.is_multiple_of(4), "a slot's input begins at a vec4");
+        let slot_width = if input.width == columns { 0 } else { input.width / self.slots as u32 };
+        assert!(slot_width.is_multiple_of(4), "a slot's input begins at a vec4");
         let (routes_offset, routes_stride) = site.inputs.get(1).map_or((0, 0), |view| (view.offset, view.stride));
         let part_rows = self.part_rows(site);
         let strides = self.strides(part_rows);
@@ -200,7 +201,7 @@ impl GroupedMatMul {
             strides.matrix as u32,
             strides.row as u32,
             self.slots as u32,
-            slot_quads,
+            slot_width / 4,
             routes_offset,
             routes_stride,
         ]

@@ -1,4 +1,4 @@
-// Writes each token's keys and values of this shard's heads at its place in the pages. One invocation for each quad.
+// Writes each token's keys and values of this shard's heads at its place in the pages. One invocation for each quad of the wider.
 #import kv
 
 struct Params {
@@ -13,22 +13,20 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 0
 @group(0) @binding(2) var<storage, read> pages: array<u32>; // [sequences, pages_per_sequence]
-@group(0) @binding(3) var<storage, read> keys: array<f32>; // [tokens, kv_heads, 4 * HEAD_QUADS]
-@group(0) @binding(4) var<storage, read> values: array<f32>; // [tokens, kv_heads, 4 * HEAD_QUADS]
-@group(0) @binding(5) var<storage, read_write> cached_keys: array<KvQuad>; // [pages, heads, PAGE_TOKENS, HEAD_QUADS]
-@group(0) @binding(6) var<storage, read_write> cached_values: array<KvQuad>; // [pages, heads, PAGE_TOKENS, HEAD_QUADS]
+@group(0) @binding(3) var<storage, read> keys: array<f32>; // [tokens, kv_heads, 4 * KEY_QUADS]
+@group(0) @binding(4) var<storage, read_write> cached_keys: array<KvQuad>; // [pages, heads, PAGE_TOKENS, KEY_QUADS]
 
 #import pages
+#import values
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= params.heads * HEAD_QUADS {
+    let token = tokens[id.y];
+    values_write(id.y, token, id.x);
+    if id.x >= params.heads * KEY_QUADS {
         return;
     }
-    let token = tokens[id.y];
-    let at = pages_place(token.z, token.y, id.x / HEAD_QUADS, params.heads) + id.x % HEAD_QUADS;
+    let at = pages_place(token.z, token.y, id.x / KEY_QUADS, params.heads) * KEY_QUADS + id.x % KEY_QUADS;
     let key = params.keys_offset + id.y * params.keys_stride + id.x * 4u;
     cached_keys[at] = kv_encode(vec4<f32>(keys[key], keys[key + 1u], keys[key + 2u], keys[key + 3u]));
-    let value = params.values_offset + id.y * params.values_stride + id.x * 4u;
-    cached_values[at] = kv_encode(vec4<f32>(values[value], values[value + 1u], values[value + 2u], values[value + 3u]));
 }

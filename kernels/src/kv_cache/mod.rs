@@ -1,8 +1,10 @@
 //! The KV cache: how its numbers are stored, and the op that writes them into pages.
 //!
-//! A slot's keys, and its values, are `[pages, kv_heads, PAGE_TOKENS, head_width]`, so that one head's
-//! tokens of a page are contiguous. The page table gives the page of each stretch of a sequence.
+//! A slot's keys are `[pages, kv_heads, PAGE_TOKENS, key_width]`, and its values `[pages, kv_heads, PAGE_TOKENS, value_width]` unless
+//! they are the first elements of the keys, so that one head's tokens of a page are contiguous. The page table gives the page of each
+//! stretch of a sequence.
 
+use crate::graph::CachedValues;
 use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Shader, Site, Work};
 use crate::reference::Operands;
 use crate::step::PAGE_TOKENS;
@@ -56,10 +58,11 @@ impl KvType {
     }
 }
 
-/// `pages_place`: where a head's key or value of a position begins.
+/// `pages_place`: which key or value is that of a head at a position.
 pub(crate) const PAGES: (&str, &str) = ("pages", include_str!("pages.wgsl"));
 
-/// Inputs keys and values, `[tokens, kv_heads * head_width]` each; written to the cache slot at each token's position.
+/// Inputs keys `[tokens, kv_heads * key_width]`, and values `[tokens, kv_heads * value_width]` where they are not in the keys; written
+/// to the cache slot at each token's position.
 #[derive(Debug, Clone)]
 pub struct KvWrite;
 
@@ -70,39 +73,42 @@ impl Kernel for KvWrite {
 
     fn lower(&self, site: &Site) -> Lowered {
         let cache = site.cache();
-        let head_width = cache.slot.head_width as u32;
-        let (keys, values) = (site.inputs[0], site.inputs[1]);
+        let (key_width, value_width) = (cache.slot.key_width as u32, cache.slot.value_width as u32);
+        let keys = site.inputs[0];
+        let values = site.inputs.get(1).copied().unwrap_or(keys);
+        let module = match cache.slot.values {
+            CachedValues::Own => include_str!("values_own.wgsl"),
+            CachedValues::InKeys => include_str!("values_in_keys.wgsl"),
+        };
         let mut lowered = Lowered::default();
         let mut first_head = 0;
         for (shard, heads) in cache.shards.iter().enumerate() {
-            let quads = heads * head_width / 4;
+            let quads = heads * key_width.max(value_width) / 4;
+            let mut bindings = vec![Binding::Tokens, Binding::Pages, Binding::Input(0), Binding::Keys(shard)];
+            if cache.slot.values == CachedValues::Own {
+                bindings.extend([Binding::Input(1), Binding::Values(shard)]);
+            }
             lowered.dispatches.push(Dispatch {
                 shader: Shader {
                     name: "kv_write",
                     source: include_str!("kv_write.wgsl"),
-                    modules: vec![cache.kv_type.module(), PAGES],
+                    modules: vec![cache.kv_type.module(), PAGES, ("values", module)],
                     constants: vec![
                         ("WORKGROUP", WORKGROUP),
                         ("PAGE_TOKENS", PAGE_TOKENS as u32),
-                        ("HEAD_QUADS", head_width / 4),
+                        ("KEY_QUADS", key_width / 4),
+                        ("VALUE_QUADS", value_width / 4),
                     ],
                 },
                 params: vec![
                     *heads,
                     cache.pages_per_sequence,
-                    keys.offset + first_head * head_width,
+                    keys.offset + first_head * key_width,
                     keys.stride,
-                    values.offset + first_head * head_width,
+                    values.offset + first_head * value_width,
                     values.stride,
                 ],
-                bindings: vec![
-                    Binding::Tokens,
-                    Binding::Pages,
-                    Binding::Input(0),
-                    Binding::Input(1),
-                    Binding::Keys(shard),
-                    Binding::Values(shard),
-                ],
+                bindings,
                 grid: Grid {
                     spread: Count::fixed(quads.div_ceil(WORKGROUP)),
                     rows: Count::each(Extent::Rows(site.rows)),
@@ -117,7 +123,8 @@ impl Kernel for KvWrite {
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let step = operands.step;
         for (row, token) in step.tokens.iter().enumerate() {
-            let (keys, values) = (operands.inputs[0].row(row).to_vec(), operands.inputs[1].row(row).to_vec());
+            let keys = operands.inputs[0].row(row).to_vec();
+            let values = operands.inputs.get(1).map_or_else(Vec::new, |values| values.row(row).to_vec());
             let place = step.place(token.sequence, token.position as usize);
             operands.cache().write(place, &keys, &values);
         }

@@ -7,7 +7,8 @@
 use crate::cases::{Case, sequences};
 use crate::graph::{Rows, Slice, Weight};
 use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
-use crate::reference::Operands;
+use crate::reference::{HostWeight, Operands};
+use crate::step::Token;
 
 const WORKGROUP: u32 = 64;
 
@@ -22,6 +23,20 @@ pub enum Pairing {
     /// Elements i and i + rotated/2, as in Hugging Face files.
     Halves,
 }
+
+impl Pairing {
+    /// `pairing_elements`: the elements of a pair.
+    pub(crate) fn module(self) -> (&'static str, &'static str) {
+        let source = match self {
+            Pairing::Adjacent => include_str!("adjacent.wgsl"),
+            Pairing::Halves => include_str!("halves.wgsl"),
+        };
+        ("pairing", source)
+    }
+}
+
+/// `rotation_of`: how a pair turns at a position, by the tables of [`tables`].
+pub(crate) const ROTATION: (&str, &str) = ("rotation", include_str!("rotation.wgsl"));
 
 /// Rotates the first `rotated` elements of each head by its token's position; the others pass.
 ///
@@ -64,15 +79,11 @@ impl Kernel for Rope {
         let (input, out) = (site.inputs[0], site.output());
         // One invocation turns one pair, or copies two elements that do not turn.
         let pairs = (self.heads * self.head_width / 2) as u32;
-        let pairing = match self.pairing {
-            Pairing::Adjacent => include_str!("adjacent.wgsl"),
-            Pairing::Halves => include_str!("halves.wgsl"),
-        };
         Lowered::one(Dispatch {
             shader: Shader {
                 name: "rope",
                 source: include_str!("rope.wgsl"),
-                modules: vec![("pairing", pairing)],
+                modules: vec![self.pairing.module(), ROTATION],
                 constants: vec![("WORKGROUP", WORKGROUP), ("FINE_POSITIONS", FINE_POSITIONS as u32)],
             },
             params: vec![
@@ -95,30 +106,41 @@ impl Kernel for Rope {
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let mut output = Vec::new();
         for (row, token) in operands.step.tokens.iter().enumerate() {
-            let position = token.position as usize;
-            let fine = operands.weights[0].row(position % FINE_POSITIONS);
-            let coarse = operands.weights[0].row(FINE_POSITIONS + position / FINE_POSITIONS);
-            // Where there is one table, long sequences turn by it too.
-            let table = if token.long { fine.len() - self.rotated } else { 0 };
+            let rotation = Rotation::at(operands.weights[0], token, self.rotated);
             for head in operands.inputs[0].row(row).chunks(self.head_width) {
-                output.extend(self.turn(head, &fine[table..], &coarse[table..]));
+                output.extend(rotation.turn(head, self.rotated, self.pairing));
             }
         }
         output
     }
 }
 
-impl Rope {
-    /// One head, turned by a fine and a coarse rotation for each pair.
-    fn turn(&self, head: &[f32], fine: &[f32], coarse: &[f32]) -> Vec<f32> {
+/// How the pairs of a head turn: a fine and a coarse row of the tables.
+pub(crate) struct Rotation {
+    fine: Vec<f32>,
+    coarse: Vec<f32>,
+}
+
+impl Rotation {
+    /// That of a token, of whose heads so many elements turn.
+    pub(crate) fn at(tables: &HostWeight, token: &Token, rotated: usize) -> Rotation {
+        let position = token.position as usize;
+        // Where there is one table, long sequences turn by it too.
+        let table = if token.long { tables.columns - rotated } else { 0 };
+        let row = |row: usize| tables.row(row).split_off(table);
+        Rotation { fine: row(position % FINE_POSITIONS), coarse: row(FINE_POSITIONS + position / FINE_POSITIONS) }
+    }
+
+    /// One head, of whose elements the first turn.
+    pub(crate) fn turn(&self, head: &[f32], rotated: usize, pairing: Pairing) -> Vec<f32> {
         let mut turned = head.to_vec();
-        for pair in 0..self.rotated / 2 {
-            let (first, second) = match self.pairing {
+        for pair in 0..rotated / 2 {
+            let (first, second) = match pairing {
                 Pairing::Adjacent => (2 * pair, 2 * pair + 1),
-                Pairing::Halves => (pair, pair + self.rotated / 2),
+                Pairing::Halves => (pair, pair + rotated / 2),
             };
-            let table = |row: &[f32]| (f64::from(row[2 * pair]), f64::from(row[2 * pair + 1]));
-            let ((fine_cos, fine_sin), (coarse_cos, coarse_sin)) = (table(fine), table(coarse));
+            let of_row = |row: &[f32]| (f64::from(row[2 * pair]), f64::from(row[2 * pair + 1]));
+            let ((fine_cos, fine_sin), (coarse_cos, coarse_sin)) = (of_row(&self.fine), of_row(&self.coarse));
             let cos = coarse_cos * fine_cos - coarse_sin * fine_sin;
             let sin = coarse_sin * fine_cos + coarse_cos * fine_sin;
             let (x, y) = (f64::from(head[first]), f64::from(head[second]));

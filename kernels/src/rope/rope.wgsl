@@ -19,10 +19,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> table: array<f32>; // [FINE_POSITIONS + coarse rows, tables, rotated / 2, (cos, sin)]
 @group(0) @binding(4) var<storage, read_write> output: array<f32>; // [tokens, heads, head_width]
 
-fn rotation(row: u32, long: u32, pair: u32) -> vec2<f32> {
-    let at = row * params.table_stride + long * params.long_offset + 2u * pair;
-    return vec2<f32>(table[at], table[at + 1u]);
-}
+#import rotation
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -43,12 +40,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         output[output_row + elements.y] = y;
         return;
     }
-    let position = tokens[token].y;
-    let long = tokens[token].w;
-    let fine = rotation(position % FINE_POSITIONS, long, pair);
-    let coarse = rotation(FINE_POSITIONS + position / FINE_POSITIONS, long, pair);
-    let cosine = coarse.x * fine.x - coarse.y * fine.y;
-    let sine = coarse.y * fine.x + coarse.x * fine.y;
-    output[output_row + elements.x] = x * cosine - y * sine;
-    output[output_row + elements.y] = x * sine + y * cosine;
+    let turn = rotation_of(tokens[token], pair);
+    output[output_row + elements.x] = x * turn.x - y * turn.y;
+    output[output_row + elements.y] = x * turn.y + y * turn.x;
 }

@@ -2,7 +2,7 @@
 
 use plywood_kernels::route::{Gating, Groups};
 
-use crate::architectures::{Architecture, LocalLayers};
+use crate::architectures::{Architecture, AttentionKind, LocalLayers};
 use crate::checkpoint::{Checkpoint, Kind};
 use crate::error::{Error, Result};
 use crate::gguf::{Array, Metadata, Value};
@@ -10,7 +10,7 @@ use crate::names::{self, Role};
 
 use super::experts::{self, Experts};
 use super::rope::{self, Rope};
-use super::{Attends, Config, LAYERS_LIMIT, Sampling, Scales, architecture, attends, ids, size};
+use super::{Attends, Config, LAYERS_LIMIT, Latent, Sampling, Scales, architecture, attends, ids, size};
 
 /// Keys behind the architecture's name that change the result, with the values under which they do not.
 const NEUTRAL: [(&str, &[f64]); 5] = [
@@ -68,7 +68,11 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
     }
     let width = keys.required_size("embedding_length")?;
     let heads = keys.required_size("attention.head_count")?;
-    let head_width = keys.head_width(width, heads)?;
+    let latent = match architecture.attention {
+        AttentionKind::Heads => None,
+        AttentionKind::Latent => Some(Latent::of_gguf(&keys)?),
+    };
+    let head_width = latent.map_or_else(|| keys.head_width(width, heads), |latent| Ok(latent.head_width()))?;
     let rope = Rope::of_gguf(&keys, checkpoint, architecture, head_width)?;
     let epsilon = "attention.layer_norm_rms_epsilon";
     let layers = keys.required_size("block_count")?;
@@ -79,14 +83,19 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
         layers,
         local_rope: Rope::plain(local_base, rope.rotated),
         attends: keys.attends(architecture, layers)?,
-        scales: keys.scales(architecture, layers, width, heads, head_width)?,
+        scales: keys.scales(architecture, layers, width, heads, head_width)?.of_latent(latent, &rope),
         score_cap: keys.positive("attn_logit_softcapping")?,
         logit_cap: keys.positive("final_logit_softcapping")?,
         biases: architecture.biases || checkpoint.tensor(&names::name(Kind::Gguf, Role::QueryBias, 0)).is_some(),
         width,
         heads,
-        kv_heads: keys.size("attention.head_count_kv")?.unwrap_or(heads),
+        kv_heads: match latent {
+            None => keys.size("attention.head_count_kv")?.unwrap_or(heads),
+            Some(_) => 1,
+        },
         head_width,
+        latent,
+        predicting_layers: 0,
         feed_forward: keys.required_size("feed_forward_length")?,
         experts: keys.experts(architecture, layers)?,
         vocabulary: keys.vocabulary()?,

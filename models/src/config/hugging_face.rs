@@ -4,14 +4,14 @@ use plywood_kernels::gated::Activation;
 use plywood_kernels::route::{Gating, Groups};
 use serde_json::Value;
 
-use crate::architectures::{Architecture, LocalLayers};
+use crate::architectures::{Architecture, AttentionKind, LocalLayers};
 use crate::checkpoint::Kind;
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::packed;
 
 use super::experts::{self, Experts};
-use super::{Attends, Config, LAYERS_LIMIT, Rope, Sampling, Scales, architecture, attends, ids, size};
+use super::{Attends, Config, LAYERS_LIMIT, Latent, Rope, Sampling, Scales, architecture, attends, ids, size};
 
 /// Keys that change the result, how the values under which they do not are called, and a test for these.
 type Neutral = (&'static str, &'static str, fn(&Value) -> bool);
@@ -25,8 +25,13 @@ const EXPERTS: [Neutral; 3] =
 const MULTIPLIERS: [Neutral; 3] =
     [("logits_scaling", "1", is_one), ("embedding_multiplier", "1", is_one), ("residual_multiplier", "1", is_one)];
 
-/// What a family's activation may be called, and under which key.
+/// What a family's activation may be called, under which key, and what may bound it.
 fn check_activation(config: &Json, activation: Activation) -> Result<()> {
+    if let Activation::SiluClamped { limit } = activation
+        && config.number("swiglu_limit")?.is_some_and(|found| found != f64::from(limit))
+    {
+        return Err(unsupported(config, "swiglu_limit", &config.value["swiglu_limit"], &limit.to_string()));
+    }
     let (key, names): (_, &[&str]) = match activation {
         Activation::Silu | Activation::SiluClamped { .. } => ("hidden_act", &["silu", "swish"]),
         Activation::GeluTanh => ("hidden_activation", &["gelu_pytorch_tanh"]),
@@ -73,7 +78,13 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
     let required = |key: &str| or(key, None);
     let width = required("hidden_size")?;
     let heads = or("num_attention_heads", defaults.heads)?;
-    let head_width = match config.integer("head_dim")?.map(size).or(defaults.head_width) {
+    let latent = match architecture.attention {
+        AttentionKind::Heads => None,
+        AttentionKind::Latent => Some(Latent::of_directory(config)?),
+    };
+    // Latent attention's head_dim is the width of what turns, where there is any.
+    let given = config.integer("head_dim")?.map(size).or(defaults.head_width);
+    let head_width = match latent.map(|latent| latent.head_width()).or(given) {
         Some(given) => given,
         None if heads > 0 && width.is_multiple_of(heads) => width / heads,
         None => {
@@ -81,23 +92,28 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         }
     };
     let layers = required("num_hidden_layers")?;
-    let rope = Rope::of_directory(config, architecture, head_width)?;
+    let rope = Rope::of_directory(config, architecture, latent.map_or(head_width, |latent| latent.turned))?;
     Ok(Config {
         kind: Kind::HuggingFace,
         architecture,
         layers,
         width,
         heads,
-        kv_heads: or("num_key_value_heads", defaults.kv_heads.or(Some(heads)))?,
+        kv_heads: match latent {
+            None => or("num_key_value_heads", defaults.kv_heads.or(Some(heads)))?,
+            Some(_) => 1,
+        },
         head_width,
+        latent,
+        predicting_layers: or("num_nextn_predict_layers", Some(0))?,
         feed_forward: required("intermediate_size")?,
         experts: experts(config, architecture, layers)?,
         vocabulary: or("vocab_size", defaults.vocabulary)?,
         norm_epsilon: config.number("rms_norm_eps")?.unwrap_or(defaults.norm_epsilon) as f32,
         local_rope: Rope::local_of_directory(config, rope.rotated)?,
-        rope,
         attends: layers_attend(config, architecture, layers)?,
-        scales: scales(config, architecture, width, head_width)?,
+        scales: scales(config, architecture, width, head_width)?.of_latent(latent, &rope),
+        rope,
         score_cap: config.number("attn_logit_softcapping")?.map(|cap| cap as f32),
         logit_cap: config.number("final_logit_softcapping")?.map(|cap| cap as f32),
         biases: architecture.biases || config.boolean("attention_bias")? == Some(true),

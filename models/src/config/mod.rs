@@ -5,6 +5,7 @@
 mod experts;
 mod gguf;
 mod hugging_face;
+mod latent;
 mod rope;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::checkpoint::{Checkpoint, Kind, Settings};
 use crate::error::{Error, Result};
 
 pub use self::experts::Experts;
+pub use self::latent::Latent;
 pub use self::rope::{Factors, Rope, Scaling};
 
 /// The largest sizes that are believed: layers, and elements or rows of anything else.
@@ -43,6 +45,10 @@ pub struct Config {
     pub kv_heads: usize,
     /// Elements of a head, a multiple of 4.
     pub head_width: usize,
+    /// The widths of latent attention, in families that have it: `kv_heads` is 1 then.
+    pub latent: Option<Latent>,
+    /// Layers behind the last that predict further tokens: their tensors are left alone.
+    pub predicting_layers: usize,
     /// Elements inside the feed-forward.
     pub feed_forward: usize,
     /// What layers have in place of one feed-forward, if any do.
@@ -97,6 +103,15 @@ pub struct Scales {
     pub residual: f32,
     /// The logits.
     pub logit: f32,
+}
+
+impl Scales {
+    /// The same with the scale that latent attention's scores have, with the factor that yarn gives them.
+    fn of_latent(self, latent: Option<Latent>, rope: &Rope) -> Scales {
+        let Some(latent) = latent else { return self };
+        let scale = rope.score_factor() / (latent.head_width() as f64).sqrt();
+        Scales { score: scale as f32, ..self }
+    }
 }
 
 /// Sampling parameters that a model brings; `None` where it says nothing.
@@ -177,6 +192,9 @@ impl Config {
         }
         if !self.head_width.is_multiple_of(4) {
             return wrong("the head width", self.head_width.to_string(), "a multiple of 4".into());
+        }
+        if let Some((key, found, wanted)) = self.latent.and_then(|latent| latent.check(self.heads)) {
+            return wrong(key, found, wanted);
         }
         if let Some(bos) = self.bos.filter(|bos| *bos as usize >= self.vocabulary) {
             return wrong("the id of BOS", bos.to_string(), format!("below the vocabulary, {}", self.vocabulary));

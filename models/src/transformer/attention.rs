@@ -16,11 +16,30 @@ impl Builder<'_> {
     pub(super) fn attention(&mut self, layer: usize, residual: ValueId, rotations: WeightId) -> Result<ValueId> {
         let config = self.config;
         let label = |part: &str| format!("layers.{layer}.attention.{part}");
-        let (queries, keys) = (config.heads * config.head_width, config.kv_heads * config.head_width);
         let input = match config.architecture.norms {
             Norms::Behind => residual,
             Norms::Before | Norms::BeforeAndBehind => self.norm(label("norm"), Role::AttentionNorm, layer, residual)?,
         };
+        let attended = match config.latent {
+            None => self.heads_attended(layer, input, rotations)?,
+            Some(latent) => self.latent_attended(layer, input, rotations, latent)?,
+        };
+
+        let columns = self.graph.values[attended.0].width;
+        let weight = self.matrix(label("output"), layer, columns, &[(Role::AttentionOutput, config.width)])?;
+        let bias = [(Role::AttentionOutputBias, config.width)];
+        let has_bias =
+            config.architecture.output_bias || config.biases && self.is_there(Role::AttentionOutputBias, layer);
+        let bias = if has_bias { Some(self.bias(label("output.bias"), layer, &bias)?) } else { None };
+        let projected = self.product("projected", attended, weight, bias, config.scales.residual);
+        self.added(label("post_norm"), Role::PostAttentionNorm, layer, projected, residual)
+    }
+
+    /// What attention of heads, each with keys and values of its own or of its group, gathers.
+    fn heads_attended(&mut self, layer: usize, input: ValueId, rotations: WeightId) -> Result<ValueId> {
+        let config = self.config;
+        let label = |part: &str| format!("layers.{layer}.attention.{part}");
+        let (queries, keys) = (config.heads * config.head_width, config.kv_heads * config.head_width);
         let parts = [(Role::Query, queries), (Role::Key, keys), (Role::Value, keys)];
         let fused = [(Role::Qkv, queries + 2 * keys)];
         let parts: &[_] = if config.architecture.fused { &fused } else { &parts };
@@ -66,9 +85,13 @@ impl Builder<'_> {
             query = self.graph.whole(scaled);
         }
 
-        let slot = CacheSlot { kv_heads: config.kv_heads, head_width: config.head_width };
-        let cache = self.graph.cache(slot);
+        let cache = self.graph.cache(CacheSlot::plain(config.kv_heads, config.head_width));
         self.graph.node(Op::KvWrite(KvWrite), &[key, value], &[], Some(cache), None);
+        let mut sinks = Vec::new();
+        if config.architecture.sinks {
+            let scores = self.vector(Role::Sinks, layer, config.heads)?;
+            sinks.push(self.computed(label("sinks"), scores));
+        }
         let attended = self.graph.value("attended", Rows::Tokens, queries);
         let attention = Attention {
             heads: config.heads,
@@ -76,15 +99,8 @@ impl Builder<'_> {
             window: config.attends[layer].window,
             soft_cap: config.score_cap,
         };
-        self.graph.node(Op::Attention(attention), &[query], &[], Some(cache), Some(attended));
-
-        let parts = [(Role::AttentionOutput, config.width)];
-        let weight = self.matrix(label("output"), layer, queries, &parts)?;
-        let bias = [(Role::AttentionOutputBias, config.width)];
-        let has_bias = config.biases && self.is_there(Role::AttentionOutputBias, layer);
-        let bias = if has_bias { Some(self.bias(label("output.bias"), layer, &bias)?) } else { None };
-        let projected = self.product("projected", attended, weight, bias, config.scales.residual);
-        self.added(label("post_norm"), Role::PostAttentionNorm, layer, projected, residual)
+        self.graph.node(Op::Attention(attention), &[query], &sinks, Some(cache), Some(attended));
+        Ok(attended)
     }
 
     /// Queries and keys turned by their positions: at once, where they lie side by side.

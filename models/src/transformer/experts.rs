@@ -148,7 +148,7 @@ impl Builder<'_> {
     }
 
     /// A weight of the matrices of all experts, role by role: each a tensor of all, or one for each expert.
-    fn stacked(
+    pub(super) fn stacked(
         &mut self,
         label: String,
         roles: &[Role],

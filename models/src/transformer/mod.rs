@@ -3,6 +3,7 @@
 mod attention;
 mod experts;
 mod feed_forward;
+mod latent;
 mod tensors;
 
 use std::collections::HashMap;

@@ -184,8 +184,11 @@ impl<'a> Builder<'a> {
     pub(super) fn check_all_used(&self) -> Result<()> {
         let output = self.name(Role::Output, 0);
         let redundant = |name: &str| names::is_redundant(name) || (self.config.tied && name == output);
+        let behind = self.config.layers..self.config.layers.saturating_add(self.config.predicting_layers);
+        let predicts = |name: &str| names::layer_of(name).is_some_and(|layer| behind.contains(&layer));
         for (index, tensor) in self.weights.tensors().iter().enumerate() {
-            if !self.used[index] && !redundant(&tensor.name) && !self.is_zero_bias(index)? {
+            let has_place = self.used[index] || redundant(&tensor.name) || predicts(&tensor.name);
+            if !has_place && !self.is_zero_bias(index)? {
                 return Err(Error::UnusedTensor {
                     tensor: tensor.name.clone(),
                     architecture: self.config.architecture.name_in(self.config.kind).into(),

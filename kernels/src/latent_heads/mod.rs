@@ -1,0 +1,136 @@
+//! The heads of multi-head latent attention (DeepSeek-V2, <https://arxiv.org/abs/2405.04434>, §2.1), in the absorbed form: a query
+//! that meets the latent itself, and a key that is the latent, each followed by elements that turn with the position.
+
+use crate::cases::Case;
+use crate::graph::{Rows, Slice, Weight};
+use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
+use crate::reference::Operands;
+use crate::rope::{FINE_POSITIONS, Pairing, ROTATION, Rotation, tables};
+
+const WORKGROUP: u32 = 64;
+
+/// Inputs: queries that meet the latent `[tokens, heads * rank]`; queries of which the last `rotated` elements of each head turn
+/// `[tokens, heads * head_width]`; the latent `[tokens, rank]`; what turns of the one key `[tokens, rotated]`. Weight: as of
+/// [`crate::rope::Rope`]. Output `[tokens, (heads + 1) * (rank + rotated)]`: the query heads, then the key, each with what turns behind.
+#[derive(Debug, Clone)]
+pub struct LatentHeads {
+    /// Query heads.
+    pub heads: usize,
+    /// Elements of a head that turn, an even number, as is the rank.
+    pub rotated: usize,
+    /// Which of them turn together.
+    pub pairing: Pairing,
+}
+
+impl Kernel for LatentHeads {
+    fn name(&self) -> &'static str {
+        "latent_heads"
+    }
+
+    fn lower(&self, site: &Site) -> Lowered {
+        let [queries, turning_queries, latent, turning_key] = site.inputs[..] else { unreachable!("it has 4 inputs") };
+        let (heads, rotated, out) = (self.heads as u32, self.rotated as u32, site.output());
+        let head_width = turning_queries.width / heads;
+        let pairs = out.width / 2;
+        let inputs = (0..4).map(Binding::Input);
+        Lowered::one(Dispatch {
+            shader: Shader {
+                name: "latent_heads",
+                source: include_str!("latent_heads.wgsl"),
+                modules: vec![self.pairing.module(), ROTATION],
+                constants: vec![("WORKGROUP", WORKGROUP), ("FINE_POSITIONS", FINE_POSITIONS as u32)],
+            },
+            params: vec![
+                heads,
+                latent.width,
+                rotated,
+                head_width,
+                site.weights[0].shards[0].row_stride * 4,
+                site.weights[0].columns - rotated,
+                queries.offset,
+                queries.stride,
+                turning_queries.offset + head_width - rotated,
+                turning_queries.stride,
+                latent.offset,
+                latent.stride,
+                turning_key.offset,
+                turning_key.stride,
+                out.offset,
+                out.stride,
+            ],
+            bindings: [Binding::Tokens]
+                .into_iter()
+                .chain(inputs)
+                .chain([Binding::Shard { weight: 0, shard: 0 }, Binding::Output])
+                .collect(),
+            grid: Grid { spread: Count::fixed(pairs.div_ceil(WORKGROUP)), rows: Count::each(Extent::Rows(site.rows)) },
+            work: Work::fixed(4 * u64::from(WORKGROUP)),
+        })
+    }
+
+    fn reference(&self, operands: &mut Operands) -> Vec<f32> {
+        let [queries, turning_queries, latent, turning_key] = operands.inputs[..] else {
+            unreachable!("it has 4 inputs")
+        };
+        let mut output = Vec::new();
+        for (row, token) in operands.step.tokens.iter().enumerate() {
+            let rotation = Rotation::at(operands.weights[0], token, self.rotated);
+            let turn = |head: &[f32]| rotation.turn(&head[head.len() - self.rotated..], self.rotated, self.pairing);
+            let turning = turning_queries.row(row).chunks(turning_queries.width / self.heads);
+            for (query, turning) in queries.row(row).chunks(latent.width).zip(turning) {
+                output.extend_from_slice(query);
+                output.extend(turn(turning));
+            }
+            output.extend_from_slice(latent.row(row));
+            output.extend(turn(turning_key.row(row)));
+        }
+        output
+    }
+}
+
+/// Both pairings, one head and many, heads that turn wholly and in part, far positions, and a step of many tokens.
+pub fn cases() -> Vec<Case> {
+    let case = |(pairing, heads, rank, head_width, rotated, tokens, first): (
+        Pairing,
+        usize,
+        usize,
+        usize,
+        usize,
+        usize,
+        u32,
+    )| {
+        let name = format!("{pairing:?} {tokens}x{heads}x{head_width} turning {rotated} by {rank} from {first}");
+        let mut case = Case::new("latent_heads", name, tokens);
+        case.steps[0].tokens.iter_mut().for_each(|token| token.position += first);
+        let frequencies: Vec<f64> =
+            (0..rotated / 2).map(|pair| 10000f64.powf(-2.0 * pair as f64 / rotated as f64)).collect();
+        let table = tables(&frequencies, first as usize + tokens, 1.25);
+        let weight = case.graph.weight(Weight::computed("rope table", rotated, table));
+        let absorbed = case.graph.input("absorbed", Rows::Tokens, heads * rank);
+        let (query_width, down) = (heads * head_width, rank + rotated);
+        let projected = case.graph.input("projected", Rows::Tokens, query_width + down);
+        let latent = case.graph.input("latent", Rows::Tokens, rank);
+        let output = case.graph.value("heads", Rows::Tokens, (heads + 1) * down);
+        let slice = |offset, width| Slice { value: projected, offset, width };
+        let inputs = [
+            case.graph.whole(absorbed),
+            slice(0, query_width),
+            case.graph.whole(latent),
+            slice(query_width + rank, rotated),
+        ];
+        let op = Op::LatentHeads(LatentHeads { heads, rotated, pairing });
+        case.graph.node(op, &inputs, &[weight], None, Some(output));
+        case.output(output);
+        case
+    };
+    [
+        (Pairing::Adjacent, 1, 6, 2, 2, 3, 0),
+        (Pairing::Adjacent, 5, 24, 22, 6, 5, 254),
+        (Pairing::Halves, 3, 26, 24, 8, 40, 300),
+        (Pairing::Adjacent, 16, 512, 192, 64, 1, 131_000),
+        (Pairing::Adjacent, 128, 512, 192, 64, 2, 8190),
+    ]
+    .into_iter()
+    .map(case)
+    .collect()
+}

@@ -1,0 +1,104 @@
+//! The widths of multi-head latent attention (DeepSeek-V2, <https://arxiv.org/abs/2405.04434>, §2.1), from both kinds of files.
+
+use serde_json::Value;
+
+use super::gguf::Keys;
+use super::hugging_face::unsupported;
+use super::{HEAD_LIMIT, SIZE_LIMIT, size};
+use crate::error::Result;
+use crate::json::Json;
+
+/// The widths of latent attention. A query head has `plain` elements, then `turned`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Latent {
+    /// Elements of the latent that keys and values are made of (`kv_lora_rank`).
+    pub rank: usize,
+    /// Elements that queries go through (`q_lora_rank`); `None` where they are made at once.
+    pub query_rank: Option<usize>,
+    /// Elements of a query head that meet the latent and do not turn (`qk_nope_head_dim`).
+    pub plain: usize,
+    /// Elements of a query head, and of the one key, that turn (`qk_rope_head_dim`).
+    pub turned: usize,
+    /// Elements of a value head (`v_head_dim`).
+    pub value_width: usize,
+}
+
+impl Latent {
+    /// Elements of a query head.
+    pub fn head_width(&self) -> usize {
+        self.plain.saturating_add(self.turned)
+    }
+
+    /// Elements of what is kept of a token: the latent, and what turns of the key.
+    pub fn key_width(&self) -> usize {
+        self.rank.saturating_add(self.turned)
+    }
+
+    /// Of a directory.
+    pub(super) fn of_directory(config: &Json) -> Result<Latent> {
+        let required = |key: &str| config.integer(key)?.map(size).ok_or_else(|| config.missing(key));
+        for (key, wanted) in [("attention_bias", false), ("rope_interleave", true)] {
+            if let Some(found) = config.boolean(key)?.filter(|found| *found != wanted) {
+                return Err(unsupported(config, key, &Value::Bool(found), &wanted.to_string()));
+            }
+        }
+        Ok(Latent {
+            rank: required("kv_lora_rank")?,
+            query_rank: config.integer("q_lora_rank")?.map(size),
+            plain: required("qk_nope_head_dim")?,
+            turned: required("qk_rope_head_dim")?,
+            value_width: required("v_head_dim")?,
+        })
+    }
+
+    /// Of a GGUF file.
+    pub(super) fn of_gguf(keys: &Keys) -> Result<Latent> {
+        let required = |key: &str| keys.size(key)?.ok_or_else(|| keys.missing(key));
+        let key = "attention.head_count_kv";
+        if let Some(found) = keys.size(key)?.filter(|heads| *heads != 1) {
+            // Files of before April 2025 have as many as heads, and `attn_kv_b` whole.
+            return Err(keys.unsupported(
+                key,
+                found,
+                "1: convert the model anew, with keys apart from values (attn_k_b)",
+            ));
+        }
+        let (head_width, turned) = (required("attention.key_length_mla")?, required("rope.dimension_count")?);
+        let plain = head_width.checked_sub(turned);
+        let wrong = || keys.unsupported("rope.dimension_count", turned, &format!("at most {head_width}"));
+        Ok(Latent {
+            rank: required("attention.kv_lora_rank")?,
+            query_rank: keys.size("attention.q_lora_rank")?.filter(|rank| *rank > 0),
+            plain: plain.ok_or_else(wrong)?,
+            turned,
+            value_width: required("attention.value_length_mla")?,
+        })
+    }
+
+    /// Its numbers by name.
+    fn numbers(&self) -> Vec<(&'static str, usize)> {
+        let mut numbers = vec![
+            ("the rank of keys and values", self.rank),
+            ("the elements of a query head that do not turn", self.plain),
+            ("the elements of a value head", self.value_width),
+        ];
+        numbers.extend(self.query_rank.map(|rank| ("the rank of queries", rank)));
+        numbers
+    }
+
+    /// What does not fit the kernels, with so many heads: a number's name, the number, and what it should be.
+    pub(super) fn check(&self, heads: usize) -> Option<(&'static str, String, String)> {
+        for (name, found) in self.numbers() {
+            if found == 0 || found as u64 > SIZE_LIMIT || !found.is_multiple_of(4) {
+                return Some((name, found.to_string(), format!("a multiple of 4 from 4 to {SIZE_LIMIT}")));
+            }
+        }
+        let most = HEAD_LIMIT.min(SIZE_LIMIT / heads as u64);
+        let width = self.key_width();
+        if width as u64 > most || !width.is_multiple_of(4) {
+            let name = "the rank of keys and values with what turns";
+            return Some((name, width.to_string(), format!("a multiple of 4 up to {most}")));
+        }
+        None
+    }
+}
