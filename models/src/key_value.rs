@@ -17,7 +17,7 @@ const END: &str = "self_attn.kv_b_proj.weight";
 
 /// How a head's rows of the matrix lie in a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lie {
+enum Arrangement {
     /// As they are, in their format.
     Stored,
     /// Turned over. Floats stay in their format; blocks go along what are no longer rows, so that their numbers are rounded to F16:
@@ -35,7 +35,7 @@ pub(crate) struct HeadRows {
     period: usize,
     /// Those of them that are taken.
     rows: Range<usize>,
-    lie: Lie,
+    arrangement: Arrangement,
 }
 
 impl HeadRows {
@@ -55,9 +55,9 @@ impl HeadRows {
             let (head, first) = (at / matrix_bytes, at % matrix_bytes);
             let (part, behind) = rest.split_at_mut((matrix_bytes - first).min(rest.len()));
             let place = (head * self.period + self.rows.start) * row_bytes;
-            match self.lie {
-                Lie::Stored => read(&self.base, (place + first) as u64, part)?,
-                Lie::Turned => {
+            match self.arrangement {
+                Arrangement::Stored => read(&self.base, (place + first) as u64, part)?,
+                Arrangement::Turned => {
                     let mut stored = vec![0; rows * row_bytes];
                     read(&self.base, place as u64, &mut stored)?;
                     let mut numbers = vec![0.0; rows * columns];
@@ -98,15 +98,22 @@ pub(crate) fn split(
         }
         let Sizes { heads, plain, value_width, rank } = sizes;
         let held = if format.is_float() { format } else { F16 };
-        for (role, lie, rows, to, shape) in [
-            (Role::KeyUp, Lie::Turned, 0..plain, held, [heads, rank, plain]),
-            (Role::ValueUp, Lie::Stored, plain..plain + value_width, format, [heads, value_width, rank]),
+        for (role, arrangement, rows, to, shape) in [
+            (Role::KeyUp, Arrangement::Turned, 0..plain, held, [heads, rank, plain]),
+            (Role::ValueUp, Arrangement::Stored, plain..plain + value_width, format, [heads, value_width, rank]),
         ] {
             let name = format!("{layer}{}", names::in_layer(Kind::HuggingFace, role));
-            let bytes = shape.iter().product::<usize>() / to.block_elements * to.block_bytes;
+            let bytes =
+                shape.iter().fold(1, |all: usize, size| all.saturating_mul(*size)) / to.block_elements * to.block_bytes;
             let (shape, storage) = (shape.to_vec(), Storage::Format(to));
             split.push(TensorInfo { name: name.clone(), shape, storage, file: 0, offset: 0, bytes: bytes as u64 });
-            let of = HeadRows { base: tensor.clone(), formats: (format, to), period: plain + value_width, rows, lie };
+            let of = HeadRows {
+                base: tensor.clone(),
+                formats: (format, to),
+                period: plain + value_width,
+                rows,
+                arrangement,
+            };
             of_heads.insert(name, of);
         }
     }
