@@ -160,8 +160,13 @@ fn inspect_tells_what_a_chat_needs() {
     let broken = inspect(folder.path());
     let reason = broken["template"]["reason"].as_str().expect("a reason");
     assert!(broken["runs"] == true && reason.contains("chat_template.jinja"), "{reason}");
-    let demo = inspect(Path::new("demo"));
-    assert_eq!((&demo["template"], &demo["thinking"], &demo["family"]), (&Value::Null, &Value::Null, &json!("llama")));
+    let plain = inspect(&plywood_tests::families::folder("mixtral").join("model.gguf"));
+    let found = ["template", "thinking", "family"].map(|key| &plain[key]);
+    assert_eq!(found, [&Value::Null, &Value::Null, &json!("llama")]);
+    // By the shapes of its tensors: of three matrices of 32 x 48 in each of 2 layers, 2 of 4 experts are not met.
+    let count = |key: &str| plain[key].as_u64().expect("a number");
+    assert_eq!(count("parameters") - count("active_parameters"), 2 * 2 * 3 * 32 * 48);
+    assert_eq!(plain["experts"], json!({"layers": 2, "count": 4, "chosen": 2, "width": 32, "shared": null}));
 }
 
 #[test]
