@@ -98,6 +98,7 @@ fn the_table_holds_what_it_should() {
         let caches = |case: &Case| case.kv_type == kv_type && !case.graph.caches.is_empty();
         has(&format!("a cache in {}", kv_type.name()), &caches);
     }
+    has("inputs of which few are large", &|case| case.power > 1);
     has("values within keys", &|case| case.graph.caches.iter().any(|slot| slot.values == CachedValues::InKeys));
     has("sinks", &|case| case.graph.caches.len() == 1 && !case.graph.weights.is_empty());
     has("several sequences in a step", &|case| {
