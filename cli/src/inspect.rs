@@ -239,12 +239,11 @@ fn describe(report: &Report) -> String {
     if let Some(architecture) = report.architecture.filter(|name| report.family.as_deref() != Some(name)) {
         line("architecture", architecture.into());
     }
-    let millions = |parameters: u64| format!("{:.1} M", parameters as f64 / 1e6);
     let active = match report.active_parameters == report.parameters {
         true => String::new(),
-        false => format!(", {} active", millions(report.active_parameters)),
+        false => format!(", {} active", count(report.active_parameters)),
     };
-    line("parameters", format!("{}{active}, in {}", millions(report.parameters), HumanBytes(report.bytes)));
+    line("parameters", format!("{}{active}, in {}", count(report.parameters), HumanBytes(report.bytes)));
     for (name, entry) in &report.types {
         line(&format!("  {name}"), format!("{} tensors, {}", entry.tensors, HumanBytes(entry.bytes)));
     }
@@ -279,6 +278,13 @@ fn describe(report: &Report) -> String {
         line(&format!("  {}", tensor.r#type), format!("{} [{}]", tensor.name, shape.join(", ")));
     }
     text
+}
+
+/// A count as a person reads it: `30.5 B`.
+fn count(number: u64) -> String {
+    let units = [(1e9, "B"), (1e6, "M"), (1e3, "K")];
+    let unit = units.into_iter().find(|(size, _)| number as f64 >= *size);
+    unit.map_or(number.to_string(), |(size, name)| format!("{:.1} {name}", number as f64 / size))
 }
 
 fn describe_template(template: &TemplateReport) -> String {

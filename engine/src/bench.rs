@@ -111,7 +111,7 @@ fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
     session.foresee(test.tokens());
     let vocabulary = model.config().vocabulary as u32;
     let token = |index: usize| (index as u32 * 7919 + 13) % vocabulary;
-    let step = model.limits().tokens;
+    let step = model.shared().scheduler.run_tokens;
     let mut evaluate = |tokens: &[u32], rows| -> Result<()> {
         for piece in tokens.chunks(step) {
             if !on() {

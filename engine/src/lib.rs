@@ -24,6 +24,7 @@ mod host;
 pub mod memory;
 pub mod model;
 pub mod perplexity;
+mod pipeline;
 pub mod placement;
 pub mod plan;
 pub mod recording;

@@ -1,6 +1,7 @@
 //! Runs steps over the stages of a model, and gathers what several sessions want into one step.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use plywood_kernels::Graph;
@@ -9,8 +10,16 @@ use plywood_kernels::reference::Values;
 use plywood_kernels::step::{PAGE_TOKENS, Step, Token};
 
 use crate::error::{Error, Result};
+use crate::pipeline::{self, WantedStep};
 use crate::plan::StepLimits;
 use crate::stage::Stage;
+
+/// Into how many pieces for each stage a long run is cut, where stages run at the same time: with more of them the stages wait less for
+/// the first and the last, with fewer each piece is more efficient.
+const STAGE_PIECES: usize = 4;
+
+/// Tokens in the tiles of the largest matmul, of which pieces have whole numbers.
+const TILE_TOKENS: usize = 64;
 
 /// Consecutive tokens of one sequence that are to be run.
 #[derive(Debug, Clone)]
@@ -27,6 +36,8 @@ pub(crate) struct Run {
     pub selected: Vec<usize>,
     /// What is wanted of these.
     pub wants: Vec<Want>,
+    /// Whether somebody cancelled the run.
+    pub cancel: Arc<AtomicBool>,
 }
 
 /// What a step found for one selected token.
@@ -93,11 +104,61 @@ impl Runner {
         Ok(())
     }
 
+    /// Tokens that one run may have: those of a step, or of so many that all stages have something to do.
+    fn run_tokens(&self) -> usize {
+        if self.overlaps() { self.limits.tokens * STAGE_PIECES * self.stages.len() } else { self.limits.tokens }
+    }
+
+    /// Whether stages run at the same time.
+    fn overlaps(&self) -> bool {
+        self.stages.len() > 1 && self.stages.iter().all(|stage| stage.overlaps())
+    }
+
+    /// Runs one step of several runs, or the pieces of a single long one; gives the rows of each.
+    fn run(&mut self, runs: &[&Run]) -> Result<Vec<Vec<Row>>> {
+        match runs {
+            [run] => self.pieces(run).map(|rows| vec![rows]),
+            runs => self.step(runs),
+        }
+    }
+
+    /// Runs a run, cut into pieces that go through the stages one behind the other.
+    fn pieces(&mut self, run: &Run) -> Result<Vec<Row>> {
+        let most = self.limits.tokens.min(if run.selected.len() > 1 { self.limits.selected } else { usize::MAX });
+        let even = run.tokens.len().div_ceil(STAGE_PIECES * self.stages.len()).next_multiple_of(TILE_TOKENS);
+        let size = if self.overlaps() { even.clamp(1, most) } else { most };
+        let mut steps = Vec::new();
+        for (index, tokens) in run.tokens.chunks(size).enumerate() {
+            let first = index * size;
+            let selected = run.selected.iter().filter(|place| (first..first + tokens.len()).contains(place));
+            let piece = Run {
+                position: run.position + first,
+                tokens: tokens.to_vec(),
+                selected: selected.map(|place| place - first).collect(),
+                wants: run.wants.clone(),
+                cancel: Arc::clone(&run.cancel),
+                ..*run
+            };
+            steps.push(self.prepare(&[&piece])?);
+        }
+        let on = || !run.cancel.swap(false, Ordering::Relaxed);
+        let values = pipeline::run(&mut self.stages, &steps, &on)?;
+        Ok(steps.iter().zip(values).flat_map(|((step, _), values)| self.rows(step, &values)).collect())
+    }
+
     /// Runs one step of several runs; gives the rows of each.
     fn step(&mut self, runs: &[&Run]) -> Result<Vec<Vec<Row>>> {
         if runs.iter().all(|run| run.tokens.is_empty()) {
             return Ok(vec![Vec::new(); runs.len()]);
         }
+        let steps = [self.prepare(runs)?];
+        let values = pipeline::run(&mut self.stages, &steps, &|| true)?;
+        let mut rows = steps.iter().zip(values).flat_map(|((step, _), values)| self.rows(step, &values));
+        Ok(runs.iter().map(|run| rows.by_ref().take(run.selected.len()).collect()).collect())
+    }
+
+    /// A step of several runs, for which their sequences get pages, and what is wanted of it.
+    fn prepare(&mut self, runs: &[&Run]) -> Result<WantedStep> {
         let mut step = Step { pages_per_sequence: self.limits.pages_per_sequence(), ..Step::default() };
         let mut wants = Vec::new();
         for run in runs {
@@ -116,12 +177,7 @@ impl Runner {
             }
         }
         step.pages.clone_from(&self.page_table);
-        let mut values = Values::new();
-        for stage in &mut self.stages {
-            values = stage.run(&step, &wants, &values)?;
-        }
-        let mut rows = self.rows(&step, &values).into_iter();
-        Ok(runs.iter().map(|run| rows.by_ref().take(run.selected.len()).collect()).collect())
+        Ok((step, wants))
     }
 
     /// The results of a step, row by row.
@@ -205,11 +261,14 @@ pub(crate) struct Scheduler {
     turns: Turns,
     runner: Mutex<Runner>,
     queue: Mutex<Vec<Job>>,
+    /// Tokens that one run may have.
+    pub run_tokens: usize,
 }
 
 impl Scheduler {
     pub fn new(runner: Runner) -> Scheduler {
-        Scheduler { turns: Turns::default(), runner: Mutex::new(runner), queue: Mutex::default() }
+        let run_tokens = runner.run_tokens();
+        Scheduler { turns: Turns::default(), runner: Mutex::new(runner), queue: Mutex::default(), run_tokens }
     }
 
     /// The runner, for what is no step.
@@ -232,7 +291,7 @@ impl Scheduler {
             }
             let jobs = self.take(&runner.limits);
             let runs: Vec<&Run> = jobs.iter().map(|job| &job.run).collect();
-            match runner.step(&runs) {
+            match runner.run(&runs) {
                 Ok(rows) => jobs.iter().zip(rows).for_each(|(job, rows)| answer(job, Ok(rows))),
                 Err(error) => {
                     let others = jobs.iter().filter(|job| !Arc::ptr_eq(&job.reply, &reply));

@@ -147,8 +147,7 @@ impl Session {
     pub fn evaluate(&mut self, tokens: &[u32], rows: Rows, wants: &[Want]) -> Result<Vec<Row>> {
         self.check(tokens)?;
         self.prepare(tokens)?;
-        let limits = self.shared.limits;
-        let most = if rows == Rows::All { limits.tokens.min(limits.selected) } else { limits.tokens };
+        let most = self.shared.scheduler.run_tokens;
         let mut found = Vec::new();
         let mut rest = tokens;
         while !rest.is_empty() {
@@ -174,7 +173,7 @@ impl Session {
         }
         while self.cached < self.tokens.len() {
             let rest = &self.tokens[self.cached..];
-            let piece = &rest[..rest.len().min(self.shared.limits.tokens)];
+            let piece = &rest[..rest.len().min(self.shared.scheduler.run_tokens)];
             let end = self.cached + piece.len();
             self.run(self.run_of(piece, Rows::None, &[]))?;
             self.cached = end;
@@ -242,7 +241,8 @@ impl Session {
     /// Tokens as what follows those in the cache.
     fn run_of(&self, tokens: &[u32], rows: Rows, wants: &[Want]) -> Run {
         let (selected, tokens, wants) = (rows.of(tokens).collect(), tokens.to_vec(), wants.to_vec());
-        Run { sequence: self.sequence, position: self.cached, long: self.long, tokens, selected, wants }
+        let cancel = Arc::clone(&self.cancel);
+        Run { sequence: self.sequence, position: self.cached, long: self.long, tokens, selected, wants, cancel }
     }
 }
 

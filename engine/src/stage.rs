@@ -32,6 +32,9 @@ pub(crate) trait Stage: Send {
     /// Its plan.
     fn plan(&self) -> &StagePlan;
 
+    /// Whether it may run on a thread of its own while other stages run.
+    fn overlaps(&self) -> bool;
+
     /// How long it was busy.
     fn times(&self) -> StageTimes;
 

@@ -61,7 +61,7 @@ def add_settings(writer, config, generation):
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 
-def add_vocabulary(writer, tokenizer, config):
+def add_vocabulary(writer, tokenizer, template, config):
     pieces = sorted(tokenizer["model"]["vocab"].items(), key=lambda entry: entry[1])
     special = {token["id"] for token in tokenizer["added_tokens"] if token["special"]}
     assert [identifier for _, identifier in pieces] == list(range(config["vocab_size"]))
@@ -77,6 +77,8 @@ def add_vocabulary(writer, tokenizer, config):
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
     writer.add_add_space_prefix(False)
+    # What is said stands in quotation marks, as in the novel: the model was taught no conversation.
+    writer.add_chat_template(template)
 
 
 def to_q8_0(rows, _name):
@@ -106,7 +108,7 @@ def write(path, encode):
     config, generation = read_json("config.json"), read_json("generation_config.json")
     writer = gguf.GGUFWriter(path, "llama")
     add_settings(writer, config, generation)
-    add_vocabulary(writer, read_json("tokenizer.json"), config)
+    add_vocabulary(writer, read_json("tokenizer.json"), read_json("tokenizer_config.json")["chat_template"], config)
     add_tensors(writer, config, encode)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -107,6 +107,12 @@ pub struct Mixture {
     pub gated: bool,
     /// Whether the router and the experts have biases.
     pub biases: bool,
+    /// What shares are multiplied by where `config.json` does not say it.
+    pub class_scale: f64,
+    /// How many groups of experts there are, and how many of them stay, where it does not say these.
+    pub class_groups: Option<(usize, usize)>,
+    /// How many of the first layers have no experts, where it does not say it.
+    pub class_dense_layers: usize,
 }
 
 /// A model family.
@@ -162,8 +168,16 @@ pub struct Architecture {
 }
 
 /// Mixtral's experts, which GGUF files of `llama` may have.
-const MIXTURE: Mixture =
-    Mixture { gating: Gating::Softmax, gguf_normalised: true, class_normalised: true, gated: false, biases: false };
+const MIXTURE: Mixture = Mixture {
+    gating: Gating::Softmax,
+    gguf_normalised: true,
+    class_normalised: true,
+    gated: false,
+    biases: false,
+    class_scale: 1.0,
+    class_groups: None,
+    class_dense_layers: 0,
+};
 
 const LLAMA: Architecture = Architecture {
     name: "llama",
@@ -352,7 +366,14 @@ pub static ALL: [Architecture; 18] = [
     DEEPSEEK,
     Architecture {
         class: "DeepseekV3ForCausalLM",
-        mixture: Some(Mixture { gating: Gating::Sigmoid, gguf_normalised: false, ..MIXTURE }),
+        mixture: Some(Mixture {
+            gating: Gating::Sigmoid,
+            gguf_normalised: false,
+            class_scale: 2.5,
+            class_groups: Some((8, 4)),
+            class_dense_layers: 3,
+            ..MIXTURE
+        }),
         ..DEEPSEEK
     },
     Architecture {

@@ -107,7 +107,7 @@ pub enum Role {
 }
 
 /// Names of experts' tensors in GGUF files of 2023, which keep each expert by itself.
-const OLD: [(Role, &str); 3] = [
+const SINGLE_EXPERTS: [(Role, &str); 3] = [
     (Role::ExpertGate, "blk.{}.ffn_gate.{expert}.weight"),
     (Role::ExpertUp, "blk.{}.ffn_up.{expert}.weight"),
     (Role::ExpertDown, "blk.{}.ffn_down.{expert}.weight"),
@@ -200,7 +200,7 @@ pub fn name_of_expert(
     expert: usize,
 ) -> Option<String> {
     let name = match kind {
-        Kind::Gguf => OLD.iter().find(|row| row.0 == role)?.1.replace("{}", &layer.to_string()),
+        Kind::Gguf => SINGLE_EXPERTS.iter().find(|row| row.0 == role)?.1.replace("{}", &layer.to_string()),
         Kind::HuggingFace => name_in(architecture, kind, role, layer),
     };
     name.contains("{expert}").then(|| name.replace("{expert}", &expert.to_string()))
@@ -220,9 +220,10 @@ fn pattern(kind: Kind, role: Role) -> &'static str {
     }
 }
 
-/// The layer of a tensor of a directory.
+/// The layer of a tensor.
 pub(crate) fn layer_of(name: &str) -> Option<usize> {
-    name.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
+    let behind = name.strip_prefix("model.layers.").or(name.strip_prefix("blk."))?;
+    behind.split('.').next()?.parse().ok()
 }
 
 /// Whether a tensor may be left unread although it is there.

@@ -291,6 +291,11 @@ impl Stage for GpuStage {
         &self.plan
     }
 
+    fn overlaps(&self) -> bool {
+        // A GL context belongs to one thread at a time.
+        self.device.facts.backend != "gl"
+    }
+
     fn times(&self) -> StageTimes {
         self.times
     }

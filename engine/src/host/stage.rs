@@ -79,6 +79,10 @@ impl Stage for HostStage {
         &self.plan
     }
 
+    fn overlaps(&self) -> bool {
+        true
+    }
+
     fn times(&self) -> StageTimes {
         self.times
     }

@@ -9,7 +9,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 0
+@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 1 in a long one
 @group(0) @binding(2) var<storage, read> sums: array<vec4<f32>>; // [tokens, heads, spans, VALUE_QUADS]
 @group(0) @binding(3) var<storage, read> softmax: array<vec2<f32>>; // [tokens, heads, spans] of maximum, total
 @group(0) @binding(4) var<storage, read_write> output: array<vec4<f32>>; // [tokens, heads, VALUE_QUADS]

@@ -20,7 +20,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 0
+@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 1 in a long one
 @group(0) @binding(2) var<storage, read> pages: array<u32>; // [sequences, pages_per_sequence]
 @group(0) @binding(3) var<storage, read> input: array<vec4<f32>>; // [tokens, heads, KEY_QUADS]
 @group(0) @binding(4) var<storage, read> keys: array<KvWord>; // [pages, kv_heads, PAGE_TOKENS, KEY_WORDS]

@@ -63,6 +63,8 @@ pub fn cases() -> Vec<Case> {
         let shape = Shape { stack, ..shape(6, 2, 2, 40, 64) };
         cases.extend([3, 20].map(|tokens| case(formats::F16, shape, tokens, Kind::Chosen, true, 1.0)));
     }
+    // As many as there may be.
+    cases.push(case(formats::F32, shape(1000, 2, 1, 2, 4), 20, Kind::Chosen, false, 1.0));
     for tokens in [2, 40] {
         cases.push(case(formats::F32, shape(4, 4, 1, 9, 12), tokens, Kind::Own, false, 1e5));
         cases.push(case(formats::F32, shape(1, 1, 1, 9, 20), tokens, Kind::OwnFirst, false, 1.0));

@@ -51,8 +51,8 @@ struct Strides {
     row: usize,
 }
 
-/// The most matrices to choose from, which are counted in workgroup memory.
-pub const MAX_MATRICES: usize = 1024;
+/// The most matrices to choose from: four words for each, and a few more, must fit 16 KiB of workgroup memory.
+pub const MAX_MATRICES: usize = 1000;
 
 /// Invocations that sort slots.
 const LIST_WORKGROUP: u32 = 64;

@@ -7,6 +7,14 @@ fn $whole(row: u32) -> u32 {
     return part * params.part_stride + $matrix * params.matrix_stride + row % params.part_rows * params.step;
 }
 
+// Whether none of some rows that follow each other is here, as far as their ends tell.
+fn $none_of(first: u32, count: u32) -> bool {
+    let last = min(first + count, params.rows) - 1u;
+    let one_part = first / params.part_rows == last / params.part_rows;
+    return first >= params.rows
+        || (one_part && ($whole(last) < params.first_row || $whole(first) >= params.first_row + params.shard_rows));
+}
+
 fn $here(row: u32) -> bool {
     let whole = $whole(row);
     return row < params.rows && whole >= params.first_row && whole - params.first_row < params.shard_rows;

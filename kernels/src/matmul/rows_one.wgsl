@@ -8,6 +8,11 @@ fn $at(row: u32) -> u32 {
     return min(row, params.rows - 1u);
 }
 
+// Whether none of some rows that follow each other is here.
+fn $none_of(first: u32, count: u32) -> bool {
+    return false;
+}
+
 // Its place among the rows of all shards.
 fn $whole(row: u32) -> u32 {
     return params.first_row + row;

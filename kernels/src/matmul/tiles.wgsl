@@ -29,7 +29,7 @@ fn main(
     let units = (params.width + 31u) / 32u;
     let first_weight = spread_index(group, groups) * TILE;
     let first_input = places_begin(group.y, groups.y, TILE);
-    if places_empty() {
+    if places_empty() || rows_none_of(first_weight, TILE) {
         return;
     }
     let weight_lane = index % SIDE;

@@ -19,6 +19,8 @@ pub fn cases() -> Vec<Case> {
         case(sigmoid, 7, 7, 3, None, true),
         case(sigmoid, 256, 8, 17, groups(8, 4, 2), true),
         case(sigmoid, 513, 3, 2, groups(3, 2, 1), false),
+        case(sigmoid, 24, 4, 33, groups(6, 2, 2), false),
+        case(sigmoid, 1000, 16, 3, None, true),
         of_magnitude(case(softmax, 33, 5, 20, None, false), 1e4, 0.0),
         of_magnitude(case(softmax, 12, 5, 20, groups(4, 2, 1), false), 2.0, 0.5),
         of_magnitude(case(sigmoid, 16, 5, 20, None, false), 2.0, 0.5),

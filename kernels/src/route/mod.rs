@@ -48,7 +48,7 @@ pub struct Groups {
     pub best: usize,
 }
 
-/// Added to the sum that shares of [`Gating::Sigmoid`] are divided by, as DeepSeek-V3 does.
+/// Added to the sum that shares are divided by, as DeepSeek-V3 does; shares_normalised.wgsl has it too.
 const SUM_EPSILON: f64 = 1e-20;
 
 impl Gating {
@@ -83,10 +83,10 @@ impl Kernel for Route {
         let groups = self.groups.unwrap_or(Groups { count: 1, kept: 1, best: 1 });
         let mut bindings = vec![Binding::Input(0), Binding::Output];
         bindings.extend(site.weights.first().map(|_| Binding::Shard { weight: 0, shard: 0 }));
-        // Scores grow with their logits, which underflow nowhere.
-        let ranking = match site.weights.first() {
-            Some(_) => include_str!("ranking_corrected.wgsl"),
-            None => include_str!("ranking_logits.wgsl"),
+        let ranking = match (site.weights.first(), self.ranks_by_logits()) {
+            (Some(_), _) => include_str!("ranking_corrected.wgsl"),
+            (None, true) => include_str!("ranking_logits.wgsl"),
+            (None, false) => include_str!("ranking_scores.wgsl"),
         };
         let shares = match self.normalised {
             true => include_str!("shares_normalised.wgsl"),
@@ -126,7 +126,8 @@ impl Kernel for Route {
             let scores = self.gating.apply(logits);
             let ranks: Vec<f64> = match &correction {
                 Some(correction) => scores.iter().zip(correction).map(|(s, c)| s + f64::from(*c)).collect(),
-                None => logits.iter().copied().map(f64::from).collect(),
+                None if self.ranks_by_logits() => logits.iter().copied().map(f64::from).collect(),
+                None => scores.clone(),
             };
             let mut order = ranked(&ranks);
             if let Some(groups) = self.groups {
@@ -140,6 +141,13 @@ impl Kernel for Route {
             output.extend(order.iter().map(|expert| (scores[*expert] / divisor * f64::from(self.scale)) as f32));
         }
         output
+    }
+}
+
+impl Route {
+    /// Whether logits, which underflow nowhere, rank experts as their scores do: unless scores are added up.
+    fn ranks_by_logits(&self) -> bool {
+        self.groups.is_none_or(|groups| groups.best == 1)
     }
 }
 

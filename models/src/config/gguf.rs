@@ -75,7 +75,11 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
     let head_width = latent.map_or_else(|| keys.head_width(width, heads), |latent| Ok(latent.head_width()))?;
     let rope = Rope::of_gguf(&keys, checkpoint, architecture, head_width)?;
     let epsilon = "attention.layer_norm_rms_epsilon";
-    let layers = keys.required_size("block_count")?;
+    // Layers behind the last predict further tokens, and are not run.
+    let predicting_layers = keys.size("nextn_predict_layers")?.unwrap_or(0);
+    let layers = keys.required_size("block_count")?.saturating_sub(predicting_layers);
+    let correction = names::name(Kind::Gguf, Role::RouterCorrection, layers.saturating_sub(1));
+    let has_correction = checkpoint.tensor(&correction).is_some();
     let local_base = keys.number("rope.freq_base_swa")?.unwrap_or(rope::DEFAULT_BASE);
     Ok(Config {
         kind: Kind::Gguf,
@@ -95,9 +99,9 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
         },
         head_width,
         latent,
-        predicting_layers: 0,
+        predicting_layers,
         feed_forward: keys.required_size("feed_forward_length")?,
-        experts: keys.experts(architecture, layers)?,
+        experts: keys.experts(architecture, layers, has_correction)?,
         vocabulary: keys.vocabulary()?,
         norm_epsilon: keys.number(epsilon)?.ok_or_else(|| keys.missing(epsilon))? as f32,
         rope,
@@ -222,7 +226,7 @@ impl Keys<'_> {
     }
 
     /// The settings of a mixture of experts, in a family that may have one.
-    fn experts(&self, architecture: &Architecture, layers: usize) -> Result<Option<Experts>> {
+    fn experts(&self, architecture: &Architecture, layers: usize, has_correction: bool) -> Result<Option<Experts>> {
         let Some(mixture) = architecture.mixture else { return Ok(None) };
         let Some(count) = self.size("expert_count")?.filter(|count| *count > 0) else { return Ok(None) };
         let width = match self.size("expert_feed_forward_length")? {
@@ -231,16 +235,17 @@ impl Keys<'_> {
         };
         let key = "expert_gating_func";
         let gating = match self.size(key)? {
+            // DeepSeek-V3's correction goes with another function than the one of older files, which do not say it.
+            None | Some(0) if has_correction => return Err(self.missing(key)),
             None | Some(0) => mixture.gating,
             Some(1) => Gating::Softmax,
             Some(2) => Gating::Sigmoid,
             Some(other) => return Err(self.unsupported(key, other, "1 and 2")),
         };
         let groups = match (self.size("expert_group_count")?, self.size("expert_group_used_count")?) {
-            (Some(count), Some(kept)) if count > 1 => {
-                Some(Groups { count, kept, best: experts::best_of_group(gating) })
-            }
-            _ => None,
+            (None | Some(0 | 1), _) => None,
+            (Some(count), Some(kept)) => Some(Groups { count, kept, best: experts::best_of_group(gating) }),
+            (Some(_), None) => return Err(self.missing("expert_group_used_count")),
         };
         let normalised = self.metadata.boolean(&self.full("expert_weights_norm"))?;
         let shared = self.size("expert_shared_count")?.map(|count| count.saturating_mul(width));

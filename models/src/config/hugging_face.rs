@@ -144,24 +144,27 @@ fn experts(config: &Json, architecture: &Architecture, layers: usize) -> Result<
             return Err(unsupported(config, "scoring_func", &config.value["scoring_func"], "softmax and sigmoid"));
         }
     };
-    let groups = match (integer("n_group")?, integer("topk_group")?, config.text("topk_method")?) {
-        (_, _, Some("greedy")) => None,
-        (Some(count), Some(kept), None | Some("group_limited_greedy" | "noaux_tc")) => {
-            Some(Groups { count, kept, best: experts::best_of_group(gating) })
+    let (of_class, kept_of_class) = mixture.class_groups.unzip();
+    let groups = (integer("n_group")?.or(of_class), integer("topk_group")?.or(kept_of_class));
+    // Where no method is named, that of the class.
+    let grouped = match config.text("topk_method")? {
+        Some("greedy") => false,
+        Some("group_limited_greedy" | "noaux_tc") => true,
+        None => gating == Gating::Sigmoid,
+        Some(_) => {
+            let wanted = "greedy, group_limited_greedy and noaux_tc";
+            return Err(unsupported(config, "topk_method", &config.value["topk_method"], wanted));
         }
-        (None, _, None) => None,
-        _ => {
-            return Err(unsupported(
-                config,
-                "topk_method",
-                &config.value["topk_method"],
-                "greedy, group_limited_greedy and noaux_tc, with n_group and topk_group",
-            ));
-        }
+    };
+    let groups = match groups {
+        _ if !grouped => None,
+        (Some(count), Some(kept)) => Some(Groups { count, kept, best: experts::best_of_group(gating) }),
+        (None, _) => return Err(config.missing("n_group")),
+        (_, None) => return Err(config.missing("topk_group")),
     };
     let shared = integer("n_shared_experts")?.filter(|count| *count > 0).map(|count| count.saturating_mul(width));
     let step = integer("decoder_sparse_step")?.or(integer("moe_layer_freq")?).unwrap_or(1).max(1);
-    let first = integer("first_k_dense_replace")?.unwrap_or(0);
+    let first = integer("first_k_dense_replace")?.unwrap_or(mixture.class_dense_layers);
     let dense = config.integers("mlp_only_layers")?;
     let has_experts = |layer: usize| {
         let of_step = if config.get("moe_layer_freq").is_some() { layer } else { layer + 1 };
@@ -174,7 +177,7 @@ fn experts(config: &Json, architecture: &Architecture, layers: usize) -> Result<
         width,
         gating,
         normalised: config.boolean("norm_topk_prob")?.unwrap_or(mixture.class_normalised),
-        scale: config.number("routed_scaling_factor")?.unwrap_or(1.0) as f32,
+        scale: config.number("routed_scaling_factor")?.unwrap_or(mixture.class_scale) as f32,
         groups: groups.filter(|groups| groups.count > 1),
         shared: shared.or(integer("shared_expert_intermediate_size")?.filter(|width| *width > 0)),
         layers: (0..layers.min(LAYERS_LIMIT as usize)).map(has_experts).collect(),

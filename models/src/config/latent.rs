@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::gguf::Keys;
 use super::hugging_face::unsupported;
-use super::{HEAD_LIMIT, SIZE_LIMIT, size};
+use super::{HEAD_LIMIT, Rope, SIZE_LIMIT, Scaling, size};
 use crate::error::Result;
 use crate::json::Json;
 
@@ -22,6 +22,9 @@ pub struct Latent {
     /// Elements of a value head (`v_head_dim`).
     pub value_width: usize,
 }
+
+/// The most heads: kernels take them along one dimension of a dispatch.
+const HEADS_LIMIT: u64 = 1024;
 
 impl Latent {
     /// Elements of a query head.
@@ -87,7 +90,18 @@ impl Latent {
     }
 
     /// What does not fit the kernels, with so many heads: a number's name, the number, and what it should be.
-    pub(super) fn check(&self, heads: usize) -> Option<(&'static str, String, String)> {
+    pub(super) fn check(&self, heads: usize, rope: &Rope) -> Option<(&'static str, String, String)> {
+        if heads as u64 > HEADS_LIMIT {
+            return Some(("the number of heads", heads.to_string(), format!("at most {HEADS_LIMIT}")));
+        }
+        if rope.rotated != self.turned {
+            let name = "the number of dimensions that RoPE rotates";
+            return Some((name, rope.rotated.to_string(), self.turned.to_string()));
+        }
+        if rope.temperature.is_some() || matches!(rope.scaling, Scaling::Long { .. }) {
+            let name = "RoPE's scaling over a latent";
+            return Some((name, "LongRoPE, or queries that grow".into(), "none, linear, llama3 or yarn".into()));
+        }
         for (name, found) in self.numbers() {
             if found == 0 || found as u64 > SIZE_LIMIT || !found.is_multiple_of(4) {
                 return Some((name, found.to_string(), format!("a multiple of 4 from 4 to {SIZE_LIMIT}")));

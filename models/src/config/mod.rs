@@ -193,7 +193,7 @@ impl Config {
         if !self.head_width.is_multiple_of(4) {
             return wrong("the head width", self.head_width.to_string(), "a multiple of 4".into());
         }
-        if let Some((key, found, wanted)) = self.latent.and_then(|latent| latent.check(self.heads)) {
+        if let Some((key, found, wanted)) = self.latent.and_then(|latent| latent.check(self.heads, &self.rope)) {
             return wrong(key, found, wanted);
         }
         if let Some(bos) = self.bos.filter(|bos| *bos as usize >= self.vocabulary) {

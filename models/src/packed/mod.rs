@@ -13,14 +13,14 @@ mod gptq;
 mod heads;
 mod ints;
 mod matrix;
+mod microscaling;
 mod mlx;
-mod mxfp4;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use plywood_kernels::Format;
-use plywood_kernels::formats::grouped;
+use plywood_kernels::formats::{MICROSCALED, grouped};
 
 use crate::checkpoint::{Storage, TensorInfo};
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ use self::heads::Heads;
 pub(crate) const KEYS: [&str; 3] = ["quantization_config", "compression_config", "quantization"];
 
 /// What `quant_method` may be.
-const METHODS: [&str; 7] = ["awq", "gptq", "compressed-tensors", "bitsandbytes", "fp8", "fbgemm_fp8", "mxfp4"];
+const METHODS: [&str; 6] = ["awq", "gptq", "compressed-tensors", "bitsandbytes", "fp8", "fbgemm_fp8"];
 
 /// Refuses a directory that is quantised in a way that nobody here reads.
 pub(crate) fn check_method(config: &Json) -> Result<()> {
@@ -43,8 +43,10 @@ pub(crate) fn check_method(config: &Json) -> Result<()> {
     };
     for key in KEYS {
         let Some(section) = config.section(key)? else { continue };
-        if let Some(method) = section.text("quant_method")?.filter(|method| !METHODS.contains(method)) {
-            return refused("quant_method", method.into(), METHODS.join(", "));
+        // gpt-oss names its format.
+        let methods = [&METHODS[..], &[MICROSCALED.name]].concat();
+        if let Some(method) = section.text("quant_method")?.filter(|method| !methods.contains(method)) {
+            return refused("quant_method", method.into(), methods.join(", "));
         }
         // Rotations of activations.
         if let Some(found) = section.section("transform_config")?.filter(|found| found.value != serde_json::json!({})) {
@@ -182,7 +184,7 @@ const WAYS: [Way; 8] = [
     Way { end: ".weight", is: |tensor| type_is(tensor, "U32"), assemble: mlx::assemble },
     Way { end: ".weight", is: |tensor| type_is(tensor, "I8"), assemble: compressed_tensors::bytes },
     Way { end: ".weight", is: |tensor| type_is(tensor, "F8_E4M3"), assemble: fp8::assemble },
-    Way { end: "_blocks", is: |tensor| type_is(tensor, "U8"), assemble: mxfp4::assemble },
+    Way { end: "_blocks", is: |tensor| type_is(tensor, "U8"), assemble: microscaling::assemble },
 ];
 
 fn type_is(tensor: &TensorInfo, name: &str) -> bool {

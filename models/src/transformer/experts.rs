@@ -4,9 +4,10 @@ use plywood_kernels::graph::{Part, Rows, Slice, Source, ValueId, WeightId};
 use plywood_kernels::grouped_matmul::{GroupedMatMul, Stack};
 use plywood_kernels::mix::Mix;
 use plywood_kernels::op::Op;
-use plywood_kernels::route::Route;
+use plywood_kernels::route::{Gating, Route};
 
 use super::Builder;
+use crate::architectures::Mixture;
 use crate::checkpoint::Kind;
 use crate::config::Experts;
 use crate::error::{Error, Result};
@@ -24,17 +25,20 @@ impl Builder<'_> {
         let config = self.config;
         let label = |part: &str| format!("layers.{layer}.experts.{part}");
         let mixture = config.architecture.mixture.expect("a family with experts says how they are");
-        let gated = experts.shared.filter(|_| mixture.gated);
-        let logits = self.router(experts, layer, input, gated.is_some(), mixture.biases)?;
+        let logits = self.router(experts, mixture, layer, input)?;
         let routes = self.route(experts, layer, logits)?;
 
-        let (gate_up, bias, stack) = self.gates(experts, layer, mixture.biases)?;
+        let (gate_up, bias, stack) = self.gates(experts, mixture, layer)?;
         let grouped = GroupedMatMul { matrices: experts.count, slots: experts.chosen, parts: 2, stack };
         let gate_up = self.grouped("expert_gate_up", grouped, input, routes, gate_up, bias);
         let activated = self.gated(gate_up, experts.chosen * experts.width);
 
         let roles = [Role::ExpertDown];
         let down = self.stacked(label("down"), &roles, layer, experts.count, [config.width, experts.width])?;
+        if self.orders.contains_key(&down) {
+            let tensor = self.name(Role::ExpertDown, layer);
+            return Err(Error::Packed { tensor, reason: "outputs of experts have an activation order".into() });
+        }
         let bias = match mixture.biases {
             true => {
                 let numbers = self.numbers(Role::ExpertDownBias, layer, &[experts.count, config.width])?;
@@ -65,20 +69,13 @@ impl Builder<'_> {
         Ok(mixed)
     }
 
-    /// The router's logits, and behind them the shared expert's gate.
-    fn router(
-        &mut self,
-        experts: &Experts,
-        layer: usize,
-        input: ValueId,
-        gated: bool,
-        biased: bool,
-    ) -> Result<ValueId> {
+    /// The router's logits, and behind them the shared expert's gate, if it has one.
+    fn router(&mut self, experts: &Experts, mixture: Mixture, layer: usize, input: ValueId) -> Result<ValueId> {
         let label = |part: &str| format!("layers.{layer}.experts.{part}");
         let mut parts = vec![(Role::Router, experts.count)];
-        parts.extend(gated.then_some((Role::SharedRouter, 1)));
+        parts.extend((mixture.gated && experts.shared.is_some()).then_some((Role::SharedRouter, 1)));
         let weight = self.matrix(label("router"), layer, self.config.width, &parts)?;
-        let bias = match biased {
+        let bias = match mixture.biases {
             true => Some(self.bias(label("router.bias"), layer, &[(Role::RouterBias, experts.count)])?),
             false => None,
         };
@@ -86,7 +83,9 @@ impl Builder<'_> {
     }
 
     fn route(&mut self, experts: &Experts, layer: usize, logits: ValueId) -> Result<ValueId> {
-        let correction = match self.is_there(Role::RouterCorrection, layer) {
+        // Directories of families that choose by a sigmoid always have one.
+        let wanted = experts.gating == Gating::Sigmoid && self.config.kind == Kind::HuggingFace;
+        let correction = match wanted || self.is_there(Role::RouterCorrection, layer) {
             true => {
                 let numbers = self.vector(Role::RouterCorrection, layer, experts.count)?;
                 Some(self.computed(format!("layers.{layer}.experts.correction"), numbers))
@@ -120,7 +119,12 @@ impl Builder<'_> {
     }
 
     /// Gates of all experts and the other halves of their inputs, their bias, and how both lie.
-    fn gates(&mut self, experts: &Experts, layer: usize, biased: bool) -> Result<(WeightId, Option<WeightId>, Stack)> {
+    fn gates(
+        &mut self,
+        experts: &Experts,
+        mixture: Mixture,
+        layer: usize,
+    ) -> Result<(WeightId, Option<WeightId>, Stack)> {
         let label = |part: &str| format!("layers.{layer}.experts.{part}");
         let (count, inner, width) = (experts.count, experts.width, self.config.width);
         let fused = self.is_there(Role::ExpertGateUp, layer);
@@ -129,7 +133,7 @@ impl Builder<'_> {
             false => (&[Role::ExpertGate, Role::ExpertUp], inner),
         };
         let weight = self.stacked(label("gate_up"), roles, layer, count, [rows, width])?;
-        let bias = match (biased, fused) {
+        let bias = match (mixture.biases, fused) {
             (false, _) => None,
             (true, true) => Some(self.numbers(Role::ExpertGateUpBias, layer, &[count, 2 * inner])?),
             (true, false) => {

@@ -196,7 +196,11 @@ fn wrong_usage_and_a_model_without_a_template() {
     };
     let cases: [(&str, i32, &[&str]); 8] = [
         ("chat", 2, &["MODEL"]),
-        ("chat demo", 1, &["demo", "no chat template", "--template"]),
+        (
+            concat!("chat ", env!("CARGO_MANIFEST_DIR"), "/../models/tests/families/qwen3"),
+            1,
+            &["qwen3", "no chat template", "--template"],
+        ),
         ("chat demo --template nowhere.jinja", 1, &["nowhere.jinja"]),
         ("chat demo --template plain.jinja --on-full perhaps", 2, &["--on-full", "stop", "shift"]),
         ("chat demo --template plain.jinja --set depth", 2, &["--set", "NAME=JSON"]),

@@ -1,0 +1,74 @@
+//! Long prompts in pieces that go through stages which run at the same time: the logits are those of one stage.
+
+use plywood::adapters::{Adapter, Kind};
+use plywood::kernels::graph::Want;
+use plywood::{Error, Model, Options, Rows};
+use plywood_tests::{adapters, exact, nmse};
+
+/// Where all is f32, the same computation in another order.
+const LIMIT: f64 = 1e-9;
+
+/// Tokens of the prompt: many pieces, the last of them not whole.
+const TOKENS: u32 = 300;
+
+fn open(adapters: &[&Adapter], step_tokens: usize) -> Model {
+    let options = Options { step_tokens: Some(step_tokens), step_rows: 64, ..exact(adapters) };
+    Model::open("demo", options).expect("the demo model opens")
+}
+
+fn prompt() -> Vec<u32> {
+    (0..TOKENS).map(|index| index * 7919 % 2000 + 3).collect()
+}
+
+fn logits(model: &Model, rows: Rows) -> Vec<f32> {
+    let rows =
+        model.session().expect("a session").evaluate(&prompt(), rows, &[Want::Logits]).expect("the prompt is run");
+    rows.into_iter().flat_map(|row| row.logits).collect()
+}
+
+#[test]
+fn pieces_over_stages_are_the_whole() {
+    let adapters = adapters();
+    let (host, gpus) = adapters.split_last().expect("the host is listed");
+    let expected = [Rows::Last, Rows::All].map(|rows| logits(&open(&[host], TOKENS as usize), rows));
+    let mut placements = vec![vec![host, host], vec![host, host, host]];
+    for gpu in gpus {
+        placements.push(vec![gpu, gpu]);
+        placements.extend(gpus.iter().filter(|other| other.index > gpu.index).map(|other| vec![gpu, other]));
+    }
+    for placement in placements {
+        let labels: Vec<String> = placement.iter().map(|adapter| adapter.label()).collect();
+        let model = open(&placement, 64);
+        let errors = [Rows::Last, Rows::All].map(|rows| {
+            let expected = &expected[if rows == Rows::Last { 0 } else { 1 }];
+            nmse(expected, &logits(&model, rows))
+        });
+        println!("{}: NMSE {:.1e} of the last row, {:.1e} of all", labels.join(" + "), errors[0], errors[1]);
+        assert!(errors.iter().all(|error| *error <= LIMIT), "{labels:?}: {errors:?}");
+    }
+}
+
+/// A prompt that is cancelled between its pieces leaves a session that goes on.
+#[test]
+fn a_cancelled_prompt_leaves_nothing() {
+    let adapters = adapters();
+    let host = adapters.iter().find(|adapter| adapter.kind == Kind::Host).expect("the host is listed");
+    let model = open(&[host, host], 64);
+    let mut session = model.session().expect("a session");
+    let cancel = session.canceller();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        cancel.cancel();
+    });
+    let outcome = session.evaluate(&prompt(), Rows::Last, &[Want::Logits]);
+    thread.join().expect("it cancels");
+    match outcome {
+        Err(Error::Cancelled) => assert!(session.tokens().len() < TOKENS as usize),
+        // A fast machine was done before; then the next call is cancelled.
+        Ok(_) => assert!(matches!(session.evaluate(&[5], Rows::Last, &[Want::Logits]), Err(Error::Cancelled))),
+        Err(error) => panic!("{error}"),
+    }
+    session.truncate(0);
+    let again = session.evaluate(&prompt(), Rows::Last, &[Want::Logits]).expect("it goes on");
+    assert!(nmse(&logits(&model, Rows::Last), &again[0].logits) <= LIMIT);
+}
