@@ -3,7 +3,8 @@
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use plywood::kernels::formats::{self, Format};
 use plywood::kernels::kv_cache::KvType;
 use plywood::models::Checkpoint;
@@ -25,9 +26,9 @@ pub struct DeviceArguments {
     /// Shares of the layers for these adapters, in their order
     #[arg(long, visible_alias = "tensor-split", value_delimiter = ',', value_name = "SHARES")]
     pub split: Vec<u32>,
-    /// How the KV cache is stored
-    #[arg(long, default_value = "f16", value_name = "TYPE")]
-    pub kv_type: KvTypeArgument,
+    /// How the KV cache is stored; q8_0 takes a little more than half of f16
+    #[arg(long, default_value = "f16", value_name = "TYPE", value_parser = kv_type())]
+    pub kv_type: KvType,
     /// Quantise the model's matrices of floats while they load, such as to q8_0 or q4_0
     #[arg(long, value_name = "TYPE", value_parser = quantisation)]
     pub quantize: Option<Format>,
@@ -69,20 +70,10 @@ fn quantisation(name: &str) -> Result<Format, String> {
     Format::from_name(name).filter(written).ok_or_else(|| format!("it is none of {}", names()))
 }
 
-/// A type of the KV cache on the command line.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum KvTypeArgument {
-    F32,
-    F16,
-}
-
-impl From<KvTypeArgument> for KvType {
-    fn from(argument: KvTypeArgument) -> KvType {
-        match argument {
-            KvTypeArgument::F32 => KvType::F32,
-            KvTypeArgument::F16 => KvType::F16,
-        }
-    }
+/// A type of the KV cache by its name.
+fn kv_type() -> impl TypedValueParser<Value = KvType> {
+    let names = PossibleValuesParser::new(KvType::ALL.map(KvType::name));
+    names.map(|name| KvType::from_name(&name).expect("these are the names"))
 }
 
 impl DeviceArguments {
@@ -96,7 +87,7 @@ impl DeviceArguments {
             max_context: matches!(self.context, Some(Context::Max)),
             adapters: self.adapters.clone(),
             split: self.split.clone(),
-            kv_type: self.kv_type.into(),
+            kv_type: self.kv_type,
             quantize: self.quantize,
             exact: self.exact,
             progress: Some(loading_bar(self.quiet)),

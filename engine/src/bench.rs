@@ -152,10 +152,8 @@ fn bytes_per_step(model: &Model, depth: usize) -> u64 {
                 bytes.sum::<u64>() * read / of
             };
             let weights: u64 = nodes.map(of_node).sum();
-            let caches = plan
-                .caches
-                .values()
-                .map(|cache| cache.device.kv_type.bytes((depth * cache.device.slot.numbers()) as u64));
+            let caches =
+                plan.caches.values().map(|cache| depth as u64 * cache.device.kv_type.token_bytes(&cache.device.slot));
             weights + caches.sum::<u64>()
         };
         runner.stages.iter().map(|stage| of_stage(stage.plan())).sum()

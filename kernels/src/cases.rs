@@ -34,6 +34,8 @@ pub struct Case {
     pub kv_type: KvType,
     /// The largest magnitude of an input.
     pub magnitude: f32,
+    /// The power of uniform numbers that inputs are, odd: the higher, the fewer are large.
+    pub power: i32,
     /// What inputs are rounded to multiples of, so that some are equal; 0 for none.
     pub grain: f32,
     /// Bytes that a shard of a weight or a cache may have, to force shards.
@@ -91,6 +93,7 @@ impl Case {
             steps: vec![Step { selected, ..sequences(&[(0, tokens)], 1, tokens) }],
             kv_type: KvType::F32,
             magnitude: 1.0,
+            power: 1,
             grain: 0.0,
             max_shard: None,
             limit: EXACT,
@@ -157,7 +160,7 @@ impl Case {
                 let slot = self.graph.caches[cache.0];
                 let width = (attention.heads * (slot.key_width + slot.value_width)) as u64;
                 operations += 2 * attended * width;
-                bytes += self.kv_type.bytes((step.longest() * slot.numbers()) as u64);
+                bytes += step.longest() as u64 * self.kv_type.token_bytes(&slot);
             }
         }
         Traffic { bytes, operations }
@@ -173,7 +176,7 @@ impl Case {
                 Rows::Selected => self.steps[step].selected.len(),
             };
             let number = |_| {
-                let number = random.signed() * self.magnitude;
+                let number = random.signed().powi(self.power) * self.magnitude;
                 if self.grain > 0.0 { (number / self.grain).round() * self.grain } else { number }
             };
             (*value, (0..rows * facts.width).map(number).collect())

@@ -104,8 +104,10 @@ impl HostCache {
         for (memory, width, numbers) in
             [(&mut self.keys, self.slot.key_width, keys), (&mut self.values, self.slot.value_width, values)]
         {
-            for (index, number) in numbers.iter().enumerate() {
-                memory[first * width + index] = self.kv_type.round(*number);
+            for (head, numbers) in numbers.chunks(width).enumerate() {
+                let stored = &mut memory[(first + head) * width..][..width];
+                stored.copy_from_slice(numbers);
+                self.kv_type.round(stored);
             }
         }
     }

@@ -37,6 +37,8 @@ TYPES = [
 MIXES = "q6_k q5_k_m q4_k_m q3_k_m".split()
 WRITTEN = set("f32 f16 bf16 q8_0 q6_k q5_1 q5_k q5_0 q4_1 q4_k q4_0 iq4_nl iq4_xs nvfp4 mxfp4 q3_k q2_k tq2_0 tq1_0".split())
 
+CACHES = "f32 f16 q8_0".split()
+
 VALIDATION_CHARACTERS = 6_000
 CONTEXT = 256
 PROMPT = "It is a truth universally acknowledged"
@@ -120,6 +122,29 @@ def score(model, text, reference):
     return told["tokens"], told["perplexity"], told["against"]["kl"], told["against"]["same_top"]
 
 
+def caches(text):
+    """The lines about what each type of the KV cache costs the built-in model."""
+    lines = [
+        "## What each type of the KV cache costs the demo model",
+        "",
+        "Of the model that is built in, over the same text:",
+        "",
+        "```sh",
+        f"tail -c {VALIDATION_CHARACTERS} pride_and_prejudice.txt > text.txt",
+        f"ply perplexity demo text.txt -c {CONTEXT} --kv-type q8_0",
+        "```",
+        "",
+        "| type | bytes of a token | perplexity | nats per token |",
+        "|---|---:|---:|---:|",
+    ]
+    for name in CACHES:
+        told = ply("perplexity", "demo", text, "-c", CONTEXT, "--kv-type", name)
+        stages = ply("generate", "demo", PROMPT, "-n", 1, "-c", CONTEXT, "--kv-type", name)["placement"]
+        token_bytes = sum(stage["bytes"]["kv_cache"] for stage in stages) // CONTEXT
+        lines.append(f"| {name} | {token_bytes:,} | {told['perplexity']:.4f} | {told['nll']:.6f} |")
+    return lines
+
+
 def bits_per_weight(model):
     types = ply("inspect", model)["types"]
     matrices = [entry for name, entry in types.items() if name != "f32" or len(types) == 1]
@@ -161,6 +186,7 @@ def main():
             tokens = tell(name, weighted, ["--pure"] if name in WRITTEN else None)
         for name in MIXES:
             tell(name, False, [])
+        of_caches = caches(text)
     lines = [
         "# What each format costs the demo model",
         "",
@@ -178,6 +204,8 @@ def main():
         f"How each goes on behind {PROMPT!r}, without chance:",
         "",
         *samples,
+        "",
+        *of_caches,
     ]
     (HERE / "formats.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

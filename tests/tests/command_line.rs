@@ -56,7 +56,7 @@ const USAGE: &[Case] = &[
     ("generate MODEL -p x ON-HOST -c 0", 2, &["--context", "512"]),
     ("generate MODEL -p x ON-HOST -c 513", 2, &["--context", "513", "512"]),
     ("generate MODEL -p x -c many", 2, &["many", "max"]),
-    ("generate MODEL -p x --kv-type q9", 2, &["q9", "f16"]),
+    ("generate MODEL -p x --kv-type q9", 2, &["q9", "f16", "q8_0"]),
     ("generate MODEL -p x --adapters 99", 2, &["`99`", "host", "ply adapters"]),
     ("generate MODEL -p x --adapters no-such-gpu", 2, &["`no-such-gpu`", "host", "ply adapters"]),
     ("generate MODEL -p x --adapters host,cuda:0", 2, &["`cuda:0`"]),

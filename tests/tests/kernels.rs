@@ -7,6 +7,7 @@ use plywood::selftest::{Bench, CaseResult};
 use plywood_kernels::cases::{self, Case, EXACT, host_part};
 use plywood_kernels::formats::{self, F32};
 use plywood_kernels::graph::{CachedValues, Graph, Part, Source, Want, Weight};
+use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::op::Op;
 use plywood_kernels::reference::Machine;
 use plywood_tests::{nmse, none_wrong};
@@ -93,6 +94,11 @@ fn the_table_holds_what_it_should() {
         let is = |long| case.steps.iter().flat_map(|step| &step.tokens).any(|token| token.long == long);
         is(true) && is(false)
     });
+    for kv_type in KvType::ALL {
+        let caches = |case: &Case| case.kv_type == kv_type && !case.graph.caches.is_empty();
+        has(&format!("a cache in {}", kv_type.name()), &caches);
+    }
+    has("inputs of which few are large", &|case| case.power > 1);
     has("values within keys", &|case| case.graph.caches.iter().any(|slot| slot.values == CachedValues::InKeys));
     has("sinks", &|case| case.graph.caches.len() == 1 && !case.graph.weights.is_empty());
     has("several sequences in a step", &|case| {

@@ -3,9 +3,10 @@
 use plywood::adapters::Adapter;
 use plywood::kernels::formats::Q8_0;
 use plywood::kernels::graph::Want;
+use plywood::kernels::kv_cache::KvType;
 use plywood::perplexity::{Scoring, score};
 use plywood::{Model, Options, Rows};
-use plywood_tests::{adapters, exact, expected, ids, nmse, stories, text};
+use plywood_tests::{adapters, exact, expected, gpus, ids, nmse, on, stories, text};
 
 /// The largest relative error of a likelihood in f32 against float64.
 const SHARE: f64 = 1e-5;
@@ -28,6 +29,26 @@ fn every_token_scores_as_recorded() {
             assert_eq!(found.tokens, ids.len() - 1);
             assert!((found.nll - wanted).abs() < SHARE * wanted);
             assert_eq!(found.perplexity, found.nll.exp());
+        }
+    }
+}
+
+/// A cache in fewer bits costs little, and something: the type that was asked for is the one that is used.
+#[test]
+fn caches_cost_little() {
+    let Some(expected) = expected("nll.json") else { return };
+    let story = &expected["texts"][0];
+    let (ids, wanted) = (ids(&story["ids"]), story["mean_nll"]["f32"].as_f64().expect("a number"));
+    for adapter in gpus() {
+        for (kv_type, least, most) in [(KvType::F32, 0.0, SHARE), (KvType::F16, 1e-9, 1e-4), (KvType::Q8_0, 1e-6, 5e-3)]
+        {
+            let options = Options { kv_type, context: Some(512), step_rows: 64, ..on(&[&adapter]) };
+            let path = stories("stories260k-f32.gguf").expect("the data are there");
+            let model = Model::open(path, options).expect("the model opens");
+            let found = score(&model, None, &ids[1..], Scoring::All, |_, _| true).expect("the text is scored");
+            let share = (found.nll - wanted).abs() / wanted;
+            println!("{}, {}: {} instead of {wanted}, {share:.1e}", adapter.label(), kv_type.name(), found.nll);
+            assert!(share >= least && share < most, "{share}");
         }
     }
 }

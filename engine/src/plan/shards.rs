@@ -75,7 +75,8 @@ impl StagePlan {
     /// Cuts a cache slot into shards: as many KV heads as a binding holds.
     pub(super) fn plan_cache(&mut self, graph: &Graph, cache: CacheId) -> Result<PlannedCache> {
         let slot = graph.caches[cache.0];
-        let head_bytes = |width: usize| self.steps.kv_type.bytes((self.steps.pages * PAGE_TOKENS * width) as u64);
+        let tokens = (self.steps.pages * PAGE_TOKENS) as u64;
+        let head_bytes = |width: usize| tokens * self.steps.kv_type.head_bytes(width);
         let (key_bytes, value_bytes) = (head_bytes(slot.key_width), head_bytes(slot.value_width));
         let most_bytes = key_bytes.max(value_bytes);
         let most_heads = (self.limits.max_shard / most_bytes.max(1)) as usize;

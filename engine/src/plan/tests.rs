@@ -115,7 +115,7 @@ fn caches_are_cut_by_heads() {
 
 #[test]
 fn values_in_keys_are_not_stored_again() {
-    let check = |values: CachedValues, written: usize, bytes: u64, buffers: usize| {
+    let check = |kv_type: KvType, values: CachedValues, written: usize, bytes: u64, buffers: usize| {
         let mut graph = Graph::default();
         let cache = graph.cache(CacheSlot { kv_heads: 1, key_width: 24, value_width: 16, values });
         let query = graph.input("query", Rows::Tokens, 48);
@@ -125,13 +125,17 @@ fn values_in_keys_are_not_stored_again() {
         let attention = Attention { heads: 2, scale: 1.0, window: None, soft_cap: None };
         graph.node(Op::Attention(attention), &[graph.whole(query)], &[], Some(cache), Some(attended));
         graph.outputs.push((Want::Logits, attended));
-        let plan = StagePlan::new(&graph, 0..2, limits(1 << 20), STEPS).expect("it fits");
+        let steps = StepLimits { kv_type, ..STEPS };
+        let plan = StagePlan::new(&graph, 0..2, limits(1 << 20), steps).expect("it fits");
         let (keys, values) = plan.caches[&cache].shards[0];
         assert_eq!((plan.bytes().kv_cache, HashSet::from([keys, values]).len()), (bytes, buffers));
     };
     // 16 pages of 32 tokens, 4 bytes to a number.
-    check(CachedValues::Own, 2, 16 * 32 * 4 * (24 + 16), 2);
-    check(CachedValues::InKeys, 1, 16 * 32 * 4 * 24, 1);
+    check(KvType::F32, CachedValues::Own, 2, 16 * 32 * 4 * (24 + 16), 2);
+    check(KvType::F32, CachedValues::InKeys, 1, 16 * 32 * 4 * 24, 1);
+    // A byte to a number, and a word of scales.
+    check(KvType::Q8_0, CachedValues::Own, 2, 16 * 32 * (28 + 20), 2);
+    check(KvType::Q8_0, CachedValues::InKeys, 1, 16 * 32 * 28, 1);
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use super::Attention;
 use crate::cases::{Case, EXACT, HALF, sequences};
-use crate::graph::{CacheSlot, CachedValues, Rows, Slice, Weight};
+use crate::graph::{CacheSlot, CachedValues, Rows, Slice, Weight, WeightId};
 use crate::kv_cache::{KvType, KvWrite};
 use crate::op::Op;
 
 /// Keys and values are written by [`crate::kv_cache::KvWrite`] on the way, so that these are its cases too: head widths
-/// from 8 to 256, groups of 1 to 8, one token and blocks, ragged steps over shuffled pages, both cache types, shards of heads.
+/// from 8 to 256, groups of 1 to 8, one token and blocks, ragged steps over shuffled pages, all cache types, shards of heads.
 pub fn cases() -> Vec<Case> {
     let once: &[&[(usize, usize)]] = &[&[(0, 1)]];
     let grown: &[&[(usize, usize)]] = &[&[(0, 37)], &[(37, 1)], &[(38, 3)]];
@@ -26,7 +26,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(case((64, 1, 128), kv_type, grown, 1.0));
         let mut sharded = case((8, 4, 32), kv_type, grown, 1.0);
         // Room for one head of the two pages.
-        sharded.max_shard = Some(kv_type.bytes(2 * 32 * 32));
+        sharded.max_shard = Some(2 * 32 * kv_type.head_bytes(32));
         sharded.name += ", in shards";
         cases.push(sharded);
     }
@@ -34,11 +34,8 @@ pub fn cases() -> Vec<Case> {
     for (window, soft_cap) in [(1, None), (5, Some(2.0)), (33, None), (200, Some(0.5)), (1000, Some(50.0))] {
         for runs in [ragged, long] {
             let mut windowed = case((4, 2, 16), KvType::F32, runs, 3.0);
-            for node in &mut windowed.graph.nodes {
-                if let Op::Attention(attention) = &mut node.op {
-                    (attention.window, attention.soft_cap) = (Some(window), soft_cap);
-                }
-            }
+            let (attention, _) = attention(&mut windowed);
+            (attention.window, attention.soft_cap) = (Some(window), soft_cap);
             windowed.name += &format!(", window {window}, cap {soft_cap:?}");
             cases.push(windowed);
         }
@@ -53,13 +50,16 @@ pub fn cases() -> Vec<Case> {
             }
         }
         let mut sharded = case((8, 4, 32), kv_type, grown, 1.0);
-        sharded.max_shard = Some(kv_type.bytes(2 * 32 * 32));
+        sharded.max_shard = Some(2 * 32 * kv_type.head_bytes(32));
         add_sinks(&mut sharded, None, &[3.0, 0.0, -3.0, 1.0, 2.0, -1.0, 0.5, 4.0]);
         cases.push(sharded);
     }
     cases.extend(KvType::ALL.into_iter().flat_map(|kv_type| width_cases(kv_type, ragged, grown)));
-    // In an f32 cache, values beyond f16 come through.
-    cases.push(case((2, 2, 16), KvType::F32, grown, 1e5));
+    // In these caches, values beyond f16 come through.
+    for kv_type in [KvType::F32, KvType::Q8_0] {
+        cases.push(case((2, 2, 16), kv_type, grown, 1e5));
+    }
+    cases.extend(block_cases(ragged));
     cases
 }
 
@@ -85,7 +85,7 @@ fn width_cases(kv_type: KvType, ragged: &[&[(usize, usize)]], grown: &[&[(usize,
     for slot in [own(4, 32, 48), in_keys(4, 48, 32)] {
         let mut sharded = slot_case(8, slot, kv_type, grown, 1.0);
         // Room for one head of the two pages.
-        sharded.max_shard = Some(kv_type.bytes(2 * 32 * 48));
+        sharded.max_shard = Some(2 * 32 * kv_type.head_bytes(48));
         sharded.name += ", in shards";
         cases.push(sharded);
     }
@@ -95,15 +95,44 @@ fn width_cases(kv_type: KvType, ragged: &[&[(usize, usize)]], grown: &[&[(usize,
     cases
 }
 
+/// What blocks must bear: nothing but zeros, numbers of which few are large, large ones, and heads that end within a block. Tokens see
+/// themselves alone in some, so that a single byte that was rounded otherwise is beyond the limit of a row.
+fn block_cases(ragged: &[&[(usize, usize)]]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (name, magnitude, power, grain) in [
+        ("uniform", 3.0, 1, 0.0),
+        ("few are large", 30.0, 5, 0.0),
+        ("few are very large", 1e7, 9, 0.0),
+        ("few are not zero", 1.0, 1, 1.8),
+        ("zeros", 1.0, 1, 4.0),
+    ] {
+        for (head_width, window) in [(128, Some(1)), (72, Some(1)), (36, None)] {
+            for runs in [ragged, &[&[(0, 257)]]] {
+                let mut case = case((2, 2, head_width), KvType::Q8_0, runs, magnitude);
+                (case.power, case.grain) = (power, grain);
+                attention(&mut case).0.window = window;
+                case.name += &format!(", {name}, window {window:?}");
+                cases.push(case);
+            }
+        }
+    }
+    cases
+}
+
+/// A case's attention, and the weights of its node.
+fn attention(case: &mut Case) -> (&mut Attention, &mut Vec<WeightId>) {
+    let attention = case.graph.nodes.iter_mut().find_map(|node| match &mut node.op {
+        Op::Attention(attention) => Some((attention, &mut node.weights)),
+        _ => None,
+    });
+    attention.expect("a case of attention has one")
+}
+
 /// Gives a case's attention a window and sinks, one for each head.
 fn add_sinks(case: &mut Case, window: Option<usize>, sinks: &[f32]) {
     let weight = case.graph.weight(Weight::computed("sinks", sinks.len(), sinks));
-    for node in &mut case.graph.nodes {
-        if let Op::Attention(attention) = &mut node.op {
-            attention.window = window;
-            node.weights = vec![weight];
-        }
-    }
+    let (attention, weights) = attention(case);
+    (attention.window, *weights) = (window, vec![weight]);
     case.name += &format!(", window {window:?}, sinks {:?}", &sinks[..2]);
 }
 
@@ -143,6 +172,7 @@ fn slot_case(heads: usize, slot: CacheSlot, kv_type: KvType, runs: &[&[(usize, u
     let context = runs.iter().flat_map(|run| run.iter().map(|(cached, run)| cached + run)).max().unwrap_or(1);
     case.steps = runs.iter().map(|run| sequences(run, 1, context)).collect();
     (case.kv_type, case.magnitude) = (kv_type, magnitude);
+    // What is written in blocks is rounded alike everywhere, unlike what a device packs.
     case.limit = if kv_type == KvType::F16 { HALF } else { EXACT };
     let (queries, keys) = (heads * key_width, kv_heads * key_width);
     let qkv = case.graph.input("qkv", Rows::Tokens, queries + slot.numbers());

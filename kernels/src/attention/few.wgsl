@@ -23,12 +23,13 @@ struct Params {
 @group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 1 in a long one
 @group(0) @binding(2) var<storage, read> pages: array<u32>; // [sequences, pages_per_sequence]
 @group(0) @binding(3) var<storage, read> input: array<vec4<f32>>; // [tokens, heads, KEY_QUADS]
-@group(0) @binding(4) var<storage, read> keys: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, KEY_QUADS]
-@group(0) @binding(5) var<storage, read> values: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, VALUE_STRIDE]
+@group(0) @binding(4) var<storage, read> keys: array<KvWord>; // [pages, kv_heads, PAGE_TOKENS, KEY_WORDS]
+@group(0) @binding(5) var<storage, read> values: array<KvWord>; // [pages, kv_heads, PAGE_TOKENS, VALUE_WORDS]
 @group(0) @binding(6) var<storage, read_write> sums: array<vec4<f32>>; // [tokens, heads, spans, VALUE_QUADS]
 @group(0) @binding(7) var<storage, read_write> softmax: array<vec2<f32>>; // [tokens, heads, spans] of maximum, total
 
 #import pages
+#import cached
 #import tanh
 #import score
 
@@ -76,9 +77,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let valid = lane.index < keys_of_tile;
         var scores: array<f32, GROUP>;
         if valid {
-            let at = pages_place(token.z, tile + lane.index, kv_head, params.kv_heads) * KEY_QUADS;
+            let at = pages_place(token.z, tile + lane.index, kv_head, params.kv_heads) * KEY_WORDS;
             for (var quad = 0u; quad < KEY_QUADS; quad++) {
-                let key = kv_decode(keys[at + quad]);
+                let key = cached_key(at, quad);
                 for (var head = 0u; head < GROUP; head++) {
                     scores[head] += dot(queries[head * KEY_QUADS + quad], key);
                 }
@@ -97,8 +98,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         workgroupBarrier();
         if own_part < PARTS {
             for (var key = own_part; key < keys_of_tile; key += PARTS) {
-                let at = pages_place(token.z, tile + key, kv_head, params.kv_heads) * VALUE_STRIDE;
-                let value = kv_decode(values[at + own_quad]);
+                let at = pages_place(token.z, tile + key, kv_head, params.kv_heads) * VALUE_WORDS;
+                let value = cached_value(at, own_quad);
                 for (var head = 0u; head < GROUP; head++) {
                     head_sums[head] += weights[head * WORKGROUP + key] * value;
                 }

@@ -22,11 +22,12 @@ struct Params {
 @group(0) @binding(2) var<storage, read> blocks: array<vec4<u32>>; // [blocks] of first token, tokens, sequence, 0
 @group(0) @binding(3) var<storage, read> pages: array<u32>; // [sequences, pages_per_sequence]
 @group(0) @binding(4) var<storage, read> input: array<vec4<f32>>; // [tokens, heads, KEY_QUADS]
-@group(0) @binding(5) var<storage, read> keys: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, KEY_QUADS]
-@group(0) @binding(6) var<storage, read> values: array<KvQuad>; // [pages, kv_heads, PAGE_TOKENS, VALUE_STRIDE]
+@group(0) @binding(5) var<storage, read> keys: array<KvWord>; // [pages, kv_heads, PAGE_TOKENS, KEY_WORDS]
+@group(0) @binding(6) var<storage, read> values: array<KvWord>; // [pages, kv_heads, PAGE_TOKENS, VALUE_WORDS]
 @group(0) @binding(7) var<storage, read_write> output: array<vec4<f32>>; // [tokens, heads, VALUE_QUADS]
 
 #import pages
+#import cached
 #import tanh
 #import score
 #import sink
@@ -79,10 +80,10 @@ fn main(
             let key_position = tile + own * LANES + lane;
             scores[own] = LOWEST;
             if key_position >= first_key && key_position <= position {
-                let at = pages_place(block.z, key_position, kv_head, params.kv_heads) * KEY_QUADS;
+                let at = pages_place(block.z, key_position, kv_head, params.kv_heads) * KEY_WORDS;
                 var score = 0.0;
                 for (var quad = 0u; quad < KEY_QUADS; quad++) {
-                    score += dot(input[input_row + quad], kv_decode(keys[at + quad]));
+                    score += dot(input[input_row + quad], cached_key(at, quad));
                 }
                 scores[own] = score_of(score * params.scale);
                 lane_largest = max(lane_largest, scores[own]);
@@ -116,11 +117,11 @@ fn main(
         let keys_of_tile = min(TILE, block_keys - tile);
         for (var key = 0u; key < keys_of_tile; key++) {
             let weight = weights[query * (TILE + 1u) + key];
-            let at = pages_place(block.z, tile + key, kv_head, params.kv_heads) * VALUE_STRIDE;
+            let at = pages_place(block.z, tile + key, kv_head, params.kv_heads) * VALUE_WORDS;
             for (var own = 0u; own < LANE_QUADS; own++) {
                 let quad = own * LANES + lane;
                 if quad < VALUE_QUADS {
-                    head_sums[own] += weight * kv_decode(values[at + quad]);
+                    head_sums[own] += weight * cached_value(at, quad);
                 }
             }
         }

@@ -7,9 +7,10 @@
 
 mod cases;
 
-use crate::graph::CacheSlot;
 use crate::kv_cache::PAGES;
-use crate::op::{Binding, Class, Count, Dispatch, Extent, Grid, Kernel, Lowered, Shader, Site, Work, shared};
+use crate::op::{
+    Binding, Class, Count, DeviceCache, Dispatch, Extent, Grid, Kernel, Lowered, Shader, Site, Work, shared,
+};
 use crate::reference::Operands;
 use crate::step::{BLOCK_TOKENS, PAGE_TOKENS};
 
@@ -41,18 +42,22 @@ const MIN_SPAN: u32 = 256;
 /// Values of more quads are wide: those of 256 elements are the widest of models that cache heads.
 const WIDE_QUADS: u32 = 64;
 
-/// The widths of a cache slot in `vec4`.
+/// The widths of a cache slot in `vec4`, and the words of its memory from a key, or a value, to the next.
 struct Quads {
     key: u32,
     value: u32,
-    /// From a value to the next.
-    value_stride: u32,
+    key_words: u32,
+    value_words: u32,
 }
 
 impl Quads {
-    fn of(slot: &CacheSlot) -> Quads {
-        let quads = |width: usize| width as u32 / 4;
-        Quads { key: quads(slot.key_width), value: quads(slot.value_width), value_stride: quads(slot.value_stride()) }
+    fn of(DeviceCache { slot, kv_type, .. }: &DeviceCache) -> Quads {
+        Quads {
+            key: slot.key_width as u32 / 4,
+            value: slot.value_width as u32 / 4,
+            key_words: kv_type.words(slot.key_width) as u32,
+            value_words: kv_type.words(slot.value_stride()) as u32,
+        }
     }
 
     /// Multiply-adds of a query head with a key and its value.
@@ -146,7 +151,7 @@ impl Attention {
     fn lower_few(&self, site: &Site) -> Lowered {
         let (cache, input, out) = (site.cache(), site.inputs[0], site.output());
         let heads = self.heads as u32;
-        let quads = Quads::of(&cache.slot);
+        let quads = Quads::of(cache);
         let span = cache.context.div_ceil(MAX_SPANS).next_multiple_of(MIN_SPAN);
         let spans = cache.context.div_ceil(span);
         // Every quad of a value needs an invocation of its own.
@@ -158,6 +163,7 @@ impl Attention {
         let bytes = |share: u32| 16 * share * quads.key + 4 * share * workgroup + 20 * workgroup;
         let fits = |share: &u32| group.is_multiple_of(*share) && bytes(*share) <= site.features.workgroup_bytes;
         let share = (1..=group).rev().find(fits).unwrap_or(1);
+        let [kv, cached] = cache.kv_type.reading();
         let mut lowered = Lowered::default();
         let mut first_head = 0;
         for (shard, kv_heads) in cache.shards.iter().enumerate() {
@@ -168,8 +174,9 @@ impl Attention {
                     modules: vec![
                         shared::GRID,
                         shared::reduce(site.features),
-                        cache.kv_type.module(),
+                        kv,
                         PAGES,
+                        cached,
                         shared::TANH,
                         self.score(),
                     ],
@@ -178,7 +185,8 @@ impl Attention {
                         ("PAGE_TOKENS", PAGE_TOKENS as u32),
                         ("KEY_QUADS", quads.key),
                         ("VALUE_QUADS", quads.value),
-                        ("VALUE_STRIDE", quads.value_stride),
+                        ("KEY_WORDS", quads.key_words),
+                        ("VALUE_WORDS", quads.value_words),
                         ("GROUP", share),
                     ],
                 },
@@ -235,7 +243,7 @@ impl Attention {
     fn lower_many(&self, site: &Site) -> Lowered {
         let (cache, input, out) = (site.cache(), site.inputs[0], site.output());
         let group = self.group(site);
-        let quads = Quads::of(&cache.slot);
+        let quads = Quads::of(cache);
         // More lanes to a query where four would each hold more sums of wide values than registers.
         let (lanes, fold) =
             if quads.value > WIDE_QUADS && site.features.workgroup_invocations >= 16 * BLOCK_TOKENS as u32 {
@@ -243,6 +251,7 @@ impl Attention {
             } else {
                 (4, include_str!("lanes_4.wgsl"))
             };
+        let [kv, cached] = cache.kv_type.reading();
         let mut lowered = Lowered::default();
         let mut first_head = 0;
         for (shard, kv_heads) in cache.shards.iter().enumerate() {
@@ -261,8 +270,9 @@ impl Attention {
                     source: include_str!("many.wgsl"),
                     modules: vec![
                         shared::GRID,
-                        cache.kv_type.module(),
+                        kv,
                         PAGES,
+                        cached,
                         shared::TANH,
                         self.score(),
                         Self::sink(site),
@@ -273,7 +283,8 @@ impl Attention {
                         ("PAGE_TOKENS", PAGE_TOKENS as u32),
                         ("KEY_QUADS", quads.key),
                         ("VALUE_QUADS", quads.value),
-                        ("VALUE_STRIDE", quads.value_stride),
+                        ("KEY_WORDS", quads.key_words),
+                        ("VALUE_WORDS", quads.value_words),
                         ("LANES", lanes),
                         ("SINK_BINDING", 8),
                     ],

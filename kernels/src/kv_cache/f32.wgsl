@@ -1,5 +1,7 @@
 // Keys and values in single precision.
-alias KvQuad = vec4<f32>;
+alias KvWord = vec4<f32>;
+const $QUADS: u32 = 1u; // that are stored together
+const $WORDS: u32 = 1u; // that they become
 
-fn $encode(quad: vec4<f32>) -> KvQuad { return quad; }
-fn $decode(quad: KvQuad) -> vec4<f32> { return quad; }
+fn $encode(quads: array<vec4<f32>, $QUADS>) -> array<KvWord, $WORDS> { return array<KvWord, $WORDS>(quads[0]); }
+fn $decode(word: KvWord) -> vec4<f32> { return word; }

@@ -1,15 +1,24 @@
 //! The KV cache: how its numbers are stored, and the op that writes them into pages.
 //!
 //! A slot's keys are `[pages, kv_heads, PAGE_TOKENS, key_width]`, and its values `[pages, kv_heads, PAGE_TOKENS, value_width]` unless
-//! they are the first elements of the keys, so that one head's tokens of a page are contiguous. The page table gives the page of each
+//! they are the first elements of the keys, so that one head's tokens of a page are contiguous. A head's numbers of a token are
+//! whole words of the cache's type. The page table gives the page of each
 //! stretch of a sequence.
 
-use crate::graph::CachedValues;
+use crate::graph::{CacheSlot, CachedValues};
 use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Shader, Site, Work};
 use crate::reference::Operands;
 use crate::step::PAGE_TOKENS;
 
 const WORKGROUP: u32 = 64;
+
+/// Numbers of a block with one scale.
+const BLOCK: usize = 32;
+
+const LARGEST_HALF: f32 = 65504.0;
+
+/// WGSL, and the name under which it is imported.
+type Module = (&'static str, &'static str);
 
 /// How the numbers of a KV cache are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,43 +27,108 @@ pub enum KvType {
     F32,
     /// Half precision; numbers beyond its range become its largest.
     F16,
+    /// Blocks of 32 numbers along a head, the last perhaps of fewer: a scale in half precision, the largest magnitude over 127, and
+    /// for each number the signed byte that is nearest in units of it (ggml's `block_q8_0`, but for a byte that lies between two: ggml
+    /// takes the units before their rounding to f16).
+    Q8_0,
 }
 
 impl KvType {
     /// Every type.
-    pub const ALL: [KvType; 2] = [KvType::F32, KvType::F16];
+    pub const ALL: [KvType; 3] = [KvType::F32, KvType::F16, KvType::Q8_0];
+
+    /// The type of a name that `--kv-type` takes.
+    pub fn from_name(name: &str) -> Option<KvType> {
+        KvType::ALL.into_iter().find(|kv_type| kv_type.name() == name)
+    }
 
     /// The name that `--kv-type` takes.
     pub fn name(self) -> &'static str {
         match self {
             KvType::F32 => "f32",
             KvType::F16 => "f16",
+            KvType::Q8_0 => "q8_0",
         }
     }
 
-    /// Bytes of so many numbers.
-    pub fn bytes(self, numbers: u64) -> u64 {
+    /// Quads that an invocation stores together: two blocks, whose scales share a word.
+    fn unit_quads(self) -> usize {
         match self {
-            KvType::F32 => numbers * 4,
-            KvType::F16 => numbers * 2,
+            KvType::F32 | KvType::F16 => 1,
+            KvType::Q8_0 => 2 * BLOCK / 4,
         }
     }
 
-    /// A number as it comes back from the cache.
-    pub fn round(self, value: f32) -> f32 {
+    /// Shader words (`KvWord`) of a head's key or value of so many numbers, a multiple of 4.
+    pub(crate) fn words(self, numbers: usize) -> usize {
+        let quads = numbers / 4;
         match self {
-            KvType::F32 => value,
-            KvType::F16 => half::f16::from_f32(value.clamp(-65504.0, 65504.0)).to_f32(),
+            KvType::F32 | KvType::F16 => quads,
+            KvType::Q8_0 => quads + quads.div_ceil(self.unit_quads()),
         }
     }
 
-    /// `alias KvQuad`, `kv_encode` and `kv_decode`.
-    pub fn module(self) -> (&'static str, &'static str) {
+    /// Bytes of a head's key or value of so many numbers, a multiple of 4.
+    pub fn head_bytes(self, numbers: usize) -> u64 {
+        let word_bytes = match self {
+            KvType::F32 => 16,
+            KvType::F16 => 8,
+            KvType::Q8_0 => 4,
+        };
+        self.words(numbers) as u64 * word_bytes
+    }
+
+    /// Bytes that a slot stores of each token.
+    pub fn token_bytes(self, slot: &CacheSlot) -> u64 {
+        let values = match slot.values {
+            CachedValues::Own => self.head_bytes(slot.value_width),
+            CachedValues::InKeys => 0,
+        };
+        slot.kv_heads as u64 * (self.head_bytes(slot.key_width) + values)
+    }
+
+    /// Makes the numbers of a head's key or value what comes back from the cache.
+    pub fn round(self, numbers: &mut [f32]) {
+        match self {
+            KvType::F32 => {}
+            KvType::F16 => {
+                numbers.iter_mut().for_each(|number| *number = half(number.clamp(-LARGEST_HALF, LARGEST_HALF)))
+            }
+            KvType::Q8_0 => numbers.chunks_mut(BLOCK).for_each(round_block),
+        }
+    }
+
+    /// `alias KvWord`, `kv_QUADS`, `kv_WORDS`, `kv_encode` and `kv_decode`.
+    fn module(self) -> Module {
         let source = match self {
             KvType::F32 => include_str!("f32.wgsl"),
             KvType::F16 => include_str!("f16.wgsl"),
+            KvType::Q8_0 => include_str!("q8_0.wgsl"),
         };
         ("kv", source)
+    }
+
+    /// What reads `keys` and `values`: [`KvType::module`], and `cached_key` and `cached_value`.
+    pub(crate) fn reading(self) -> [Module; 2] {
+        let source = match self {
+            KvType::F32 | KvType::F16 => include_str!("read_quads.wgsl"),
+            KvType::Q8_0 => include_str!("read_blocks.wgsl"),
+        };
+        [self.module(), ("cached", source)]
+    }
+}
+
+fn half(number: f32) -> f32 {
+    half::f16::from_f32(number).to_f32()
+}
+
+/// Rounds the numbers of a block. The bytes are exact: a quotient in float64 tells which is nearest.
+fn round_block(numbers: &mut [f32]) {
+    let largest = numbers.iter().fold(0f32, |largest, number| largest.max(number.abs()));
+    let scale = half((largest * (1.0 / 127.0)).min(LARGEST_HALF));
+    for number in numbers {
+        let byte = if scale == 0.0 { 0.0 } else { (f64::from(*number) / f64::from(scale)).round() };
+        *number = byte.clamp(-127.0, 127.0) as f32 * scale;
     }
 }
 
@@ -76,14 +150,17 @@ impl Kernel for KvWrite {
         let (key_width, value_width) = (cache.slot.key_width as u32, cache.slot.value_width as u32);
         let keys = site.inputs[0];
         let values = site.inputs.get(1).copied().unwrap_or(keys);
-        let module = match cache.slot.values {
-            CachedValues::Own => include_str!("values_own.wgsl"),
-            CachedValues::InKeys => include_str!("values_in_keys.wgsl"),
+        let own = include_str!("own.wgsl");
+        let values_module = match cache.slot.values {
+            CachedValues::Own => own,
+            CachedValues::InKeys => include_str!("in_keys.wgsl"),
         };
+        let unit_quads = cache.kv_type.unit_quads() as u32;
+        let units = key_width.max(value_width).div_ceil(4 * unit_quads);
+        let words = |width: u32| cache.kv_type.words(width as usize) as u32;
         let mut lowered = Lowered::default();
         let mut first_head = 0;
         for (shard, heads) in cache.shards.iter().enumerate() {
-            let quads = heads * key_width.max(value_width) / 4;
             let mut bindings = vec![Binding::Tokens, Binding::Pages, Binding::Input(0), Binding::Keys(shard)];
             if cache.slot.values == CachedValues::Own {
                 bindings.extend([Binding::Input(1), Binding::Values(shard)]);
@@ -92,12 +169,16 @@ impl Kernel for KvWrite {
                 shader: Shader {
                     name: "kv_write",
                     source: include_str!("kv_write.wgsl"),
-                    modules: vec![cache.kv_type.module(), PAGES, ("values", module)],
+                    modules: vec![cache.kv_type.module(), PAGES, ("keys", own), ("values", values_module)],
                     constants: vec![
                         ("WORKGROUP", WORKGROUP),
                         ("PAGE_TOKENS", PAGE_TOKENS as u32),
-                        ("KEY_QUADS", key_width / 4),
-                        ("VALUE_QUADS", value_width / 4),
+                        ("keys_BINDING", 3),
+                        ("keys_QUADS", key_width / 4),
+                        ("keys_WORDS", words(key_width)),
+                        ("values_BINDING", 5),
+                        ("values_QUADS", value_width / 4),
+                        ("values_WORDS", words(value_width)),
                     ],
                 },
                 params: vec![
@@ -110,10 +191,10 @@ impl Kernel for KvWrite {
                 ],
                 bindings,
                 grid: Grid {
-                    spread: Count::fixed(quads.div_ceil(WORKGROUP)),
+                    spread: Count::fixed((heads * units).div_ceil(WORKGROUP)),
                     rows: Count::each(Extent::Rows(site.rows)),
                 },
-                work: Work::fixed(8 * u64::from(WORKGROUP)),
+                work: Work::fixed(8 * u64::from(unit_quads * WORKGROUP)),
             });
             first_head += heads;
         }
@@ -129,5 +210,65 @@ impl Kernel for KvWrite {
             operands.cache().write(place, &keys, &values);
         }
         Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cases::Random;
+    use crate::formats::Q8_0;
+
+    #[test]
+    fn heads_are_whole_words() {
+        let check = |numbers, bytes| assert_eq!(KvType::ALL.map(|kv_type| kv_type.head_bytes(numbers)), bytes);
+        check(4, [16, 8, 8]);
+        check(8, [32, 16, 12]);
+        check(64, [256, 128, 68]);
+        check(80, [320, 160, 88]);
+        check(128, [512, 256, 136]);
+        check(576, [2304, 1152, 612]);
+        let slot = CacheSlot { kv_heads: 3, key_width: 80, value_width: 64, values: CachedValues::Own };
+        assert_eq!(KvType::Q8_0.token_bytes(&slot), 3 * (88 + 68));
+        assert_eq!(KvType::Q8_0.token_bytes(&CacheSlot { values: CachedValues::InKeys, ..slot }), 3 * 88);
+    }
+
+    /// Blocks are those of ggml's format but for the bytes that lie between two units, which are as near.
+    #[test]
+    fn blocks_are_rounded_as_ggml_rounds_them() {
+        let mut random = Random::new(3);
+        let (mut differ, blocks) = (0, 2000);
+        for block in 0..blocks {
+            let magnitude = 10f32.powi(block % 9 - 2);
+            let numbers: [f32; BLOCK] = std::array::from_fn(|_| random.signed() * magnitude);
+            let (mut ours, mut theirs) = (numbers, [0.0; BLOCK]);
+            KvType::Q8_0.round(&mut ours);
+            Q8_0.decode_row(&Q8_0.encode_rows(&numbers), &mut theirs);
+            differ += ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs).count();
+            let largest = numbers.iter().fold(0f32, |largest, number| largest.max(number.abs()));
+            for (number, ours) in numbers.iter().zip(&ours) {
+                // Half a unit, and what the largest loses where the scale was rounded down: 2^-11 of it, or 127 times 2^-25.
+                let limit = largest * (0.5 / 127.0 + 1.0 / 2048.0) + 127.0 / 33_554_432.0;
+                assert!((number - ours).abs() <= limit, "{number} became {ours}");
+            }
+        }
+        println!("{differ} of {} numbers differ", blocks as usize * BLOCK);
+        assert!(differ < blocks as usize * BLOCK / 50, "{differ} numbers differ");
+    }
+
+    #[test]
+    fn what_blocks_cannot_hold_becomes_the_nearest() {
+        let check = |numbers: &[f32], expected: &[f32]| {
+            let mut numbers = numbers.to_vec();
+            KvType::Q8_0.round(&mut numbers);
+            assert_eq!(numbers, expected);
+        };
+        check(&[0.0; 36], &[0.0; 36]);
+        check(&[1e-12, -1e-12, 0.0, 0.0], &[0.0; 4]);
+        check(&[f32::MAX, f32::MIN, 65504.0, 0.0], &[127.0 * 65504.0, -127.0 * 65504.0, 65504.0, 0.0]);
+        // A scale of 1: halves are rounded away from zero. The last number has a block of its own.
+        let numbers = |last| [&[127.0, 0.5, -0.5, 1.49, -2.51][..], &[0.0; 27], &[last; 4]].concat();
+        let expected = [&[127.0, 1.0, -1.0, 1.0, -3.0][..], &[0.0; 27], &[254.0; 4]].concat();
+        check(&numbers(254.0), &expected);
     }
 }
