@@ -134,8 +134,8 @@ fn values_in_keys_are_not_stored_again() {
     check(KvType::F32, CachedValues::Own, 2, 16 * 32 * 4 * (24 + 16), 2);
     check(KvType::F32, CachedValues::InKeys, 1, 16 * 32 * 4 * 24, 1);
     // A byte to a number, and a word of scales.
-    check(KvType::Q8_0, CachedValues::Own, 2, 16 * 32 * (28 + 20), 2);
-    check(KvType::Q8_0, CachedValues::InKeys, 1, 16 * 32 * 28, 1);
+    check(KvType::Q8, CachedValues::Own, 2, 16 * 32 * (28 + 20), 2);
+    check(KvType::Q8, CachedValues::InKeys, 1, 16 * 32 * 28, 1);
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub fn cases() -> Vec<Case> {
     }
     cases.extend(KvType::ALL.into_iter().flat_map(|kv_type| width_cases(kv_type, ragged, grown)));
     // In these caches, values beyond f16 come through.
-    for kv_type in [KvType::F32, KvType::Q8_0] {
+    for kv_type in [KvType::F32, KvType::Q8] {
         cases.push(case((2, 2, 16), kv_type, grown, 1e5));
     }
     cases.extend(block_cases(ragged));
@@ -108,7 +108,7 @@ fn block_cases(ragged: &[&[(usize, usize)]]) -> Vec<Case> {
     ] {
         for (head_width, window) in [(128, Some(1)), (72, Some(1)), (36, None)] {
             for runs in [ragged, &[&[(0, 257)]]] {
-                let mut case = case((2, 2, head_width), KvType::Q8_0, runs, magnitude);
+                let mut case = case((2, 2, head_width), KvType::Q8, runs, magnitude);
                 (case.power, case.grain) = (power, grain);
                 attention(&mut case).0.window = window;
                 case.name += &format!(", {name}, window {window:?}");

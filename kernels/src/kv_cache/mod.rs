@@ -30,12 +30,12 @@ pub enum KvType {
     /// Blocks of 32 numbers along a head, the last perhaps of fewer: a scale in half precision, the largest magnitude over 127, and
     /// for each number the signed byte that is nearest in units of it (ggml's `block_q8_0`, but for a byte that lies between two: ggml
     /// takes the units before their rounding to f16).
-    Q8_0,
+    Q8,
 }
 
 impl KvType {
     /// Every type.
-    pub const ALL: [KvType; 3] = [KvType::F32, KvType::F16, KvType::Q8_0];
+    pub const ALL: [KvType; 3] = [KvType::F32, KvType::F16, KvType::Q8];
 
     /// The type of a name that `--kv-type` takes.
     pub fn from_name(name: &str) -> Option<KvType> {
@@ -47,7 +47,7 @@ impl KvType {
         match self {
             KvType::F32 => "f32",
             KvType::F16 => "f16",
-            KvType::Q8_0 => "q8_0",
+            KvType::Q8 => "q8_0",
         }
     }
 
@@ -55,7 +55,7 @@ impl KvType {
     fn unit_quads(self) -> usize {
         match self {
             KvType::F32 | KvType::F16 => 1,
-            KvType::Q8_0 => 2 * BLOCK / 4,
+            KvType::Q8 => 2 * BLOCK / 4,
         }
     }
 
@@ -64,7 +64,7 @@ impl KvType {
         let quads = numbers / 4;
         match self {
             KvType::F32 | KvType::F16 => quads,
-            KvType::Q8_0 => quads + quads.div_ceil(self.unit_quads()),
+            KvType::Q8 => quads + quads.div_ceil(self.unit_quads()),
         }
     }
 
@@ -73,7 +73,7 @@ impl KvType {
         let word_bytes = match self {
             KvType::F32 => 16,
             KvType::F16 => 8,
-            KvType::Q8_0 => 4,
+            KvType::Q8 => 4,
         };
         self.words(numbers) as u64 * word_bytes
     }
@@ -94,7 +94,7 @@ impl KvType {
             KvType::F16 => {
                 numbers.iter_mut().for_each(|number| *number = half(number.clamp(-LARGEST_HALF, LARGEST_HALF)))
             }
-            KvType::Q8_0 => numbers.chunks_mut(BLOCK).for_each(round_block),
+            KvType::Q8 => numbers.chunks_mut(BLOCK).for_each(round_block),
         }
     }
 
@@ -103,7 +103,7 @@ impl KvType {
         let source = match self {
             KvType::F32 => include_str!("f32.wgsl"),
             KvType::F16 => include_str!("f16.wgsl"),
-            KvType::Q8_0 => include_str!("q8_0.wgsl"),
+            KvType::Q8 => include_str!("q8_0.wgsl"),
         };
         ("kv", source)
     }
@@ -112,7 +112,7 @@ impl KvType {
     pub(crate) fn reading(self) -> [Module; 2] {
         let source = match self {
             KvType::F32 | KvType::F16 => include_str!("read_quads.wgsl"),
-            KvType::Q8_0 => include_str!("read_blocks.wgsl"),
+            KvType::Q8 => include_str!("read_blocks.wgsl"),
         };
         [self.module(), ("cached", source)]
     }
@@ -229,8 +229,8 @@ mod tests {
         check(128, [512, 256, 136]);
         check(576, [2304, 1152, 612]);
         let slot = CacheSlot { kv_heads: 3, key_width: 80, value_width: 64, values: CachedValues::Own };
-        assert_eq!(KvType::Q8_0.token_bytes(&slot), 3 * (88 + 68));
-        assert_eq!(KvType::Q8_0.token_bytes(&CacheSlot { values: CachedValues::InKeys, ..slot }), 3 * 88);
+        assert_eq!(KvType::Q8.token_bytes(&slot), 3 * (88 + 68));
+        assert_eq!(KvType::Q8.token_bytes(&CacheSlot { values: CachedValues::InKeys, ..slot }), 3 * 88);
     }
 
     /// Blocks are those of ggml's format but for the bytes that lie between two units, which are as near.
@@ -242,7 +242,7 @@ mod tests {
             let magnitude = 10f32.powi(block % 9 - 2);
             let numbers: [f32; BLOCK] = std::array::from_fn(|_| random.signed() * magnitude);
             let (mut ours, mut theirs) = (numbers, [0.0; BLOCK]);
-            KvType::Q8_0.round(&mut ours);
+            KvType::Q8.round(&mut ours);
             Q8_0.decode_row(&Q8_0.encode_rows(&numbers), &mut theirs);
             differ += ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs).count();
             let largest = numbers.iter().fold(0f32, |largest, number| largest.max(number.abs()));
@@ -260,7 +260,7 @@ mod tests {
     fn what_blocks_cannot_hold_becomes_the_nearest() {
         let check = |numbers: &[f32], expected: &[f32]| {
             let mut numbers = numbers.to_vec();
-            KvType::Q8_0.round(&mut numbers);
+            KvType::Q8.round(&mut numbers);
             assert_eq!(numbers, expected);
         };
         check(&[0.0; 36], &[0.0; 36]);
