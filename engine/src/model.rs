@@ -270,8 +270,8 @@ fn context(config: &Config, asked: Option<usize>) -> Result<usize> {
 /// The stages of a graph over devices, without those that have nothing to run.
 fn place(graph: &Graph, chosen: Vec<Chosen>, shares: &[u32]) -> Result<Vec<(Chosen, StageNodes)>> {
     let shares = if shares.is_empty() { vec![1; chosen.len()] } else { shares.to_vec() };
-    let stages = placement::split(graph, &shares)?;
-    Ok(chosen.into_iter().zip(stages).filter(|(_, stage)| !stage.nodes.is_empty()).collect())
+    let ranges = placement::split(graph.layers(), &shares)?;
+    Ok(chosen.into_iter().zip(placement::nodes(graph, &ranges)).filter(|(_, stage)| !stage.nodes.is_empty()).collect())
 }
 
 fn step_limits(options: &Options, placed: &[(Chosen, StageNodes)], context: usize) -> StepLimits {
