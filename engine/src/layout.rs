@@ -160,10 +160,15 @@ fn graph(source: Source, settings: &Settings) -> Result<Graph> {
 fn share_pools(devices: &mut [Device], sites: &[Site]) {
     for (device, site) in devices.iter_mut().zip(sites) {
         let twice = sites.iter().filter(|other| other.facts.index == site.facts.index).count() as u64;
-        let pool = sites.iter().filter(|other| other.pool() == site.pool());
-        let (count, most) = pool.fold((0u64, 0), |(count, most), other| (count + 1, other.memory.max(most)));
-        device.memory = (site.memory / twice).min(most / count);
+        let count = sites.iter().filter(|other| other.pool() == site.pool()).count() as u64;
+        device.memory = (site.memory / twice).min(pool_memory(sites, site) / count);
     }
+}
+
+/// What there is for all devices that share a site's memory: what the platform has, or what a person says where that is more.
+fn pool_memory(sites: &[Site], site: &Site) -> u64 {
+    let pool = sites.iter().filter(|other| other.pool() == site.pool());
+    pool.map(|other| other.memory.max(other.shared_memory)).max().unwrap_or(0)
 }
 
 /// What a stage takes besides weights and cache: the most that one with the first, a middle or the last layer does.
@@ -239,8 +244,7 @@ fn overrun(stages: &[Laid], ledger: &Ledger, sites: &[Site]) -> BTreeMap<usize, 
         let site = &sites[stage.site];
         let own = taken(&|other| other.facts.index == site.facts.index);
         let pool = taken(&|other| other.pool() == site.pool());
-        let pooled = sites.iter().filter(|other| other.pool() == site.pool()).map(|other| other.memory);
-        let most = pooled.max().unwrap_or(0);
+        let most = pool_memory(sites, site);
         if own > site.memory {
             over.insert(stage.site, (own, site.memory));
         } else if pool > most {

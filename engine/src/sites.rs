@@ -26,7 +26,9 @@ pub struct Site {
     pub facts: Adapter,
     /// Bytes that a model may take on it.
     pub memory: u64,
-    /// Where that figure is from, for a person.
+    /// Bytes that the platform has for it and whatever shares its memory.
+    pub shared_memory: u64,
+    /// Where the figure is from, for a person.
     pub memory_from: &'static str,
     /// Whether the figure is a guess.
     pub memory_assumed: bool,
@@ -66,7 +68,7 @@ impl Site {
             multiply_adds: if computes_on_cpu { 1e9 } else { f64::INFINITY },
         };
         let speed_from = if data_sheet.is_some() { SpeedFrom::DataSheet } else { SpeedFrom::Guess };
-        Site { facts: facts.clone(), memory, memory_from, memory_assumed, speed, speed_from }
+        Site { facts: facts.clone(), memory, shared_memory: memory, memory_from, memory_assumed, speed, speed_from }
     }
 
     /// Whose memory it has: devices with equal numbers share one.

@@ -8,7 +8,7 @@ use super::{Demand, Device, MAX_DEVICES, NoPlace, Stage};
 /// A device that takes longer than so many times the fastest for the whole model is slow.
 const SLOW: Picoseconds = 4;
 
-/// What is least in the best of placements over a set of devices: the time, then how full the fullest device is (in millionths), so
+/// What is least in the best of placements over a set of devices: the time, then how full the fullest device is (of 2⁴⁰, finer than a byte), so
 /// that equal devices share equally.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Measure {
@@ -66,7 +66,7 @@ impl<'a> Ranges<'a> {
                 if bytes > self.device.memory {
                     break;
                 }
-                let full = (u128::from(bytes) * 1_000_000 / u128::from(self.device.memory.max(1))) as u64;
+                let full = ((u128::from(bytes) << 40) / u128::from(self.device.memory.max(1))) as u64;
                 let extended = Measure {
                     time: measure.time.saturating_add(self.time(start, end)),
                     fullest: measure.fullest.max(full),
@@ -131,7 +131,7 @@ pub fn place(demand: &Demand, devices: &[Device]) -> Result<Vec<Stage>, NoPlace>
         }
         rows.push(row);
     }
-    let (_, mut set) = best.ok_or_else(|| no_place(demand, devices))?;
+    let (_, mut set) = best.ok_or_else(|| no_place(demand, devices, pools(devices)))?;
     let (mut stages, mut end) = (Vec::new(), layers);
     while set != 0 {
         let (_, member, start) = rows[set][end].expect("the row was reached from here");
@@ -143,7 +143,7 @@ pub fn place(demand: &Demand, devices: &[Device]) -> Result<Vec<Stage>, NoPlace>
 }
 
 /// Cuts a model over all of the devices in their order, so that a token is finished soonest; last resorts are left out where they are
-/// not needed, and so are devices at the end where there are fewer layers.
+/// not needed, and so are devices at the end where there are fewer layers. What devices share of a memory must have been divided.
 pub fn in_order(demand: &Demand, devices: &[Device]) -> Result<Vec<Stage>, NoPlace> {
     let layers = demand.layers.len();
     let among = |last_resorts: bool| {
@@ -164,7 +164,9 @@ pub fn in_order(demand: &Demand, devices: &[Device]) -> Result<Vec<Stage>, NoPla
         stages.reverse();
         (!stages.is_empty()).then_some(stages)
     };
-    among(false).or_else(|| among(true)).ok_or_else(|| no_place(demand, devices))
+    among(false)
+        .or_else(|| among(true))
+        .ok_or_else(|| no_place(demand, devices, devices.iter().map(|device| device.memory)))
 }
 
 fn share_memory<'a>(devices: impl Iterator<Item = &'a Device>) -> bool {
@@ -175,10 +177,15 @@ fn share_memory<'a>(devices: impl Iterator<Item = &'a Device>) -> bool {
     pools.len() < count
 }
 
-fn no_place(demand: &Demand, devices: &[Device]) -> NoPlace {
+fn no_place(demand: &Demand, devices: &[Device], available: impl Iterator<Item = u64>) -> NoPlace {
     let needed = devices.iter().map(|device| demand.bytes(device, 0..demand.layers.len())).min().unwrap_or(0);
+    NoPlace { needed, available: available.fold(0, u64::saturating_add) }
+}
+
+/// The memory of each pool.
+fn pools(devices: &[Device]) -> impl Iterator<Item = u64> {
     let mut pools: Vec<(usize, u64)> = devices.iter().map(|device| (device.pool, device.memory)).collect();
     pools.sort_unstable_by_key(|(pool, memory)| (*pool, Reverse(*memory)));
     pools.dedup_by_key(|(pool, _)| *pool);
-    NoPlace { needed, available: pools.into_iter().map(|(_, memory)| memory).fold(0, u64::saturating_add) }
+    pools.into_iter().map(|(_, memory)| memory)
 }
