@@ -39,12 +39,9 @@ pub fn from_names(text: &str) -> Result<Vec<Site>> {
     let wrong = |reason: String| Error::Option { option: "--as", reason };
     let mut sites = Vec::new();
     for entry in text.split(',').map(str::trim) {
-        let (count, name) = match entry.split_once(['x', 'X', '×']) {
-            Some((count, name)) if count.trim().parse::<usize>().is_ok() => {
-                (count.trim().parse().unwrap_or(1), name.trim())
-            }
-            _ => (1, entry),
-        };
+        let counted = entry.split_once(['x', 'X', '×']);
+        let counted = counted.and_then(|(count, name)| Some((count.trim().parse::<usize>().ok()?, name.trim())));
+        let (count, name) = counted.unwrap_or((1, entry));
         if !(1..=64).contains(&count) {
             return Err(wrong(format!("{count} is no number of cards")));
         }

@@ -216,15 +216,14 @@ fn refine(failed: Failed, sites: &[Site]) -> Error {
         Failed::Other(error) => return error,
         Failed::NoPlace(none) => none,
     };
-    let mut names: BTreeMap<String, (usize, u64)> = BTreeMap::new();
+    let mut rooms: BTreeMap<String, usize> = BTreeMap::new();
     for site in sites {
-        names.entry(site.facts.label()).or_insert((0, site.memory)).0 += 1;
+        let guess = if site.memory_assumed { format!(" ({})", site.memory_from) } else { String::new() };
+        let room = format!("{} on {}{guess}", HumanBytes(site.memory), site.facts.label());
+        *rooms.entry(room).or_default() += 1;
     }
-    let name = |(name, (count, memory)): (String, (usize, u64))| match count {
-        1 => format!("{} on {name}", HumanBytes(memory)),
-        count => format!("{} on each of {count} {name}", HumanBytes(memory)),
-    };
-    let names = names.into_iter().map(name).collect::<Vec<_>>().join(", ");
+    let room = |(room, count): (String, usize)| if count == 1 { room } else { format!("{count} times {room}") };
+    let names = rooms.into_iter().map(room).collect::<Vec<_>>().join(", ");
     let reason = if needed > available {
         format!("the model takes {} and there is room for {names}", HumanBytes(needed))
     } else {
@@ -305,5 +304,83 @@ impl Layout {
         let seconds =
             |(laid, stage): (&Laid, &LedgerStage)| speed::load_seconds(&sites[laid.site].speed, stage.bytes.weights);
         self.stages.iter().zip(&self.ledger.stages).map(seconds).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plywood_models::synthetic::Synthetic;
+
+    fn settings(context: usize) -> Settings {
+        Settings {
+            context,
+            kv_type: KvType::F16,
+            quantize: None,
+            stored: None,
+            exact: false,
+            sessions: 2,
+            step_tokens: None,
+            step_rows: 8,
+            max_shard: None,
+        }
+    }
+
+    /// Weights and cache are estimated to the byte, wherever a model is cut.
+    #[test]
+    fn estimates_are_what_plans_say() {
+        let check = |model: &str| {
+            let synthetic = Synthetic::named(model).expect("a shape");
+            let settings = settings(256);
+            let source = Source { weights: &synthetic, config: &synthetic.config };
+            let graph = graph(source, &settings).expect("a graph");
+            let sites = crate::imagined::from_names("2x RTX 3090").expect("a card");
+            let steps = step_limits(&settings, sites.iter());
+            let (demand, devices) = (Demand::of(&graph, &steps), sites::devices(&sites, KvType::F16));
+            let layers = graph.layers();
+            for cut in [0, 1, layers / 2, layers - 1, layers] {
+                let ranges: Vec<Range<usize>> =
+                    [0..cut, cut..layers].into_iter().filter(|range| !range.is_empty()).collect();
+                for stage in placement::nodes(&graph, &ranges) {
+                    let plan =
+                        StagePlan::new(&graph, stage.nodes, limits(&sites[0], &settings), steps).expect("a plan");
+                    let bytes = plan.bytes();
+                    let estimated = demand.bytes(&devices[0], stage.layers.clone());
+                    assert_eq!(estimated, bytes.weights + bytes.kv_cache, "{model}: layers {:?}", stage.layers);
+                }
+            }
+        };
+        check("tiny:q8_0");
+        check("llama-1b:q4_k");
+        check("moe-30b:q4_0");
+    }
+
+    /// Where plans take more than was estimated, layers move until they fit.
+    #[test]
+    fn what_is_laid_out_fits() {
+        let synthetic = Synthetic::named("llama-8b:q4_k").expect("a shape");
+        let source = Source { weights: &synthetic, config: &synthetic.config };
+        let mut fitting = 0;
+        for gibibytes in 1..12 {
+            let text = format!(
+                r#"[{{"name": "a", "memory": "24GiB", "free": "{gibibytes}GiB", "bandwidth": "900GB/s"}},
+                    {{"name": "b", "memory": "24GiB", "free": "3GiB", "bandwidth": "500GB/s"}}]"#
+            );
+            let sites = crate::imagined::from_json(&text).expect("devices");
+            match lay_out(source, &settings(8192), &sites, &Manner::Best) {
+                Ok(layout) => {
+                    fitting += 1;
+                    for stage in &layout.ledger.stages {
+                        assert!(stage.available.is_some_and(|room| stage.bytes.total() <= room), "{stage:?}");
+                    }
+                    let all: Vec<usize> = layout.stages.iter().flat_map(|stage| stage.nodes.layers.clone()).collect();
+                    assert!(all.into_iter().eq(0..32));
+                }
+                Err(Error::DoesNotFit { reason, .. }) => assert!(reason.contains("GiB"), "{reason}"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        // 4.2 GiB of weights and 1 of cache: two and a half of b's three, and what is left from 4 GiB of a on.
+        assert!((7..=9).contains(&fitting), "{fitting}");
     }
 }
