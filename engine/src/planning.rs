@@ -125,12 +125,9 @@ pub(crate) fn settle(source: Source, options: &Options, hardware: &Hardware) -> 
         return Ok(settled(layout, sites, settings, Some(note)));
     }
     let mut advice = advise(source, &settings, &sites, manner, &hardware.others)?;
+    let first = advice.iter_mut().find_map(|advice| Some((advice.what.clone(), advice.applied.take()?)));
     if options.fit
-        && let Some(first) = advice.iter().position(|advice| advice.applied.is_some())
-        && let (what, Some((settings, sites, layout))) = {
-            let first = advice.swap_remove(first);
-            (first.what, first.applied)
-        }
+        && let Some((what, (settings, sites, layout))) = first
     {
         let note = format!("{reason}; so that it fits, this was applied: {what}");
         return Ok(settled(layout, sites, settings, Some(note)));

@@ -265,6 +265,11 @@ fn a_model_beyond_one_adapter() {
     });
     assert!(session.is_ok_and(|rows| rows[0].argmax.is_some()));
 
+    // By hand it is held to the same limits.
+    let split = Options { adapters: on(&pair).adapters, split: vec![1, 1], ..limited(&adapters, 15 << 20) };
+    let error = Model::open("demo", split).map(|_| ()).expect_err("15 MiB are too few").to_string();
+    assert!(error.contains("has room for 15.0 MiB and would take"), "{error}");
+
     let alone = || Options { adapters: on(&pair[..1]).adapters, ..limited(&adapters, 17 << 20) };
     let Err(Error::DoesNotFit { reason, advice }) = Model::open("demo", alone()).map(|_| ()) else {
         panic!("17 MiB do not hold it");

@@ -61,7 +61,7 @@ impl<'a> Ranges<'a> {
     fn extend(&self, index: usize, before: &Row, row: &mut Row) {
         for (start, best) in before.iter().enumerate() {
             let Some((measure, ..)) = best else { continue };
-            for end in start + 1..row.len() {
+            for (end, best) in row.iter_mut().enumerate().skip(start + 1) {
                 let bytes = self.bytes(start, end);
                 if bytes > self.device.memory {
                     break;
@@ -71,8 +71,8 @@ impl<'a> Ranges<'a> {
                     time: measure.time.saturating_add(self.time(start, end)),
                     fullest: measure.fullest.max(full),
                 };
-                if row[end].is_none_or(|(measure, ..)| extended < measure) {
-                    row[end] = Some((extended, index, start));
+                if best.is_none_or(|(measure, ..)| extended < measure) {
+                    *best = Some((extended, index, start));
                 }
             }
         }
