@@ -10,6 +10,7 @@ mod logits;
 mod options;
 mod output;
 mod perplexity;
+mod plan;
 mod quantize;
 mod selftest;
 mod template;
@@ -39,6 +40,8 @@ enum Command {
     Adapters(adapters::Arguments),
     /// Show what a model file holds
     Inspect(inspect::Arguments),
+    /// Show where a model would lie and how fast it should go, on this machine or on others, without loading it
+    Plan(plan::Arguments),
     /// Show the ids of a text, or the text of ids
     Tokenize(tokenize::Arguments),
     /// Show the chat template, or what it makes of messages
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Chat(arguments) => chat::run(arguments),
         Command::Adapters(arguments) => adapters::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Tokenize(arguments) => tokenize::run(&arguments),
         Command::Template(arguments) => template::run(&arguments),
         Command::Logits(arguments) => logits::run(arguments),

@@ -1,12 +1,14 @@
 //! Flags that several commands share.
 
 use std::io::{self, IsTerminal, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use plywood::kernels::formats::{self, Format};
 use plywood::kernels::kv_cache::KvType;
+use plywood::memory::parse_bytes;
 use plywood::models::Checkpoint;
 use plywood::models::template::{GIVEN, Template};
 use plywood::{Model, Options, Sampling};
@@ -17,15 +19,25 @@ use crate::output::{Failure, Outcome, loading_bar, note};
 /// Where and how a model runs.
 #[derive(Args)]
 pub struct DeviceArguments {
-    /// Tokens that a sequence may have; `max` is the model's own [default: the smaller of the model's and 8192]
+    /// Tokens that a sequence may have; `max` is what fits, up to the model's own [default: the smaller of the model's and 8192]
     #[arg(short, long, visible_alias = "ctx-size", value_name = "TOKENS")]
     pub context: Option<Context>,
-    /// Adapters by number, name, backend:name or `host`; one named twice is opened twice
+    /// Where the model does not fit, change what must be: the first flag that the error would advise; said on standard error
+    #[arg(long)]
+    pub fit: bool,
+    /// Adapters by number, name, backend:name or `host`, all used; one named twice is opened twice [default: the fewest GPUs that hold
+    /// the model, and of these the fastest]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub adapters: Vec<String>,
-    /// Shares of the layers for these adapters, in their order
+    /// Shares of the layers for these adapters, in their order [default: so that a token is finished soonest]
     #[arg(long, visible_alias = "tensor-split", value_delimiter = ',', value_name = "SHARES")]
     pub split: Vec<u32>,
+    /// Layers for each of these adapters, counted from 0, such as 0=0-19,1=20-31
+    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = layers, conflicts_with = "split")]
+    pub layers: Vec<(usize, Range<usize>)>,
+    /// What a model may take of an adapter, by its number in `ply adapters`, such as 0=20GiB (repeat it for more)
+    #[arg(long, value_delimiter = ',', value_name = "NUMBER=SIZE", value_parser = memory)]
+    pub memory: Vec<(usize, u64)>,
     /// How the KV cache is stored; q8_0 takes a little more than half of f16
     #[arg(long, default_value = "f16", value_name = "TYPE", value_parser = kv_type())]
     pub kv_type: KvType,
@@ -48,7 +60,7 @@ pub struct DeviceArguments {
 pub enum Context {
     /// So many.
     Tokens(usize),
-    /// The model's own.
+    /// What fits, up to the model's own.
     Max,
 }
 
@@ -61,6 +73,26 @@ impl std::str::FromStr for Context {
             _ => text.parse().map(Context::Tokens).map_err(|_| "it is neither a number of tokens nor `max`".into()),
         }
     }
+}
+
+/// `0=0-19` as the number of a device and its layers.
+fn layers(argument: &str) -> Result<(usize, Range<usize>), String> {
+    let parse = || {
+        let (device, range) = argument.split_once('=')?;
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        Some((device.trim().parse().ok()?, first..last.checked_add(1)?))
+    };
+    parse().ok_or_else(|| format!("{argument:?} is not DEVICE=FIRST-LAST, such as 0=0-19"))
+}
+
+/// `0=20GiB` as the number of an adapter and bytes.
+fn memory(argument: &str) -> Result<(usize, u64), String> {
+    let parse = || {
+        let (adapter, bytes) = argument.split_once('=')?;
+        Some((adapter.trim().parse().ok()?, parse_bytes(bytes)?))
+    };
+    parse().ok_or_else(|| format!("{argument:?} is not NUMBER=SIZE, such as 0=20GiB"))
 }
 
 /// A format to quantise to.
@@ -86,8 +118,11 @@ impl DeviceArguments {
             },
             max_context: matches!(self.context, Some(Context::Max)),
             adapters: self.adapters.clone(),
+            fit: self.fit,
             split: self.split.clone(),
             kv_type: self.kv_type,
+            layers: self.layers.clone(),
+            memory: self.memory.clone(),
             quantize: self.quantize,
             exact: self.exact,
             progress: Some(loading_bar(self.quiet)),
@@ -107,6 +142,9 @@ impl DeviceArguments {
             note(
                 "ply: warning: no adapter was found, so the model runs on the host, slowly; `ply adapters` lists what there is",
             );
+        }
+        if !self.quiet {
+            model.notes().iter().for_each(|text| note(&format!("ply: {text}")));
         }
         if self.verbose {
             for stage in stages {

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use plywood_kernels::op::Features;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::gpu;
@@ -11,7 +11,7 @@ use crate::host;
 use crate::plan::Limits;
 
 /// What kind of device an adapter is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A GPU with memory of its own.
@@ -76,9 +76,18 @@ impl Adapter {
         }
     }
 
-    /// Its name with the backend: `llvmpipe (vulkan)`.
+    /// Its name with the backend: `llvmpipe (vulkan)`; the host and what is only planned for have none.
     pub fn label(&self) -> String {
-        if self.kind == Kind::Host { self.name.clone() } else { format!("{} ({})", self.name, self.backend) }
+        if self.kind == Kind::Host || self.backend.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{} ({})", self.name, self.backend)
+        }
+    }
+
+    /// What `--adapters` calls it: its number, or `host`.
+    pub fn entry(&self) -> String {
+        if self.kind == Kind::Host { self.name.clone() } else { self.index.to_string() }
     }
 
     /// Whether an entry of `--adapters` means it: its number, `backend:name`, or a part of its name.
@@ -109,6 +118,12 @@ impl Adapters {
         list.push(host::adapter());
         list.iter_mut().enumerate().for_each(|(index, adapter)| adapter.index = index);
         Adapters { gpus, list }
+    }
+
+    /// What tests have a platform report.
+    #[cfg(test)]
+    pub(crate) fn listed(list: Vec<Adapter>) -> Adapters {
+        Adapters { gpus: Vec::new(), list }
     }
 
     /// All of them, by their numbers.

@@ -1,70 +1,178 @@
-//! The devices that a model is opened on, and the opening of a stage on one.
+//! The devices that a model may be laid out over, by the options, and the opening of a stage on one.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use plywood_kernels::Graph;
 
 use crate::adapters::{Adapter, Adapters, Kind};
 use crate::error::{Error, Result};
+use crate::fit::Alternative;
 use crate::gpu::{GpuDevice, GpuStage, SharedDevice};
 use crate::host::HostStage;
+use crate::layout::Manner;
+use crate::measured::Measured;
 use crate::model::Options;
 use crate::plan::StagePlan;
+use crate::sites::{Site, SpeedFrom};
 use crate::stage::{Stage, WeightReader};
 
-/// A device that was chosen and is not open yet; one chosen twice is opened twice.
-pub(crate) struct Chosen {
-    /// What it can do.
-    pub facts: Adapter,
-    opened: Opened,
+/// What there is to lay a model out over.
+pub(crate) struct Hardware {
+    opener: Opener,
+    /// The devices.
+    pub sites: Vec<Site>,
+    /// How layers find them.
+    pub manner: Manner,
+    /// What else there would be.
+    pub others: Vec<Alternative>,
 }
 
-/// How a stage comes to its device.
-enum Opened {
-    Host,
-    Adapter(crate::gpu::RawAdapter),
-    Shared(SharedDevice),
+/// How devices are opened.
+enum Opener {
+    Adapters(Adapters),
+    Shared(Vec<SharedDevice>),
+    /// They are not there.
+    Imagined,
 }
 
-impl Chosen {
-    /// The devices that the options name: those of the app, adapters by name, or the best adapter.
-    pub fn of(options: &Options) -> Result<Vec<Chosen>> {
-        let chosen: Vec<Chosen> = if options.shared.is_empty() {
+impl Hardware {
+    /// The machine's devices that the options name: those of the app, adapters by name, or all GPUs.
+    pub fn of(options: &Options) -> Result<Hardware> {
+        if options.shared.is_empty() {
             let adapters = Adapters::find();
-            let named = match options.adapters.is_empty() {
-                true => vec![adapters.best()],
-                false => adapters.choose(&options.adapters)?,
-            };
-            named.into_iter().map(|adapter| Chosen::adapter(&adapters, adapter)).collect()
-        } else {
-            options.shared.iter().map(Chosen::shared).collect::<Result<_>>()?
-        };
-        if !options.split.is_empty() && options.split.len() != chosen.len() {
-            let reason = format!("it has {} shares and there are {} --adapters", options.split.len(), chosen.len());
-            return Err(Error::Option { option: "--split", reason });
+            let (sites, manner, others) = select(&adapters, options)?;
+            return Ok(Hardware { opener: Opener::Adapters(adapters), sites, manner, others });
         }
-        Ok(chosen)
+        let site = |(index, shared): (usize, &SharedDevice)| Ok(Site::of(&Adapter { index, ..shared.facts()? }));
+        let mut sites = options.shared.iter().enumerate().map(site).collect::<Result<Vec<Site>>>()?;
+        limit_memory(&mut sites, options);
+        let manner = manner(options, sites.len(), Manner::InOrder)?;
+        Ok(Hardware { opener: Opener::Shared(options.shared.clone()), sites, manner, others: Vec::new() })
     }
 
-    /// An adapter of a list.
-    pub fn adapter(adapters: &Adapters, adapter: &Adapter) -> Chosen {
-        let opened = match adapter.kind {
-            Kind::Host => Opened::Host,
-            _ => Opened::Adapter(adapters.gpus[adapter.index].adapter.clone()),
-        };
-        Chosen { facts: adapter.clone(), opened }
+    /// Devices that are not there.
+    pub fn imagined(mut sites: Vec<Site>, options: &Options) -> Result<Hardware> {
+        if sites.is_empty() {
+            return Err(Error::Option { option: "--devices", reason: "it names no device".into() });
+        }
+        limit_memory(&mut sites, options);
+        let manner = manner(options, sites.len(), Manner::Best)?;
+        let mut others = Vec::new();
+        let largest = sites.iter().filter(|site| site.is_gpu()).max_by_key(|site| site.memory);
+        if let (Manner::Best, Some(largest)) = (&manner, largest) {
+            let mut more = sites.clone();
+            for count in 1..=7 {
+                let facts = Adapter { index: more.len(), ..largest.facts.clone() };
+                more.push(Site { facts, ..largest.clone() });
+                let what = format!("{count} more {}", largest.facts.name);
+                others.push(Alternative { what, sites: more.clone(), manner: Manner::Best, is_there: false });
+            }
+        }
+        Ok(Hardware { opener: Opener::Imagined, sites, manner, others })
     }
 
-    fn shared(shared: &SharedDevice) -> Result<Chosen> {
-        Ok(Chosen { facts: shared.facts()?, opened: Opened::Shared(shared.clone()) })
+    /// Gives the GPUs among sites the bandwidths that were measured, or are measured now. Says whether one was found.
+    pub fn measure(&self, sites: &mut [Site]) -> bool {
+        let Opener::Adapters(_) = &self.opener else { return false };
+        let mut measured = Measured::read();
+        let mut found = false;
+        for site in sites.iter_mut().filter(|site| site.is_gpu() && site.speed_from != SpeedFrom::Told) {
+            let known = measured.bandwidth(&site.facts);
+            // Where it can't be measured, what is assumed stays.
+            let probe = || self.open(site).ok().flatten()?.copy_bandwidth().ok().filter(|found| *found > 0.0);
+            let Some(bandwidth) = known.or_else(probe) else { continue };
+            if known.is_none() {
+                measured.remember(&site.facts, bandwidth);
+            }
+            site.speed.bandwidth = bandwidth;
+            site.speed_from = SpeedFrom::Told;
+            found = true;
+        }
+        found
     }
 
-    /// Opens the device; `None` for the host, which is always open.
-    pub fn open(&self) -> Result<Option<Arc<GpuDevice>>> {
-        match &self.opened {
-            Opened::Host => Ok(None),
-            Opened::Adapter(adapter) => GpuDevice::open(adapter, &self.facts).map(|device| Some(Arc::new(device))),
-            Opened::Shared(shared) => shared.open().map(|device| Some(Arc::new(device))),
+    /// Opens a site's device; `None` for the host, which is always open.
+    pub fn open(&self, site: &Site) -> Result<Option<Arc<GpuDevice>>> {
+        match &self.opener {
+            Opener::Adapters(adapters) => open(adapters, &site.facts),
+            Opener::Shared(shared) => shared[site.facts.index].open().map(|device| Some(Arc::new(device))),
+            Opener::Imagined => Err(Error::device(&site.facts.label(), "it is only planned for")),
+        }
+    }
+}
+
+/// Opens an adapter's device; `None` for the host.
+pub(crate) fn open(adapters: &Adapters, facts: &Adapter) -> Result<Option<Arc<GpuDevice>>> {
+    match facts.kind {
+        Kind::Host => Ok(None),
+        _ => GpuDevice::open(&adapters.gpus[facts.index].adapter, facts).map(|device| Some(Arc::new(device))),
+    }
+}
+
+/// The sites that the options name, how layers find them, and what else there would be.
+fn select(adapters: &Adapters, options: &Options) -> Result<(Vec<Site>, Manner, Vec<Alternative>)> {
+    let list = adapters.list();
+    let site = |adapter: &&Adapter| Site::of(adapter);
+    for (index, _) in &options.memory {
+        if *index >= list.len() {
+            let reason = format!("there is no adapter {index}; `ply adapters` lists 0 to {}", list.len() - 1);
+            return Err(Error::Option { option: "--memory", reason });
+        }
+    }
+    let gpus = || list.iter().filter(|adapter| !matches!(adapter.kind, Kind::Software | Kind::Host));
+    let chosen: Vec<&Adapter> = match options.adapters.is_empty() {
+        false => adapters.choose(&options.adapters)?,
+        true if !options.layers.is_empty() => list.iter().collect(),
+        true if options.split.is_empty() && gpus().next().is_some() => gpus().collect(),
+        true => vec![adapters.best()],
+    };
+    let usual = if options.adapters.is_empty() { Manner::Best } else { Manner::InOrder };
+    let manner = manner(options, chosen.len(), usual)?;
+    let mut sites: Vec<Site> = chosen.iter().map(site).collect();
+    limit_memory(&mut sites, options);
+
+    // One adapter more after the other, then the host.
+    let mut others = Vec::new();
+    let mut more = sites.clone();
+    let is_in = |sites: &[Site], adapter: &Adapter| sites.iter().any(|site| site.facts.index == adapter.index);
+    let (host, rest): (Vec<&Adapter>, Vec<&Adapter>) = list.iter().partition(|adapter| adapter.kind == Kind::Host);
+    for adapter in rest.into_iter().chain(host) {
+        if is_in(&more, adapter) {
+            continue;
+        }
+        more.push(Site::of(adapter));
+        limit_memory(&mut more, options);
+        let numbers: Vec<String> = more.iter().map(|site| site.facts.entry()).collect();
+        let what = format!("--adapters {}", numbers.join(","));
+        others.push(Alternative { what, sites: more.clone(), manner: Manner::InOrder, is_there: true });
+    }
+    Ok((sites, manner, others))
+}
+
+/// How layers find their devices: as a person says, else as usual.
+fn manner(options: &Options, count: usize, usual: Manner) -> Result<Manner> {
+    if !options.split.is_empty() && !options.layers.is_empty() {
+        let reason = "it can't be given together with --split".into();
+        return Err(Error::Option { option: "--layers", reason });
+    }
+    if !options.split.is_empty() && options.split.len() != count {
+        let reason = format!("it has {} shares and there are {count} --adapters", options.split.len());
+        return Err(Error::Option { option: "--split", reason });
+    }
+    let layers: Vec<(usize, Range<usize>)> = options.layers.clone();
+    Ok(match (options.split.is_empty(), layers.is_empty()) {
+        (false, _) => Manner::Split(options.split.clone()),
+        (_, false) => Manner::Layers(layers),
+        _ => usual,
+    })
+}
+
+/// Follows `--memory`.
+fn limit_memory(sites: &mut [Site], options: &Options) {
+    for (index, bytes) in &options.memory {
+        for site in sites.iter_mut().filter(|site| site.facts.index == *index) {
+            (site.memory, site.memory_from, site.memory_assumed) = (*bytes, "what --memory says", false);
         }
     }
 }
@@ -82,4 +190,81 @@ pub(crate) fn load_stage(
         Some(device) => Box::new(GpuStage::load(Arc::clone(device), graph, plan, reader, progress)?),
         None => Box::new(HostStage::load(graph, plan, reader, progress)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::Memory;
+    use crate::host;
+
+    const GIB: u64 = 1 << 30;
+
+    /// A machine with adapters of these kinds, 8 GiB free on each, and the host behind them.
+    fn machine(kinds: &[Kind]) -> Adapters {
+        let memory = Some(Memory { total: 10 * GIB, free: Some(8 * GIB) });
+        let adapter = |(index, kind): (usize, &Kind)| Adapter {
+            index,
+            name: format!("card {index}"),
+            backend: "vulkan",
+            kind: *kind,
+            memory,
+            ..host::adapter()
+        };
+        let mut list: Vec<Adapter> = kinds.iter().enumerate().map(adapter).collect();
+        list.push(Adapter { index: kinds.len(), memory, ..host::adapter() });
+        Adapters::listed(list)
+    }
+
+    #[test]
+    fn what_options_name_is_what_a_model_is_laid_out_over() {
+        use Kind::{Discrete, Integrated, Software};
+        let check = |kinds: &[Kind], options: &Options, expected: &[usize], manner: Manner, others: &[&str]| {
+            let (sites, found, alternatives) = select(&machine(kinds), options).expect("they can be chosen");
+            let indices: Vec<usize> = sites.iter().map(|site| site.facts.index).collect();
+            let whats: Vec<&str> = alternatives.iter().map(|other| other.what.as_str()).collect();
+            assert_eq!((indices.as_slice(), found, whats.as_slice()), (expected, manner, others));
+        };
+        let named = |names: &[&str]| Options {
+            adapters: names.iter().map(|name| name.to_string()).collect(),
+            ..Options::default()
+        };
+        let none = Options::default();
+        // All GPUs, and never the host or a software adapter beside them by itself.
+        check(
+            &[Software, Discrete, Integrated],
+            &none,
+            &[1, 2],
+            Manner::Best,
+            &["--adapters 1,2,0", "--adapters 1,2,0,host"],
+        );
+        check(&[Software, Software], &none, &[0], Manner::Best, &["--adapters 0,1", "--adapters 0,1,host"]);
+        check(&[], &none, &[0], Manner::Best, &[]);
+        check(&[Discrete, Discrete], &named(&["1"]), &[1], Manner::InOrder, &["--adapters 1,0", "--adapters 1,0,host"]);
+        check(&[Discrete], &named(&["0", "0"]), &[0, 0], Manner::InOrder, &["--adapters 0,0,host"]);
+        let split = Options { split: vec![3, 1], ..named(&["0", "host"]) };
+        check(&[Discrete], &split, &[0, 1], Manner::Split(vec![3, 1]), &[]);
+        let layers = Options { layers: vec![(1, 0..4)], ..Options::default() };
+        check(&[Discrete, Discrete], &layers, &[0, 1, 2], Manner::Layers(vec![(1, 0..4)]), &[]);
+    }
+
+    #[test]
+    fn memory_that_a_person_gives_counts() {
+        let options = Options { memory: vec![(1, 5 * GIB)], ..Options::default() };
+        let (sites, ..) = select(&machine(&[Kind::Discrete, Kind::Discrete]), &options).expect("they are there");
+        let memory: Vec<u64> = sites.iter().map(|site| site.memory).collect();
+        assert_eq!(memory, [8 * GIB - (256 << 20), 5 * GIB]);
+        let options = Options { memory: vec![(3, 1)], ..Options::default() };
+        let error = select(&machine(&[Kind::Discrete]), &options).map(|_| ()).expect_err("there is no adapter 3");
+        assert!(error.to_string().contains("no adapter 3"), "{error}");
+    }
+
+    #[test]
+    fn a_split_must_name_every_adapter() {
+        let options = Options { split: vec![1, 1], ..Options::default() };
+        assert!(select(&machine(&[Kind::Discrete, Kind::Discrete]), &options).is_err());
+        let both =
+            Options { adapters: vec!["0".into()], split: vec![1], layers: vec![(0, 0..1)], ..Options::default() };
+        assert!(select(&machine(&[Kind::Discrete]), &both).is_err());
+    }
 }

@@ -49,6 +49,14 @@ pub enum Error {
         /// How long was waited.
         seconds: u64,
     },
+    /// A model that the devices have no room for.
+    #[error("{reason}; {}", advised(advice))]
+    DoesNotFit {
+        /// What it takes, and what there is.
+        reason: String,
+        /// With what it would fit, each tried by planning it.
+        advice: Vec<String>,
+    },
     /// Memory that a device did not give.
     #[error("{device} has no room for {what} ({bytes} bytes); use a smaller --context or more --adapters")]
     OutOfMemory {
@@ -136,6 +144,14 @@ pub enum Error {
 
 /// The result of what an engine does.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What would fit, for a person.
+fn advised(advice: &[String]) -> String {
+    match advice {
+        [] => "nothing that was tried would fit either: use a smaller model or more --adapters".into(),
+        some => format!("it would fit with {} (--fit takes the first that is a flag)", some.join(", or with ")),
+    }
+}
 
 impl Error {
     /// A device's refusal.

@@ -9,29 +9,36 @@
 //! # Ok::<(), plywood::Error>(())
 //! ```
 //!
-//! In the order in which a prompt meets them: [`adapters`] (what there is) → [`placement`] (which
-//! layers where) → [`plan`] and [`memory`] (which buffers, how many bytes) → [`recording`] (which
-//! dispatches) → stages on GPUs and the host → [`session`] and [`generation`], and [`chat`] over them.
+//! In the order in which a prompt meets them: [`adapters`] and [`sites`] (what there is) → [`placement`] (which
+//! layers where) → [`plan`] and [`memory`] (which buffers, how many bytes), which [`planning`] tells without loading →
+//! [`recording`] (which dispatches) → stages on GPUs and the host → [`session`] and [`generation`], and [`chat`] over them.
 
 pub mod adapters;
 pub mod bench;
+pub mod cards;
 pub mod chat;
 mod devices;
 pub mod error;
+mod fit;
 pub mod generation;
 pub mod gpu;
 mod host;
+pub mod imagined;
+mod layout;
+mod measured;
 pub mod memory;
 pub mod model;
 pub mod perplexity;
 mod pipeline;
 pub mod placement;
 pub mod plan;
+pub mod planning;
 pub mod recording;
 pub mod runner;
 pub mod sampler;
 pub mod selftest;
 pub mod session;
+pub mod sites;
 pub mod stage;
 
 pub use chat::{Chat, ChatOptions};

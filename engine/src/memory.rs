@@ -58,7 +58,7 @@ pub struct LedgerStage {
     pub layers: Option<(usize, usize)>,
     /// Bytes by purpose.
     pub bytes: Bytes,
-    /// What the device said was free before, where it tells.
+    /// What a model may take of it; `None` where nobody tells and it was guessed.
     pub available: Option<u64>,
 }
 
@@ -74,6 +74,26 @@ impl Ledger {
     pub fn total(&self) -> u64 {
         self.stages.iter().map(|stage| stage.bytes.total()).sum()
     }
+}
+
+/// Bytes as a person writes them: `20GiB`, `500MB`, `1.5 GB`, or a number of them. `None` for anything else.
+pub fn parse_bytes(text: &str) -> Option<u64> {
+    let digits = text.trim().find(|character: char| !character.is_ascii_digit() && character != '.');
+    let (number, unit) = text.trim().split_at(digits.unwrap_or(text.trim().len()));
+    let factor = match unit.trim().to_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1_048_576.0,
+        "gib" => 1_073_741_824.0,
+        "tib" => 1_099_511_627_776.0,
+        _ => return None,
+    };
+    // A whole number of bytes stays exact; a conversion of floats saturates.
+    if factor == 1.0 { number.parse().ok() } else { number.parse::<f64>().ok().map(|number| (number * factor) as u64) }
 }
 
 /// Bytes as a person reads them: `1.3 GiB`.
@@ -98,6 +118,23 @@ impl fmt::Display for HumanBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_read() {
+        let check = |text: &str, bytes| assert_eq!(parse_bytes(text), bytes, "{text:?}");
+        check("20GiB", Some(20 << 30));
+        check(" 1.5 GB ", Some(1_500_000_000));
+        check("500mb", Some(500_000_000));
+        check("18446744073709551615", Some(u64::MAX));
+        check("1e9", None);
+        check("99999999999999TiB", Some(u64::MAX));
+        check("GiB", None);
+        check("", None);
+        check("-1GiB", None);
+        check("1.2.3GB", None);
+        check("1.5", None);
+        check("1GiBs", None);
+    }
 
     #[test]
     fn bytes_read_well() {

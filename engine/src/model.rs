@@ -1,23 +1,24 @@
 //! Opening a model: devices chosen, layers placed, memory planned, weights loaded.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use plywood_kernels::Format;
 use plywood_kernels::kv_cache::KvType;
-use plywood_kernels::{Format, Graph};
 use plywood_models::checkpoint::Weights;
 use plywood_models::config::Config;
 use plywood_models::synthetic::Synthetic;
 use plywood_models::tokenizer::Tokenizer;
 
-use crate::adapters::{Adapter, Kind};
-use crate::devices::{Chosen, load_stage};
+use crate::devices::{Hardware, load_stage};
 use crate::error::{Error, Result};
-use crate::gpu::{self, SharedDevice};
-use crate::memory::{Ledger, LedgerStage, Purpose};
-use crate::placement::{self, StageNodes};
-use crate::plan::{Limits, StagePlan, StepLimits};
+use crate::gpu::SharedDevice;
+use crate::layout::Source;
+use crate::memory::Ledger;
+use crate::plan::StepLimits;
+use crate::planning::settle;
 use crate::runner::{Runner, Scheduler};
 use crate::sampler::Sampling;
 use crate::session::Session;
@@ -26,9 +27,6 @@ use crate::stage::{Stage, StageTimes, WeightReader};
 /// The context where none is given, if the model's own is longer.
 pub const DEFAULT_CONTEXT: usize = 8192;
 
-/// Rows go along one dimension of a dispatch, which every device lets reach so far.
-const MAX_STEP_TOKENS: usize = 65_535;
-
 /// Is told bytes of weights that were loaded, and of all; loading ends with [`Error::Cancelled`] where it returns false.
 pub type Progress = Box<dyn FnMut(u64, u64) -> bool + Send>;
 
@@ -36,14 +34,20 @@ pub type Progress = Box<dyn FnMut(u64, u64) -> bool + Send>;
 pub struct Options {
     /// Tokens of a sequence; the smaller of the model's own and 8192 where `None`.
     pub context: Option<usize>,
-    /// The model's own context, instead of `context`.
+    /// The largest context that fits, up to the model's own, instead of `context`.
     pub max_context: bool,
-    /// Adapters by number, name, `backend:name` or `host`; the best one where empty.
+    /// Where the model does not fit, what is changed so that it does: the first that [`crate::Error::DoesNotFit`] would advise.
+    pub fit: bool,
+    /// Adapters by number, name, `backend:name` or `host`; where empty the fewest GPUs that hold the model, else the best adapter.
     pub adapters: Vec<String>,
     /// Devices that the app opened itself, instead of `adapters`.
     pub shared: Vec<SharedDevice>,
-    /// Shares of the layers for each adapter; equal where empty.
+    /// Shares of the layers for each adapter; such that a token is finished soonest where empty.
     pub split: Vec<u32>,
+    /// Ranges of layers, each with the place of its adapter in `adapters`, or its number where these are empty; instead of `split`.
+    pub layers: Vec<(usize, Range<usize>)>,
+    /// Bytes that a model may take on adapters, by their numbers; what the platform tells where an adapter is not named.
+    pub memory: Vec<(usize, u64)>,
     /// How the KV cache is stored.
     pub kv_type: KvType,
     /// What matrices of floats are quantised to while they load, where blocks divide their rows; not at all where `None`.
@@ -67,9 +71,12 @@ impl Default for Options {
         Options {
             context: None,
             max_context: false,
+            fit: false,
             adapters: Vec::new(),
             shared: Vec::new(),
             split: Vec::new(),
+            layers: Vec::new(),
+            memory: Vec::new(),
             kv_type: KvType::F16,
             quantize: None,
             exact: false,
@@ -107,6 +114,7 @@ impl Shared {
 pub struct Model {
     shared: Arc<Shared>,
     ledger: Arc<Ledger>,
+    notes: Arc<[String]>,
     load_time: Duration,
 }
 
@@ -136,33 +144,19 @@ impl Model {
     }
 
     fn load(parts: Parts, mut options: Options, begin: Instant) -> Result<Model> {
-        let asked = if options.max_context { Some(parts.config.context) } else { options.context };
-        let context = context(&parts.config, asked)?;
-        let mut graph = plywood_models::transformer::build(parts.weights.as_ref(), &parts.config, context)?;
-        graph.fuse();
-        if let Some(format) = options.quantize {
-            graph.quantise(format);
-        }
-        let chosen = Chosen::of(&options)?;
-        let placed = place(&graph, chosen, &options.split)?;
-        let limits = step_limits(&options, &placed, context);
-        let plan = |(device, stage): &(Chosen, StageNodes)| {
-            // The host's cache is f32 whatever is asked for.
-            let kv_type = if device.facts.kind == Kind::Host { KvType::F32 } else { limits.kv_type };
-            let limits = StepLimits { kv_type, ..limits };
-            StagePlan::new(&graph, stage.nodes.clone(), device_limits(&device.facts, &options), limits)
-        };
-        let plans = placed.iter().map(plan).collect::<Result<Vec<_>>>()?;
-        let ledger = ledger(&placed, &plans);
-        check_system_memory(&placed, &ledger)?;
-        let graph = Arc::new(graph);
+        let hardware = Hardware::of(&options)?;
+        let source = Source { weights: parts.weights.as_ref(), config: &parts.config };
+        let settled = settle(source, &options, &hardware)?;
+        let layout = settled.layout;
+        let limits = layout.steps;
+        let (graph, ledger) = (Arc::new(layout.graph), layout.ledger);
         let reader = Reader(parts.weights.as_ref());
         let mut loading = Loading::new(&ledger, options.progress.take());
         let mut stages: Vec<Box<dyn Stage>> = Vec::new();
-        for ((chosen, _), plan) in placed.iter().zip(plans) {
-            let device = chosen.open()?;
+        for stage in layout.stages {
+            let device = hardware.open(&settled.sites[stage.site])?;
             let mut progress = |bytes| loading.advance(bytes);
-            stages.push(load_stage(device.as_ref(), &graph, plan, &reader, &mut progress)?);
+            stages.push(load_stage(device.as_ref(), &graph, stage.plan, &reader, &mut progress)?);
         }
         let shared = Shared {
             long_above: graph.long_above,
@@ -172,7 +166,8 @@ impl Model {
             limits,
             free_sequences: Mutex::new((0..limits.sequences as u32).rev().collect()),
         };
-        Ok(Model { shared: Arc::new(shared), ledger: Arc::new(ledger), load_time: begin.elapsed() })
+        let (shared, ledger, notes) = (Arc::new(shared), Arc::new(ledger), settled.notes.into());
+        Ok(Model { shared, ledger, notes, load_time: begin.elapsed() })
     }
 
     /// A session: one sequence of tokens with its place in the KV cache.
@@ -185,6 +180,11 @@ impl Model {
     /// What was allocated where.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// What was assumed of devices, or changed so that the model fits, in sentences for a person.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// How long opening took.
@@ -255,77 +255,4 @@ impl Loading {
         let on = self.progress.as_mut().is_none_or(|progress| progress(loaded, total));
         if on { Ok(()) } else { Err(Error::Cancelled) }
     }
-}
-
-/// The context asked for, or the default.
-fn context(config: &Config, asked: Option<usize>) -> Result<usize> {
-    let context = asked.unwrap_or(config.context.min(DEFAULT_CONTEXT));
-    if context == 0 || context > config.context {
-        let reason = format!("{context} is not from 1 to {}, the model's own", config.context);
-        return Err(Error::Option { option: "--context", reason });
-    }
-    Ok(context)
-}
-
-/// The stages of a graph over devices, without those that have nothing to run.
-fn place(graph: &Graph, chosen: Vec<Chosen>, shares: &[u32]) -> Result<Vec<(Chosen, StageNodes)>> {
-    let shares = if shares.is_empty() { vec![1; chosen.len()] } else { shares.to_vec() };
-    let stages = placement::split(graph, &shares)?;
-    Ok(chosen.into_iter().zip(stages).filter(|(_, stage)| !stage.nodes.is_empty()).collect())
-}
-
-fn step_limits(options: &Options, placed: &[(Chosen, StageNodes)], context: usize) -> StepLimits {
-    // A single dispatch is never cut, so slow devices get short steps.
-    let slow = placed.iter().any(|(device, _)| device.facts.kind != Kind::Discrete);
-    let tokens = options.step_tokens.unwrap_or(if slow { 128 } else { 512 }).min(MAX_STEP_TOKENS);
-    let sequences = options.sessions.max(1);
-    let kv_type = if options.exact { KvType::F32 } else { options.kv_type };
-    let mut limits =
-        StepLimits { tokens, selected: options.step_rows.max(sequences), sequences, context, pages: 0, kv_type };
-    limits.tokens = tokens.clamp(sequences, context.max(sequences));
-    limits.selected = limits.selected.min(limits.tokens).max(1);
-    limits.pages = sequences * limits.pages_per_sequence();
-    limits
-}
-
-/// What a plan must know of a device, under the options.
-fn device_limits(adapter: &Adapter, options: &Options) -> Limits {
-    let mut limits = adapter.limits();
-    // The float rungs: weights and activations in f32 wherever they are computed with.
-    limits.features.f16 &= !options.exact;
-    limits.max_shard = options.max_shard.unwrap_or(limits.max_shard).min(limits.max_shard);
-    limits
-}
-
-/// An error where devices that compute on the CPU would take more than is free: their drivers promise memory that is not
-/// there, and the process is killed later. A GPU says no by itself.
-fn check_system_memory(placed: &[(Chosen, StageNodes)], ledger: &Ledger) -> Result<()> {
-    let stages = placed.iter().zip(&ledger.stages);
-    let software = stages.filter(|((device, _), _)| matches!(device.facts.kind, Kind::Software | Kind::Host));
-    let mut bytes = 0u64;
-    for (_, stage) in software {
-        bytes = bytes.saturating_add(stage.bytes.total());
-        if stage.available.is_some_and(|free| bytes > free) {
-            let (device, what) = (stage.adapter.clone(), "the model and its KV cache".into());
-            return Err(Error::OutOfMemory { device, what, bytes });
-        }
-    }
-    Ok(())
-}
-
-fn ledger(placed: &[(Chosen, StageNodes)], plans: &[StagePlan]) -> Ledger {
-    let stage = |((device, stage), plan): (&(Chosen, StageNodes), &StagePlan)| {
-        let (adapter, mut bytes) = (&device.facts, plan.bytes());
-        if adapter.kind != Kind::Host {
-            bytes.add(Purpose::Staging, gpu::STAGING_BYTES);
-        }
-        let layers = (!stage.layers.is_empty()).then(|| (stage.layers.start, stage.layers.end - 1));
-        LedgerStage {
-            adapter: adapter.label(),
-            layers,
-            bytes,
-            available: adapter.memory.and_then(|memory| memory.free),
-        }
-    };
-    Ledger { stages: placed.iter().zip(plans).map(stage).collect() }
 }

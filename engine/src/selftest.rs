@@ -10,7 +10,7 @@ use plywood_kernels::reference::{Machine, Values, nmse};
 use serde::Serialize;
 
 use crate::adapters::{Adapter, Adapters};
-use crate::devices::{Chosen, load_stage};
+use crate::devices::{self, load_stage};
 use crate::error::Result;
 use crate::gpu::{GpuDevice, GpuStage};
 use crate::plan::{Limits, StagePlan, StepLimits};
@@ -52,7 +52,7 @@ pub struct Bench {
 impl Bench {
     /// Opens an adapter of a list.
     pub fn open(adapters: &Adapters, adapter: &Adapter) -> Result<Bench> {
-        Ok(Bench { adapter: adapter.clone(), gpu: Chosen::adapter(adapters, adapter).open()? })
+        Ok(Bench { adapter: adapter.clone(), gpu: devices::open(adapters, adapter)? })
     }
 
     /// The rungs of the device's kernel ladder on which a case runs different shaders, best first.

@@ -49,9 +49,10 @@ impl Shape {
     }
 }
 
-/// The shapes, smallest first: the `config.json` of Llama-3.2-1B and 3B, Llama-3.1-8B and 70B; `tiny` is that of stories15M,
-/// `moe-30b` that of Qwen3-30B-A3B without its norms of heads.
-pub static SHAPES: [Shape; 6] = [
+/// The shapes, smallest first: the `config.json` of Llama-3.2-1B and 3B, Llama-2-7B, Llama-3.1-8B and 70B; `tiny` is that of
+/// stories15M, `moe-30b` that of Qwen3-30B-A3B without its norms of heads, `qwen-32b` that of Qwen2.5-32B without its biases, `moe-141b`
+/// that of Mixtral-8x22B.
+pub static SHAPES: [Shape; 9] = [
     Shape {
         name: "tiny",
         layers: 6,
@@ -92,6 +93,19 @@ pub static SHAPES: [Shape; 6] = [
         context: 131_072,
     },
     Shape {
+        name: "llama-7b",
+        layers: 32,
+        width: 4096,
+        heads: 32,
+        kv_heads: 32,
+        head_width: 128,
+        feed_forward: 11_008,
+        experts: None,
+        vocabulary: 32_000,
+        tied: false,
+        context: 4096,
+    },
+    Shape {
         name: "llama-8b",
         layers: 32,
         width: 4096,
@@ -118,6 +132,19 @@ pub static SHAPES: [Shape; 6] = [
         context: 40_960,
     },
     Shape {
+        name: "qwen-32b",
+        layers: 64,
+        width: 5120,
+        heads: 40,
+        kv_heads: 8,
+        head_width: 128,
+        feed_forward: 27_648,
+        experts: None,
+        vocabulary: 152_064,
+        tied: false,
+        context: 32_768,
+    },
+    Shape {
         name: "llama-70b",
         layers: 80,
         width: 8192,
@@ -129,6 +156,19 @@ pub static SHAPES: [Shape; 6] = [
         vocabulary: 128_256,
         tied: false,
         context: 131_072,
+    },
+    Shape {
+        name: "moe-141b",
+        layers: 56,
+        width: 6144,
+        heads: 48,
+        kv_heads: 8,
+        head_width: 128,
+        feed_forward: 16_384,
+        experts: Some((8, 2)),
+        vocabulary: 32_768,
+        tied: false,
+        context: 65_536,
     },
 ];
 

@@ -40,8 +40,7 @@ fn caches_cost_little() {
     let story = &expected["texts"][0];
     let (ids, wanted) = (ids(&story["ids"]), story["mean_nll"]["f32"].as_f64().expect("a number"));
     for adapter in gpus() {
-        for (kv_type, least, most) in [(KvType::F32, 0.0, SHARE), (KvType::F16, 1e-9, 1e-4), (KvType::Q8, 1e-6, 2e-3)]
-        {
+        for (kv_type, least, most) in [(KvType::F32, 0.0, SHARE), (KvType::F16, 1e-9, 1e-4), (KvType::Q8, 1e-6, 2e-3)] {
             let options = Options { kv_type, context: Some(512), step_rows: 64, ..on(&[&adapter]) };
             let path = stories("stories260k-f32.gguf").expect("the data are there");
             let model = Model::open(path, options).expect("the model opens");

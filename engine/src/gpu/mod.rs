@@ -8,9 +8,6 @@ mod shared;
 mod stage;
 mod upload;
 
-/// An adapter as wgpu has it.
-pub(crate) type RawAdapter = wgpu::Adapter;
-
 pub use shared::{SharedDevice, required_features, required_limits};
 /// The wgpu that the engine uses, so that an app that shares a device has the same.
 pub use wgpu;

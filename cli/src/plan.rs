@@ -1,0 +1,89 @@
+//! `ply plan`: where a model would lie and how fast it should go, without loading it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use plywood::memory::HumanBytes;
+use plywood::planning::{self, Plan};
+use plywood::{Error, imagined};
+
+use crate::options::{DeviceArguments, describe, read_text};
+use crate::output::{Failure, Outcome, print, print_json};
+
+/// What the command takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// A .gguf file (the first of a split set), a Hugging Face directory, or `demo`
+    #[arg(required_unless_present = "synthetic", conflicts_with = "synthetic")]
+    model: Option<PathBuf>,
+    /// A model of random weights by SHAPE:FORMAT, such as llama-70b:q4_k
+    #[arg(long, value_name = "SHAPE:FORMAT")]
+    synthetic: Option<String>,
+    /// Devices that need not be there: a JSON list of objects with name, memory, free, bandwidth, link and kind
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["adapters", "cards"])]
+    devices: Option<PathBuf>,
+    /// Cards that need not be there, such as "2x RTX 3090"; a wrong name lists the known ones
+    #[arg(long = "as", value_name = "CARDS", conflicts_with = "adapters")]
+    cards: Option<String>,
+    #[command(flatten)]
+    device: DeviceArguments,
+    /// A JSON object on standard output, and nothing else there
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let devices = match (&arguments.devices, &arguments.cards) {
+        (Some(path), _) => Some(imagined::from_json(&read_text(path)?).map_err(|error| named(path, &error))?),
+        (None, Some(cards)) => Some(imagined::from_names(cards)?),
+        (None, None) => None,
+    };
+    let options = arguments.device.options();
+    let plan = match (&arguments.model, &arguments.synthetic) {
+        (Some(path), _) => planning::plan(path, &options, devices)?,
+        (None, Some(name)) => planning::plan_synthetic(name, &options, devices)?,
+        (None, None) => return Err(Failure::Usage("give a MODEL or --synthetic".into())),
+    };
+    if arguments.json { print_json(&plan) } else { print(&text(&plan)) }
+}
+
+/// An error of a file of devices, with its name.
+fn named(path: &std::path::Path, error: &Error) -> Failure {
+    Failure::Work(format!("{}: {error}", path.display()))
+}
+
+/// The plan for a person.
+fn text(plan: &Plan) -> String {
+    let mut lines = Vec::new();
+    match &plan.reason {
+        None => lines.push(format!("It fits with a context of {} tokens.", plan.context)),
+        Some(reason) => lines.push(format!("It does not fit with a context of {} tokens: {reason}.", plan.context)),
+    }
+    for stage in &plan.stages {
+        let layers = stage.layers.map_or("no layers".into(), |(first, last)| format!("layers {first}-{last}"));
+        lines.push(format!("{}: {layers}, {}", stage.adapter, describe(stage)));
+        if let Some(available) = stage.available {
+            let left = available.saturating_sub(stage.bytes.total());
+            lines.push(format!("    {} for it, of which {} stay free", HumanBytes(available), HumanBytes(left)));
+        }
+    }
+    if let Some(expected) = plan.expected {
+        lines.push(format!(
+            "Expected, by bytes and bandwidths and not measured: {:.1} tokens/s when generating, loaded in {:.0} s.",
+            expected.decode_tokens_per_s,
+            expected.load_s.ceil()
+        ));
+    }
+    if plan.reason.is_some() {
+        match plan.advice.as_slice() {
+            [] => lines.push("Nothing that was tried would fit either; use a smaller model or more devices.".into()),
+            some => {
+                lines.push("It would fit with any of these:".into());
+                lines.extend(some.iter().map(|advice| format!("    {advice}")));
+            }
+        }
+    }
+    lines.extend(plan.notes.iter().map(|note| format!("Note: {note}.")));
+    lines.join("\n") + "\n"
+}

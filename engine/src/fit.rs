@@ -1,0 +1,148 @@
+//! Where a model does not fit: what would, each tried by laying it out.
+
+use plywood_kernels::formats;
+use plywood_kernels::kv_cache::KvType;
+use plywood_kernels::{Format, Graph};
+
+use crate::error::{Error, Result};
+use crate::layout::{Layout, Manner, Settings, Source, lay_out};
+use crate::sites::Site;
+
+/// The shortest context that is worth advising, in tokens, where half of what was asked for is not shorter.
+const SHORTEST: usize = 1024;
+
+/// Contexts are looked for in multiples of so many tokens.
+const CONTEXT_STEP: usize = 256;
+
+/// Other devices that a model could be laid out over.
+#[derive(Debug, Clone)]
+pub(crate) struct Alternative {
+    /// What a person does for it.
+    pub what: String,
+    /// The devices.
+    pub sites: Vec<Site>,
+    /// How layers find them.
+    pub manner: Manner,
+    /// Whether `--fit` may take them: they are there.
+    pub is_there: bool,
+}
+
+/// Something with which a model fits.
+pub(crate) struct Advice {
+    /// What a person does, as flags where it can be said so.
+    pub what: String,
+    /// The settings, the devices and the layout; `None` where the program can't do it by itself.
+    pub applied: Option<(Settings, Vec<Site>, Layout)>,
+}
+
+/// The layout, or `None` where there is no room.
+fn try_out(source: Source, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Option<Layout>> {
+    match lay_out(source, settings, sites, manner) {
+        Ok(layout) => Ok(Some(layout)),
+        Err(Error::DoesNotFit { .. } | Error::Binding { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The layout of the largest context below that of the settings; `None` where not even a short one fits.
+pub(crate) fn largest_context(
+    source: Source,
+    settings: &Settings,
+    sites: &[Site],
+    manner: &Manner,
+) -> Result<Option<(Settings, Layout)>> {
+    let mut best = None;
+    // Multiples of the step: `low` fits or is too short, `high` does not fit.
+    let shortest = SHORTEST.min(settings.context / 2).div_ceil(CONTEXT_STEP).max(1);
+    let (mut low, mut high) = (shortest - 1, settings.context.div_ceil(CONTEXT_STEP));
+    while low + 1 < high {
+        let middle = low.midpoint(high);
+        let settings = Settings { context: middle * CONTEXT_STEP, ..settings.clone() };
+        match try_out(source, &settings, sites, manner)? {
+            Some(layout) => {
+                best = Some((settings, layout));
+                low = middle;
+            }
+            None => high = middle,
+        }
+    }
+    Ok(best)
+}
+
+/// What would fit, in the order in which it is to be preferred: a shorter context, a smaller cache, fewer bits, other devices.
+pub(crate) fn advise(
+    source: Source,
+    settings: &Settings,
+    sites: &[Site],
+    manner: &Manner,
+    others: &[Alternative],
+) -> Result<Vec<Advice>> {
+    let mut advice = Vec::new();
+    let with = |changed: Settings| -> Result<Option<(Settings, Vec<Site>, Layout)>> {
+        Ok(try_out(source, &changed, sites, manner)?.map(|layout| (changed, sites.to_vec(), layout)))
+    };
+    if let Some((settings, layout)) = largest_context(source, settings, sites, manner)? {
+        let what = format!("--context {}", settings.context);
+        advice.push(Advice { what, applied: Some((settings, sites.to_vec(), layout)) });
+    }
+    let mut kv_types: Vec<KvType> = KvType::ALL.to_vec();
+    kv_types.retain(|kv_type| !settings.exact && size(*kv_type) < size(settings.kv_type));
+    kv_types.sort_by_key(|kv_type| std::cmp::Reverse(size(*kv_type)));
+    for kv_type in kv_types {
+        if let Some(applied) = with(Settings { kv_type, ..settings.clone() })? {
+            advice.push(Advice { what: format!("--kv-type {}", kv_type.name()), applied: Some(applied) });
+            break;
+        }
+    }
+    let (bits, is_float) = matrices(source, settings)?;
+    let mut smaller: Vec<Format> = formats::GGUF.into_iter().filter(|format| format.encode.is_some()).collect();
+    smaller.retain(|format| !format.is_float() && bits_of(*format) < bits);
+    smaller.sort_by(|a, b| bits_of(*b).total_cmp(&bits_of(*a)));
+    for format in smaller {
+        if is_float {
+            if let Some(applied) = with(Settings { quantize: Some(format), ..settings.clone() })? {
+                advice.push(Advice { what: format!("--quantize {format}"), applied: Some(applied) });
+                break;
+            }
+        } else if with(Settings { stored: Some(format), ..settings.clone() })?.is_some() {
+            let (name, bits) = (format.name.to_uppercase(), bits_of(format));
+            let what = format!("a file of the model in about {name} ({bits:.1} bits to a weight)");
+            advice.push(Advice { what, applied: None });
+            break;
+        }
+    }
+    for other in others {
+        if let Some(layout) = try_out(source, settings, &other.sites, &other.manner)? {
+            let applied = other.is_there.then(|| (settings.clone(), other.sites.clone(), layout));
+            advice.push(Advice { what: other.what.clone(), applied });
+            break;
+        }
+    }
+    Ok(advice)
+}
+
+/// Bytes of a head of many numbers, for comparing.
+fn size(kv_type: KvType) -> u64 {
+    kv_type.head_bytes(1024)
+}
+
+fn bits_of(format: Format) -> f64 {
+    format.block_bytes as f64 * 8.0 / format.block_elements as f64
+}
+
+/// The bits to a weight that a model's matrices have, and whether most of them are floats.
+fn matrices(source: Source, settings: &Settings) -> Result<(f64, bool)> {
+    let graph: Graph = plywood_models::transformer::build(source.weights, source.config, settings.context)?;
+    let (mut elements, mut bits, mut floats) = (0.0, 0.0, 0.0);
+    for node in graph.nodes.iter().filter(|node| node.op.kernel().takes_shards()) {
+        let weight = &graph.weights[node.weights[0].0];
+        for part in &weight.parts {
+            let count = (part.rows * weight.columns) as f64;
+            let format = settings.quantize.filter(|_| part.format.is_float()).unwrap_or(part.format);
+            elements += count;
+            bits += count * bits_of(format);
+            floats += if part.format.is_float() { count } else { 0.0 };
+        }
+    }
+    Ok((bits / f64::max(elements, 1.0), floats * 2.0 > elements))
+}

@@ -1,0 +1,402 @@
+//! A model laid out over devices: a graph, its stages with their plans, and the ledger. Nothing is allocated.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use plywood_kernels::kv_cache::KvType;
+use plywood_kernels::{Format, Graph};
+use plywood_models::checkpoint::Weights;
+use plywood_models::config::Config;
+
+use crate::adapters::Kind;
+use crate::error::{Error, Result};
+use crate::gpu;
+use crate::memory::{HumanBytes, Ledger, LedgerStage, Purpose};
+use crate::placement::{self, Demand, Device, NoPlace, StageNodes, speed};
+use crate::plan::{Limits, StagePlan, StepLimits};
+use crate::sites::{self, Site};
+
+/// Rows go along one dimension of a dispatch, which every device lets reach so far.
+const MAX_STEP_TOKENS: usize = 65_535;
+
+/// How often layers are moved where plans take more than was estimated.
+const ROUNDS: usize = 8;
+
+/// What is laid out: where the weights are, and the model's numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub weights: &'a dyn Weights,
+    pub config: &'a Config,
+}
+
+/// What decides how many bytes a model takes.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Tokens of a sequence.
+    pub context: usize,
+    /// How the KV cache is stored.
+    pub kv_type: KvType,
+    /// What matrices of floats are quantised to.
+    pub quantize: Option<Format>,
+    /// What all matrices are thought to be stored in, for advice.
+    pub stored: Option<Format>,
+    /// Only float kernels and an f32 cache.
+    pub exact: bool,
+    /// Sessions that may be open at once.
+    pub sessions: usize,
+    /// Tokens in a step; chosen by device where `None`.
+    pub step_tokens: Option<usize>,
+    /// Tokens of a step whose logits can be asked for.
+    pub step_rows: usize,
+    /// The largest shard of a weight or a cache.
+    pub max_shard: Option<u64>,
+}
+
+/// How layers find their devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// The fewest devices that hold them, and of these the fastest.
+    Best,
+    /// All devices in their order.
+    InOrder,
+    /// Shares for each device.
+    Split(Vec<u32>),
+    /// Ranges, each with the device's place in the list.
+    Layers(Vec<(usize, Range<usize>)>),
+}
+
+/// A stage with its plan.
+pub(crate) struct Laid {
+    /// The device's place among the sites.
+    pub site: usize,
+    /// Its nodes and layers.
+    pub nodes: StageNodes,
+    /// Its buffers and recordings.
+    pub plan: StagePlan,
+}
+
+/// A model laid out over devices.
+pub(crate) struct Layout {
+    pub graph: Graph,
+    pub steps: StepLimits,
+    pub stages: Vec<Laid>,
+    pub ledger: Ledger,
+    /// Picoseconds that a token is expected to take.
+    pub token_time: u64,
+}
+
+/// Lays a model out, or says in [`Error::DoesNotFit`] what is missing.
+pub(crate) fn lay_out(source: Source, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Layout> {
+    let graph = graph(source, settings)?;
+    let kv_type = if settings.exact { KvType::F32 } else { settings.kv_type };
+    let mut devices = sites::devices(sites, kv_type);
+    if *manner == Manner::InOrder {
+        share_pools(&mut devices, sites);
+    }
+    let whole_steps = step_limits(settings, sites.iter());
+    let mut demand = Demand::of(&graph, &whole_steps);
+    demand.stage = demand.stage.saturating_add(overhead(&graph, settings, &sites[0], whole_steps)?);
+    for _ in 0..ROUNDS {
+        let placed = choose(&graph, manner, &demand, &devices).map_err(|error| refine(error, sites))?;
+        let steps = step_limits(settings, placed.iter().map(|(site, _)| &sites[*site]));
+        let plan = |(site, nodes): (usize, StageNodes)| {
+            let steps = StepLimits { kv_type: sites[site].kv_type(steps.kv_type), ..steps };
+            let plan = StagePlan::new(&graph, nodes.nodes.clone(), limits(&sites[site], settings), steps)?;
+            Ok(Laid { site, nodes, plan })
+        };
+        let stages = placed.into_iter().map(plan).collect::<Result<Vec<Laid>>>()?;
+        let ledger = ledger(&stages, sites);
+        let over = overrun(&stages, &ledger, sites);
+        if over.is_empty() {
+            let time = |stage: &Laid| demand.time(&devices[stage.site], stage.nodes.layers.clone());
+            let token_time = stages.iter().map(time).fold(0, u64::saturating_add);
+            return Ok(Layout { graph, steps, stages, ledger, token_time });
+        }
+        if matches!(manner, Manner::Split(_) | Manner::Layers(_)) {
+            let what = |(site, needed): (&usize, &(u64, u64))| {
+                let (taken, room) = needed;
+                let label = sites[*site].facts.label();
+                format!("{label} has room for {} and would take {}", HumanBytes(*room), HumanBytes(*taken))
+            };
+            let reason = over.iter().map(what).collect::<Vec<_>>().join("; ");
+            return Err(Error::DoesNotFit { reason, advice: Vec::new() });
+        }
+        // The estimate was short: so much is kept free, and layers move.
+        for (stage, ledger) in stages.iter().zip(&ledger.stages) {
+            if let Some((taken, room)) = over.get(&stage.site) {
+                let device = &mut devices[stage.site];
+                let short = ledger.bytes.total().saturating_sub(demand.bytes(device, stage.nodes.layers.clone()));
+                device.memory = device.memory.saturating_sub(taken - room).min(room.saturating_sub(short));
+            }
+        }
+    }
+    let needed = devices.iter().map(|device| demand.bytes(device, 0..graph.layers())).min().unwrap_or(0);
+    Err(refine(Failed::NoPlace(NoPlace { needed, available: devices.iter().map(|device| device.memory).sum() }), sites))
+}
+
+/// Why no devices were chosen.
+enum Failed {
+    NoPlace(NoPlace),
+    Other(Error),
+}
+
+/// The model's graph under the settings.
+fn graph(source: Source, settings: &Settings) -> Result<Graph> {
+    let mut graph = plywood_models::transformer::build(source.weights, source.config, settings.context)?;
+    graph.fuse();
+    if let Some(format) = settings.quantize {
+        graph.quantise(format);
+    }
+    if let Some(format) = settings.stored {
+        let matrices = graph.nodes.iter().filter(|node| node.op.kernel().takes_shards());
+        let matrices: Vec<usize> = matrices.filter_map(|node| node.weights.first()).map(|weight| weight.0).collect();
+        for weight in matrices {
+            let weight = &mut graph.weights[weight];
+            if weight.columns.is_multiple_of(format.block_elements) {
+                weight.held = Some(format);
+            }
+        }
+    }
+    Ok(graph)
+}
+
+/// Devices over one memory, or one adapter opened twice, share it equally.
+fn share_pools(devices: &mut [Device], sites: &[Site]) {
+    for (device, site) in devices.iter_mut().zip(sites) {
+        let twice = sites.iter().filter(|other| other.facts.index == site.facts.index).count() as u64;
+        let count = sites.iter().filter(|other| other.pool() == site.pool()).count() as u64;
+        device.memory = (site.memory / twice).min(pool_memory(sites, site) / count);
+    }
+}
+
+/// What there is for all devices that share a site's memory: what the platform has, or what a person says where that is more.
+fn pool_memory(sites: &[Site], site: &Site) -> u64 {
+    let pool = sites.iter().filter(|other| other.pool() == site.pool());
+    pool.map(|other| other.memory.max(other.shared_memory)).max().unwrap_or(0)
+}
+
+/// What a stage takes besides weights and cache: the most that one with the first, a middle or the last layer does.
+fn overhead(graph: &Graph, settings: &Settings, site: &Site, steps: StepLimits) -> Result<u64> {
+    let layers = graph.layers();
+    let mut most = 0;
+    for layer in [0, layers / 2, layers.saturating_sub(1)] {
+        let begin = if layer == 0 { 0 } else { graph.marks[layer] };
+        let end = if layer + 1 >= layers { graph.nodes.len() } else { graph.marks[layer + 1] };
+        let bytes = StagePlan::new(graph, begin..end, limits(site, settings), steps)?.bytes();
+        most = most.max(bytes.activations.saturating_add(bytes.staging));
+    }
+    Ok(most.saturating_add(gpu::STAGING_BYTES))
+}
+
+fn choose(
+    graph: &Graph,
+    manner: &Manner,
+    demand: &Demand,
+    devices: &[Device],
+) -> Result<Vec<(usize, StageNodes)>, Failed> {
+    let layers = graph.layers();
+    let (sites, ranges): (Vec<usize>, Vec<Range<usize>>) = match manner {
+        Manner::Best | Manner::InOrder => {
+            let find = if *manner == Manner::Best { placement::place } else { placement::in_order };
+            let stages = find(demand, devices).map_err(Failed::NoPlace)?;
+            stages.into_iter().map(|stage| (stage.device, stage.layers)).unzip()
+        }
+        Manner::Split(shares) => {
+            let ranges = placement::split(layers, shares).map_err(Failed::Other)?;
+            (0..ranges.len()).zip(ranges).unzip()
+        }
+        Manner::Layers(given) => {
+            placement::ranges(layers, given, devices.len()).map_err(Failed::Other)?;
+            given.iter().cloned().unzip()
+        }
+    };
+    let stages = sites.into_iter().zip(placement::nodes(graph, &ranges));
+    Ok(stages.filter(|(_, stage)| !stage.nodes.is_empty()).collect())
+}
+
+/// The error that names the devices.
+fn refine(failed: Failed, sites: &[Site]) -> Error {
+    let NoPlace { needed, available } = match failed {
+        Failed::Other(error) => return error,
+        Failed::NoPlace(none) => none,
+    };
+    let mut rooms: BTreeMap<String, usize> = BTreeMap::new();
+    for site in sites {
+        let guess = if site.memory_assumed { format!(" ({})", site.memory_from) } else { String::new() };
+        let room = format!("{} on {}{guess}", HumanBytes(site.memory), site.facts.label());
+        *rooms.entry(room).or_default() += 1;
+    }
+    let room = |(room, count): (String, usize)| if count == 1 { room } else { format!("{count} times {room}") };
+    let names = rooms.into_iter().map(room).collect::<Vec<_>>().join(", ");
+    let reason = if needed > available {
+        format!("the model takes {} and there is room for {names}", HumanBytes(needed))
+    } else {
+        format!("the model takes {}, and its layers do not divide into {names}", HumanBytes(needed))
+    };
+    Error::DoesNotFit { reason, advice: Vec::new() }
+}
+
+/// Sites that would take more than they have, with what they would take and have; devices over one memory together.
+fn overrun(stages: &[Laid], ledger: &Ledger, sites: &[Site]) -> BTreeMap<usize, (u64, u64)> {
+    let mut over = BTreeMap::new();
+    let taken = |is: &dyn Fn(&Site) -> bool| -> u64 {
+        let mine = stages.iter().zip(&ledger.stages).filter(|(stage, _)| is(&sites[stage.site]));
+        mine.map(|(_, stage)| stage.bytes.total()).fold(0, u64::saturating_add)
+    };
+    for stage in stages {
+        let site = &sites[stage.site];
+        let own = taken(&|other| other.facts.index == site.facts.index);
+        let pool = taken(&|other| other.pool() == site.pool());
+        let most = pool_memory(sites, site);
+        if own > site.memory {
+            over.insert(stage.site, (own, site.memory));
+        } else if pool > most {
+            over.insert(stage.site, (pool, most));
+        }
+    }
+    over
+}
+
+fn step_limits<'a>(settings: &Settings, sites: impl Iterator<Item = &'a Site>) -> StepLimits {
+    // A single dispatch is never cut, so slow devices get short steps.
+    let slow = sites.into_iter().any(|site| site.facts.kind != Kind::Discrete);
+    let tokens = settings.step_tokens.unwrap_or(if slow { 128 } else { 512 }).min(MAX_STEP_TOKENS);
+    let (context, sequences) = (settings.context, settings.sessions.max(1));
+    let kv_type = if settings.exact { KvType::F32 } else { settings.kv_type };
+    let mut limits =
+        StepLimits { tokens, selected: settings.step_rows.max(sequences), sequences, context, pages: 0, kv_type };
+    limits.tokens = tokens.clamp(sequences, context.max(sequences));
+    limits.selected = limits.selected.min(limits.tokens).max(1);
+    limits.pages = sequences * limits.pages_per_sequence();
+    limits
+}
+
+/// What a plan must know of a device, under the settings.
+fn limits(site: &Site, settings: &Settings) -> Limits {
+    let mut limits = site.facts.limits();
+    // The float rungs: weights and activations in f32 wherever they are computed with.
+    limits.features.f16 &= !settings.exact;
+    limits.max_shard = settings.max_shard.unwrap_or(limits.max_shard).min(limits.max_shard);
+    limits
+}
+
+fn ledger(stages: &[Laid], sites: &[Site]) -> Ledger {
+    let stage = |stage: &Laid| {
+        let (site, mut bytes) = (&sites[stage.site], stage.plan.bytes());
+        if site.facts.kind != Kind::Host {
+            bytes.add(Purpose::Staging, gpu::STAGING_BYTES);
+        }
+        let layers = &stage.nodes.layers;
+        LedgerStage {
+            adapter: site.facts.label(),
+            layers: (!layers.is_empty()).then(|| (layers.start, layers.end - 1)),
+            bytes,
+            available: (!site.memory_assumed).then_some(site.memory),
+        }
+    };
+    Ledger { stages: stages.iter().map(stage).collect() }
+}
+
+impl Layout {
+    /// Tokens per second that decoding is expected to reach.
+    pub fn tokens_per_second(&self) -> f64 {
+        1e12 / self.token_time.max(1) as f64
+    }
+
+    /// Seconds that loading is expected to take, stage by stage.
+    pub fn load_seconds(&self, sites: &[Site]) -> f64 {
+        let seconds =
+            |(laid, stage): (&Laid, &LedgerStage)| speed::load_seconds(&sites[laid.site].speed, stage.bytes.weights);
+        self.stages.iter().zip(&self.ledger.stages).map(seconds).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plywood_models::synthetic::Synthetic;
+
+    fn settings(context: usize) -> Settings {
+        Settings {
+            context,
+            kv_type: KvType::F16,
+            quantize: None,
+            stored: None,
+            exact: false,
+            sessions: 2,
+            step_tokens: None,
+            step_rows: 8,
+            max_shard: None,
+        }
+    }
+
+    /// Weights and cache are estimated to the byte, wherever a model is cut.
+    #[test]
+    fn estimates_are_what_plans_say() {
+        let check = |model: &str| {
+            let synthetic = Synthetic::named(model).expect("a shape");
+            let settings = settings(256);
+            let source = Source { weights: &synthetic, config: &synthetic.config };
+            let graph = graph(source, &settings).expect("a graph");
+            let sites = crate::imagined::from_names("2x RTX 3090").expect("a card");
+            let steps = step_limits(&settings, sites.iter());
+            let (demand, devices) = (Demand::of(&graph, &steps), sites::devices(&sites, KvType::F16));
+            let layers = graph.layers();
+            for cut in [0, 1, layers / 2, layers - 1, layers] {
+                let ranges: Vec<Range<usize>> =
+                    [0..cut, cut..layers].into_iter().filter(|range| !range.is_empty()).collect();
+                for stage in placement::nodes(&graph, &ranges) {
+                    let plan =
+                        StagePlan::new(&graph, stage.nodes, limits(&sites[0], &settings), steps).expect("a plan");
+                    let bytes = plan.bytes();
+                    let estimated = demand.bytes(&devices[0], stage.layers.clone());
+                    assert_eq!(estimated, bytes.weights + bytes.kv_cache, "{model}: layers {:?}", stage.layers);
+                }
+            }
+        };
+        check("tiny:q8_0");
+        check("llama-1b:q4_k");
+        check("moe-30b:q4_0");
+    }
+
+    /// Where plans take more than was estimated, layers move until they fit: with a slow device in the list, steps are thought to be
+    /// shorter than they are where it is not used.
+    #[test]
+    fn what_is_laid_out_fits() {
+        let synthetic = Synthetic::named("llama-8b:q4_k").expect("a shape");
+        let source = Source { weights: &synthetic, config: &synthetic.config };
+        let (mut fitting, mut least) = (0, u64::MAX);
+        for room in (1..7 << 4).map(|parts: u64| parts << 26) {
+            let text = format!(
+                r#"[{{"name": "a", "memory": "24GiB", "free": {room}, "bandwidth": "900GB/s"}},
+                    {{"name": "b", "memory": "24GiB", "free": "3GiB", "bandwidth": "500GB/s"}},
+                    {{"name": "slow", "memory": "1GiB", "bandwidth": "20GB/s", "kind": "integrated"}}]"#
+            );
+            let sites = crate::imagined::from_json(&text).expect("devices");
+            match lay_out(source, &settings(8192), &sites, &Manner::Best) {
+                Ok(layout) => {
+                    (fitting, least) = (fitting + 1, least.min(room));
+                    for stage in &layout.ledger.stages {
+                        assert!(stage.available.is_some_and(|room| stage.bytes.total() <= room), "{stage:?}");
+                    }
+                    let all: Vec<usize> = layout.stages.iter().flat_map(|stage| stage.nodes.layers.clone()).collect();
+                    assert!(all.into_iter().eq(0..32));
+                    // By hand the same stages fit too, and all layers on the second device do not.
+                    let layers = layout.stages.iter().map(|stage| (stage.site, stage.nodes.layers.clone())).collect();
+                    assert!(lay_out(source, &settings(8192), &sites, &Manner::Layers(layers)).is_ok());
+                    let second = lay_out(source, &settings(8192), &sites, &Manner::Split(vec![0, 1, 0]));
+                    let error = second.map(|_| ()).expect_err("it is too small").to_string();
+                    assert!(error.contains("b has room for 2.8 GiB and would take"), "{error}");
+                }
+                Err(Error::DoesNotFit { reason, .. }) => {
+                    assert!(reason.contains("GiB"), "{reason}");
+                    assert!(room < least, "with {room} it does not fit, and with {least} it does");
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        // 4.2 GiB of weights and 2 of cache: with 2.5 of b's three and half a one on the slow one, from 3.7 GiB of a on.
+        assert!((3 << 30..4 << 30).contains(&least), "{least}");
+        assert!(fitting > 45, "{fitting}");
+    }
+}

@@ -1,0 +1,68 @@
+//! How long a token takes: a prediction from bytes and bandwidths, written down here and nowhere else.
+//!
+//! Decoding reads every weight of a stage and the cache of what was said before; it is bound by memory, where it is not bound by
+//! arithmetic. So a stage takes `max(bytes / (bandwidth × SHARE), multiply-adds / rate) + dispatches × DISPATCH`, and a cut
+//! `CUT + bytes / link` on either side. The cache counts as half full.
+
+use std::ops::Range;
+
+use super::{Demand, Device};
+
+/// The share of a device's memory bandwidth that matrix-vector products reach.
+pub const SHARE: f64 = 0.6;
+
+/// Seconds that a dispatch takes besides its work: the barrier, and threads that start and end.
+pub const DISPATCH: f64 = 4e-6;
+
+/// Seconds that a cut takes besides its bytes: a wait, a read-back and a submission.
+pub const CUT: f64 = 200e-6;
+
+/// Bytes per second at which weights come from a file: a solid-state drive.
+pub const FILE: f64 = 2e9;
+
+/// How fast a device is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speed {
+    /// Bytes that its memory moves per second.
+    pub bandwidth: f64,
+    /// Bytes per second between it and the host.
+    pub link: f64,
+    /// Multiply-adds per second, where these and not memory may bound it; infinite where they never do.
+    pub multiply_adds: f64,
+}
+
+/// Picoseconds, so that sums are exact and equal devices take equal times; saturating.
+pub type Picoseconds = u64;
+
+fn picoseconds(seconds: f64) -> Picoseconds {
+    // A conversion of floats saturates, and what is no number becomes 0.
+    (seconds * 1e12) as Picoseconds
+}
+
+impl Demand {
+    /// How long a layer, counted from 0, takes for a token on a device; the ends of the model go with its first and its last.
+    pub(super) fn layer_time(&self, device: &Device, layer: usize) -> Picoseconds {
+        let cost = self.cost(layer..layer + 1);
+        let speed = &device.speed;
+        let bytes = cost.read.saturating_add(cost.cache_bytes(device) / 2) as f64;
+        let work = (bytes / (speed.bandwidth * SHARE)).max(cost.multiply_adds as f64 / speed.multiply_adds);
+        picoseconds(work + cost.dispatches as f64 * DISPATCH)
+    }
+
+    /// How long a cut takes on one of its sides.
+    pub(super) fn cut_time(&self, device: &Device) -> Picoseconds {
+        picoseconds(CUT / 2.0 + self.crossing as f64 / device.speed.link)
+    }
+
+    /// How long a stage takes for a token, with its sides of the cuts.
+    pub fn time(&self, device: &Device, range: Range<usize>) -> Picoseconds {
+        let sides = u64::from(range.start > 0) + u64::from(range.end < self.layers.len());
+        let layers = range.map(|layer| self.layer_time(device, layer)).fold(0, Picoseconds::saturating_add);
+        layers.saturating_add(self.cut_time(device).saturating_mul(sides))
+    }
+}
+
+/// Seconds in which a device's weights arrive: from the file and over its link, whichever is slower.
+pub fn load_seconds(speed: &Speed, weights: u64) -> f64 {
+    weights as f64 / speed.link.min(FILE)
+}

@@ -1,0 +1,181 @@
+//! Plans: where a model would lie, how fast it should go, and what would help where it does not fit; known before anything is allocated.
+
+use std::path::Path;
+
+use plywood_models::checkpoint::Checkpoint;
+use plywood_models::config::Config;
+use plywood_models::synthetic::Synthetic;
+use serde::Serialize;
+
+use crate::adapters::Kind;
+use crate::devices::Hardware;
+use crate::error::{Error, Result};
+use crate::fit::{advise, largest_context};
+use crate::layout::{Layout, Manner, Settings, Source, lay_out};
+use crate::memory::{HumanBytes, LedgerStage};
+use crate::model::{DEFAULT_CONTEXT, Options};
+use crate::sites::{Site, SpeedFrom};
+
+/// What a model would take and give.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Whether it fits.
+    pub fits: bool,
+    /// Tokens of a sequence.
+    pub context: usize,
+    /// Its stages in order; none where it does not fit.
+    pub stages: Vec<LedgerStage>,
+    /// What is expected of it, where it fits.
+    pub expected: Option<Expected>,
+    /// Why it does not fit.
+    pub reason: Option<String>,
+    /// What would fit, where it does not: flags, or what a person would have to change.
+    pub advice: Vec<String>,
+    /// What was assumed, or changed so that it fits.
+    pub notes: Vec<String>,
+}
+
+/// A prediction by the arithmetic of [`crate::placement::speed`], which is no measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Expected {
+    /// Tokens per second of one sequence that is generated.
+    pub decode_tokens_per_s: f64,
+    /// Seconds that loading takes.
+    pub load_s: f64,
+}
+
+/// A layout that is to be loaded, with what led to it.
+pub(crate) struct Settled {
+    pub layout: Layout,
+    pub sites: Vec<Site>,
+    pub settings: Settings,
+    pub notes: Vec<String>,
+}
+
+/// Plans a file or directory that [`crate::Model::open`] opens, from its header alone: over `devices` that need not be there, or
+/// over this machine's where `None`.
+pub fn plan(path: impl AsRef<Path>, options: &Options, devices: Option<Vec<Site>>) -> Result<Plan> {
+    let checkpoint = Checkpoint::open(path)?;
+    let config = Config::of(&checkpoint)?;
+    plan_source(Source { weights: &checkpoint, config: &config }, options, devices)
+}
+
+/// Plans a model of random weights by `SHAPE:FORMAT`.
+pub fn plan_synthetic(name: &str, options: &Options, devices: Option<Vec<Site>>) -> Result<Plan> {
+    let synthetic = Synthetic::named(name)?;
+    plan_source(Source { weights: &synthetic, config: &synthetic.config }, options, devices)
+}
+
+fn plan_source(source: Source, options: &Options, devices: Option<Vec<Site>>) -> Result<Plan> {
+    let hardware = match devices {
+        Some(sites) => Hardware::imagined(sites, options)?,
+        None => Hardware::of(options)?,
+    };
+    match settle(source, options, &hardware) {
+        Ok(settled) => {
+            let Settled { layout, sites, settings, mut notes } = settled;
+            for stage in &layout.stages {
+                let site = &sites[stage.site];
+                if site.speed_from == SpeedFrom::Guess {
+                    let (label, bandwidth) = (site.facts.label(), site.speed.bandwidth / 1e9);
+                    notes.push(format!(
+                        "{label} is taken to move {bandwidth} GB/s, a guess by its kind: it was not measured"
+                    ));
+                }
+            }
+            notes.dedup();
+            let expected =
+                Expected { decode_tokens_per_s: layout.tokens_per_second(), load_s: layout.load_seconds(&sites) };
+            let (stages, context) = (layout.ledger.stages, settings.context);
+            let advice = Vec::new();
+            Ok(Plan { fits: true, context, stages, expected: Some(expected), reason: None, advice, notes })
+        }
+        Err(Error::DoesNotFit { reason, advice }) => {
+            let context = settings(source.config, options)?.context;
+            let (stages, notes) = (Vec::new(), Vec::new());
+            Ok(Plan { fits: false, context, stages, expected: None, reason: Some(reason), advice, notes })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Lays a model out as the options say, or as fits where they allow it.
+pub(crate) fn settle(source: Source, options: &Options, hardware: &Hardware) -> Result<Settled> {
+    let settings = settings(source.config, options)?;
+    let (mut sites, manner) = (hardware.sites.clone(), &hardware.manner);
+    let mut layout = lay_out(source, &settings, &sites, manner);
+    let is_searched = matches!(manner, Manner::Best | Manner::InOrder);
+    // Only where several devices would be used it matters how fast they are.
+    if layout.as_ref().is_ok_and(|layout| layout.stages.len() > 1) && is_searched && hardware.measure(&mut sites) {
+        layout = lay_out(source, &settings, &sites, manner);
+    }
+    let reason = match layout {
+        Ok(layout) => {
+            let note = options.max_context.then(|| format!("the context is {}, the model's own", settings.context));
+            return Ok(settled(layout, sites, settings, note));
+        }
+        Err(Error::DoesNotFit { reason, .. }) => reason,
+        Err(Error::Binding { .. }) if options.max_context => "a cache of the model's own context is too large".into(),
+        Err(error) => return Err(error),
+    };
+    if options.max_context
+        && let Some((settings, layout)) = largest_context(source, &settings, &sites, manner)?
+    {
+        let note = format!("the context is {}, the largest that fits", settings.context);
+        return Ok(settled(layout, sites, settings, Some(note)));
+    }
+    let mut advice = advise(source, &settings, &sites, manner, &hardware.others)?;
+    let first = advice.iter_mut().find_map(|advice| Some((advice.what.clone(), advice.applied.take()?)));
+    if options.fit
+        && let Some((what, (settings, sites, layout))) = first
+    {
+        let note = format!("{reason}; so that it fits, this was applied: {what}");
+        return Ok(settled(layout, sites, settings, Some(note)));
+    }
+    Err(Error::DoesNotFit { reason, advice: advice.into_iter().map(|advice| advice.what).collect() })
+}
+
+/// A layout with what a person should know of it.
+fn settled(layout: Layout, sites: Vec<Site>, settings: Settings, note: Option<String>) -> Settled {
+    let mut notes = Vec::from_iter(note);
+    let has_gpu = layout.stages.iter().any(|stage| sites[stage.site].is_gpu());
+    for stage in &layout.stages {
+        let (site, layers) = (&sites[stage.site], &stage.nodes.layers);
+        let (index, label) = (site.facts.index, site.facts.label());
+        if site.memory_assumed && site.memory < u64::MAX {
+            let (memory, from) = (HumanBytes(site.memory), site.memory_from);
+            notes.push(format!("{label} is taken to have {memory}, {from}; --memory {index}=SIZE tells it"));
+        }
+        if has_gpu && site.facts.kind == Kind::Host {
+            notes.push(format!("layers {} to {} run on the CPU, slowly", layers.start, layers.end.saturating_sub(1)));
+        }
+    }
+    notes.dedup();
+    Settled { layout, sites, settings, notes }
+}
+
+/// What decides the bytes, from the options.
+fn settings(config: &Config, options: &Options) -> Result<Settings> {
+    let asked = if options.max_context { Some(config.context) } else { options.context };
+    Ok(Settings {
+        context: context(config, asked)?,
+        kv_type: options.kv_type,
+        quantize: options.quantize,
+        stored: None,
+        exact: options.exact,
+        sessions: options.sessions,
+        step_tokens: options.step_tokens,
+        step_rows: options.step_rows,
+        max_shard: options.max_shard,
+    })
+}
+
+/// The context asked for, or the default.
+fn context(config: &Config, asked: Option<usize>) -> Result<usize> {
+    let context = asked.unwrap_or(config.context.min(DEFAULT_CONTEXT));
+    if context == 0 || context > config.context {
+        let reason = format!("{context} is not from 1 to {}, the model's own", config.context);
+        return Err(Error::Option { option: "--context", reason });
+    }
+    Ok(context)
+}

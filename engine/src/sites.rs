@@ -1,0 +1,157 @@
+//! Devices as a model is laid out on them: what memory they give, whose it is, and how fast they are.
+
+use plywood_kernels::kv_cache::KvType;
+
+use crate::adapters::{Adapter, Kind, Memory};
+use crate::cards;
+use crate::host;
+use crate::placement::{Device, Speed};
+
+/// The pool of devices that compute in the system's memory.
+const SYSTEM: usize = usize::MAX;
+
+/// What a driver takes besides what is allocated: blocks that are partly used, pipelines, queues.
+const RESERVE: u64 = 256 << 20;
+
+/// What a GPU has where neither the platform nor a person tells: the size that most have.
+const ASSUMED: u64 = 8 << 30;
+
+/// Bytes per second between a GPU and the host, roughly half of PCIe 4.0 with 16 lanes.
+pub(crate) const LINK: f64 = 12e9;
+
+/// A device on which a model may be laid out.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// What it can do; its number is its place among the adapters.
+    pub facts: Adapter,
+    /// Bytes that a model may take on it.
+    pub memory: u64,
+    /// Bytes that the platform has for it and whatever shares its memory.
+    pub shared_memory: u64,
+    /// Where the figure is from, for a person.
+    pub memory_from: &'static str,
+    /// Whether the figure is a guess.
+    pub memory_assumed: bool,
+    /// How fast it is.
+    pub speed: Speed,
+    /// Where its bandwidth is from.
+    pub speed_from: SpeedFrom,
+}
+
+/// Where a device's bandwidth is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpeedFrom {
+    /// From its kind alone.
+    Guess,
+    /// From the data sheet of a card of its name.
+    DataSheet,
+    /// Measured, or said by a person.
+    Told,
+}
+
+impl Site {
+    /// A device with what the platform tells of it.
+    pub fn of(facts: &Adapter) -> Site {
+        let (memory, memory_from, memory_assumed) = usable(facts, host::system_memory());
+        let data_sheet = cards::named(&facts.name).map(|card| card.bandwidth);
+        let computes_on_cpu = matches!(facts.kind, Kind::Software | Kind::Host);
+        let guess = match facts.kind {
+            Kind::Discrete => 400e9,
+            Kind::Virtual => 200e9,
+            Kind::Integrated => 60e9,
+            Kind::Software | Kind::Host => 20e9,
+        };
+        let speed = Speed {
+            bandwidth: data_sheet.unwrap_or(guess),
+            link: LINK,
+            // Two cores do about so many in our kernels; what matters is that all that compute on the CPU are alike.
+            multiply_adds: if computes_on_cpu { 1e9 } else { f64::INFINITY },
+        };
+        let speed_from = if data_sheet.is_some() { SpeedFrom::DataSheet } else { SpeedFrom::Guess };
+        Site { facts: facts.clone(), memory, shared_memory: memory, memory_from, memory_assumed, speed, speed_from }
+    }
+
+    /// Whose memory it has: devices with equal numbers share one.
+    pub(crate) fn pool(&self) -> usize {
+        match self.facts.kind {
+            Kind::Software | Kind::Host | Kind::Integrated => SYSTEM,
+            Kind::Discrete | Kind::Virtual => self.facts.index,
+        }
+    }
+
+    /// Whether it is a GPU.
+    pub(crate) fn is_gpu(&self) -> bool {
+        !matches!(self.facts.kind, Kind::Software | Kind::Host)
+    }
+
+    /// How it holds a KV cache of a type: the host's is always f32.
+    pub(crate) fn kv_type(&self, wanted: KvType) -> KvType {
+        if self.facts.kind == Kind::Host { KvType::F32 } else { wanted }
+    }
+}
+
+/// Sites as placement sees them, the host as a last resort beside GPUs.
+pub(crate) fn devices(sites: &[Site], kv_type: KvType) -> Vec<Device> {
+    let has_gpu = sites.iter().any(Site::is_gpu);
+    let device = |site: &Site| Device {
+        name: site.facts.label(),
+        memory: site.memory,
+        pool: site.pool(),
+        speed: site.speed,
+        kv_type: site.kv_type(kv_type),
+        last_resort: has_gpu && site.facts.kind == Kind::Host,
+    };
+    sites.iter().map(device).collect()
+}
+
+/// Bytes that a model may take on a device, where the figure is from, and whether it is a guess.
+fn usable(facts: &Adapter, system: Option<Memory>) -> (u64, &'static str, bool) {
+    let computes_on_cpu = matches!(facts.kind, Kind::Software | Kind::Host);
+    match (facts.memory, facts.kind) {
+        (Some(Memory { free: Some(free), .. }), _) if computes_on_cpu => {
+            (free, "the system's memory that is free", false)
+        }
+        (Some(Memory { free: Some(free), .. }), _) => {
+            (free.saturating_sub(RESERVE), "what is free, less 256 MiB for the driver", false)
+        }
+        (Some(Memory { total, free: None }), Kind::Integrated | Kind::Software | Kind::Host) => {
+            (total / 4 * 3, "three quarters of all, since the system needs the rest", false)
+        }
+        (Some(Memory { total, free: None }), _) => {
+            (total / 20 * 19, "95% of all, since the driver and a display need the rest", false)
+        }
+        (None, Kind::Integrated) if system.is_some() => {
+            let total = system.map_or(0, |memory| memory.total);
+            (total / 3 * 2, "two thirds of the system's memory: the platform does not tell", true)
+        }
+        (None, _) if computes_on_cpu => (u64::MAX, "without a limit: the system does not tell its memory", true),
+        (None, _) => (ASSUMED, "a guess: the platform does not tell (--memory does)", true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn memory_is_what_the_platform_tells_or_a_share() {
+        let system = Some(Memory { total: 30 * GIB, free: Some(20 * GIB) });
+        let check = |kind: Kind, total: u64, free: Option<u64>, expected: u64, assumed: bool| {
+            let memory = (total > 0).then_some(Memory { total, free });
+            let facts = Adapter { kind, memory, ..host::adapter() };
+            let (bytes, from, guess) = usable(&facts, system);
+            assert_eq!((bytes, guess), (expected, assumed), "{kind:?}: {from}");
+        };
+        check(Kind::Discrete, 24 * GIB, Some(23 * GIB), 23 * GIB - RESERVE, false);
+        check(Kind::Discrete, 24 * GIB, Some(1), 0, false);
+        check(Kind::Discrete, 20 * GIB, None, 19 * GIB, false);
+        check(Kind::Integrated, 16 * GIB, None, 12 * GIB, false);
+        check(Kind::Integrated, 0, None, 20 * GIB, true);
+        check(Kind::Discrete, 0, None, ASSUMED, true);
+        check(Kind::Software, 30 * GIB, Some(20 * GIB), 20 * GIB, false);
+        check(Kind::Host, 0, None, u64::MAX, true);
+        check(Kind::Discrete, u64::MAX, Some(u64::MAX), u64::MAX - RESERVE, false);
+    }
+}
