@@ -172,7 +172,7 @@ fn slot_case(heads: usize, slot: CacheSlot, kv_type: KvType, runs: &[&[(usize, u
     let context = runs.iter().flat_map(|run| run.iter().map(|(cached, run)| cached + run)).max().unwrap_or(1);
     case.steps = runs.iter().map(|run| sequences(run, 1, context)).collect();
     (case.kv_type, case.magnitude) = (kv_type, magnitude);
-    // What is written in blocks is rounded alike everywhere, unlike what a device packs.
+    // What is written in blocks is rounded alike everywhere (q8_0.wgsl), unlike what a device packs.
     case.limit = if kv_type == KvType::F16 { HALF } else { EXACT };
     let (queries, keys) = (heads * key_width, kv_heads * key_width);
     let qkv = case.graph.input("qkv", Rows::Tokens, queries + slot.numbers());

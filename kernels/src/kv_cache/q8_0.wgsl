@@ -32,8 +32,9 @@ fn $encode(given: array<vec4<f32>, $QUADS>) -> array<KvWord, $WORDS> {
         for (var quad = first; quad < first + $BLOCK; quad++) {
             largest = max(largest, abs(quads[quad]));
         }
+        // The one product whose rounding is the device's: to nearest on all that are known, else a scale is now and then its neighbour.
         let half = $half(max(max(largest.x, largest.y), max(largest.z, largest.w)) * (1.0 / 127.0));
-        words[0] |= half << (2u * first);
+        words[0] |= half << (first / $BLOCK * 16u);
         // As it will be read.
         let scale = unpack2x16float(half).x;
         for (var quad = first; quad < first + $BLOCK; quad++) {
