@@ -13,11 +13,14 @@ use crate::stage::StageTimes;
 /// Long enough for any machine; only a test that fails waits so long.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// What a stage does at each step.
+type Act = Box<dyn FnMut(&Step) -> Result<()> + Send>;
+
 /// Adds its number behind the values, and does something at each step.
 struct Fake {
     number: f32,
     overlaps: bool,
-    act: Box<dyn FnMut(&Step) -> Result<()> + Send>,
+    act: Act,
 }
 
 impl Stage for Fake {
