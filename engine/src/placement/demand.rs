@@ -123,7 +123,8 @@ fn weight_bytes(graph: &Graph, weight: WeightId) -> u64 {
     let weight = &graph.weights[weight.0];
     let of_part = |part| {
         let format = weight.device_format(part);
-        (format.device_row_bytes)(weight.columns) as u64 * part.rows as u64 + format.table.len() as u64
+        let rows = ((format.device_row_bytes)(weight.columns) as u64).saturating_mul(part.rows as u64);
+        rows.saturating_add(format.table.len() as u64)
     };
     weight.parts.iter().map(of_part).fold(0, u64::saturating_add)
 }
@@ -148,9 +149,15 @@ fn node_cost(graph: &Graph, node: &Node, steps: &StepLimits) -> Cost {
     let cache = node.cache.filter(|_| node.output.is_none());
     Cost {
         weights: 0,
-        cache: cache.map_or(0, |cache| (steps.pages * PAGE_TOKENS * graph.caches[cache.0].numbers()) as u64),
-        read: bytes / of * read,
-        multiply_adds: elements / of * read,
+        cache: cache.map_or(0, |cache| numbers(steps, graph.caches[cache.0].numbers())),
+        read: (bytes / of).saturating_mul(read),
+        multiply_adds: (elements / of).saturating_mul(read),
         dispatches: 1,
     }
+}
+
+/// Numbers of all pages of a cache; few enough that their bytes are a number too, whatever context a file claims.
+fn numbers(steps: &StepLimits, of_token: usize) -> u64 {
+    let tokens = (steps.pages as u64).saturating_mul(PAGE_TOKENS as u64);
+    tokens.saturating_mul(of_token as u64).min(u64::MAX / 8)
 }
