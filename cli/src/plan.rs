@@ -69,10 +69,10 @@ fn text(plan: &Plan) -> String {
         }
     }
     if let Some(expected) = plan.expected {
+        let (rate, seconds) = (expected.decode_tokens_per_s, expected.load_s.ceil());
+        let digits = if rate < 1.0 { 3 } else { 1 };
         lines.push(format!(
-            "Expected, by bytes and bandwidths and not measured: {:.1} tokens/s when generating, loaded in {:.0} s.",
-            expected.decode_tokens_per_s,
-            expected.load_s.ceil()
+            "Expected, by bytes and bandwidths and not measured: {rate:.digits$} tokens/s when generating, loaded in {seconds} s."
         ));
     }
     if plan.reason.is_some() {

@@ -43,7 +43,7 @@ pub fn ranges(layers: usize, given: &[(usize, Range<usize>)], devices: usize) ->
     if next == layers {
         Ok(())
     } else {
-        wrong(format!("the model has layers 0 to {}, and {next} are named", layers - 1))
+        wrong(format!("the model has layers 0 to {}, and {next} are named", layers.saturating_sub(1)))
     }
 }
 

@@ -131,7 +131,8 @@ fn weight_bytes(graph: &Graph, weight: WeightId) -> u64 {
     let weight = &graph.weights[weight.0];
     let of_part = |part| {
         let format = weight.device_format(part);
-        (format.device_row_bytes)(weight.columns) as u64 * part.rows as u64 + format.table.len() as u64
+        let rows = ((format.device_row_bytes)(weight.columns) as u64).saturating_mul(part.rows as u64);
+        rows.saturating_add(format.table.len() as u64)
     };
     weight.parts.iter().map(of_part).fold(0, u64::saturating_add)
 }
@@ -154,14 +155,14 @@ fn node_cost(graph: &Graph, node: &Node, steps: &StepLimits) -> Cost {
     });
     // The node that writes a cache slot is the one that counts it.
     let cache = node.cache.filter(|_| node.output.is_none());
-    let tokens = (steps.pages * PAGE_TOKENS) as u64;
+    let tokens = (steps.pages as u64).saturating_mul(PAGE_TOKENS as u64);
     let stored =
         |kv_type: KvType| cache.map_or(0, |cache| tokens.saturating_mul(kv_type.token_bytes(&graph.caches[cache.0])));
     Cost {
         weights: 0,
         cache: KvType::ALL.map(stored),
-        read: bytes / of * read,
-        multiply_adds: elements / of * read,
+        read: (bytes / of).saturating_mul(read),
+        multiply_adds: (elements / of).saturating_mul(read),
         dispatches: 1,
     }
 }
