@@ -77,7 +77,11 @@ fn variants() -> Vec<(Shader, Features)> {
     }
     let of_cases = variants.len();
     for shape in &SHAPES {
-        for format in formats::ALL.iter().copied().filter(|format| shape.width.is_multiple_of(format.block_elements)) {
+        // The cases have every format; shapes vary by sizes, which a float, a scale and a minimum to a block show.
+        for format in [formats::F16, formats::Q8_0, formats::Q4_K] {
+            if shape.row_widths().iter().any(|width| !width.is_multiple_of(format.block_elements)) {
+                continue;
+            }
             let synthetic = Synthetic::new(shape, format);
             let graph = transformer::build(&synthetic, &synthetic.config, 64);
             let mut graph = graph.expect("a synthetic model has a graph");
