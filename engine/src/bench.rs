@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use plywood_kernels::graph::{Node, Want};
-use plywood_kernels::op::Op;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -141,12 +140,7 @@ fn bytes_per_step(model: &Model, depth: usize) -> u64 {
         let of_stage = |plan: &StagePlan| -> u64 {
             let nodes = graph.nodes[plan.nodes.clone()].iter();
             let of_node = |node: &Node| {
-                // Of matrices to choose from, so many in so many are read.
-                let (read, of) = match &node.op {
-                    Op::MatMul(_) => (1, 1),
-                    Op::GroupedMatMul(grouped) => (grouped.slots as u64, grouped.matrices as u64),
-                    _ => return 0,
-                };
+                let Some((read, of)) = node.op.matrices_met() else { return 0 };
                 let shards = node.weights.iter().flat_map(|weight| &plan.weights[weight].device.shards);
                 let bytes = shards.map(|shard| u64::from(shard.rows) * u64::from(shard.row_stride) * 16);
                 bytes.sum::<u64>() * read / of

@@ -134,8 +134,8 @@ fn bits_of(format: Format) -> f64 {
 fn matrices(source: Source, settings: &Settings) -> Result<(f64, bool)> {
     let graph: Graph = plywood_models::transformer::build(source.weights, source.config, settings.context)?;
     let (mut elements, mut bits, mut floats) = (0.0, 0.0, 0.0);
-    for node in graph.nodes.iter().filter(|node| node.op.kernel().takes_shards()) {
-        let weight = &graph.weights[node.weights[0].0];
+    for weight in graph.matrices() {
+        let weight = &graph.weights[weight.0];
         for part in &weight.parts {
             let count = (part.rows * weight.columns) as f64;
             let format = settings.quantize.filter(|_| part.format.is_float()).unwrap_or(part.format);

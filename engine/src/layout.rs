@@ -52,6 +52,13 @@ pub(crate) struct Settings {
     pub max_shard: Option<u64>,
 }
 
+impl Settings {
+    /// How GPUs store the KV cache.
+    fn kv_type(&self) -> KvType {
+        if self.exact { KvType::F32 } else { self.kv_type }
+    }
+}
+
 /// How layers find their devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Manner {
@@ -88,8 +95,7 @@ pub(crate) struct Layout {
 /// Lays a model out, or says in [`Error::DoesNotFit`] what is missing.
 pub(crate) fn lay_out(source: Source, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Layout> {
     let graph = graph(source, settings)?;
-    let kv_type = if settings.exact { KvType::F32 } else { settings.kv_type };
-    let mut devices = sites::devices(sites, kv_type);
+    let mut devices = sites::devices(sites, settings.kv_type());
     if *manner == Manner::InOrder {
         share_pools(&mut devices, sites);
     }
@@ -130,8 +136,8 @@ pub(crate) fn lay_out(source: Source, settings: &Settings, sites: &[Site], manne
             }
         }
     }
-    let needed = devices.iter().map(|device| demand.bytes(device, 0..graph.layers())).min().unwrap_or(0);
-    Err(refine(Failed::NoPlace(NoPlace { needed, available: devices.iter().map(|device| device.memory).sum() }), sites))
+    let missing = placement::no_place(&demand, &devices, devices.iter().map(|device| device.memory));
+    Err(refine(Failed::NoPlace(missing), sites))
 }
 
 /// Why no devices were chosen.
@@ -148,10 +154,8 @@ fn graph(source: Source, settings: &Settings) -> Result<Graph> {
         graph.quantise(format);
     }
     if let Some(format) = settings.stored {
-        let matrices = graph.nodes.iter().filter(|node| node.op.kernel().takes_shards());
-        let matrices: Vec<usize> = matrices.filter_map(|node| node.weights.first()).map(|weight| weight.0).collect();
-        for weight in matrices {
-            let weight = &mut graph.weights[weight];
+        for weight in graph.matrices() {
+            let weight = &mut graph.weights[weight.0];
             if weight.columns.is_multiple_of(format.block_elements) {
                 weight.held = Some(format);
             }
@@ -262,7 +266,7 @@ fn step_limits<'a>(settings: &Settings, sites: impl Iterator<Item = &'a Site>) -
     let slow = sites.into_iter().any(|site| site.facts.kind != Kind::Discrete);
     let tokens = settings.step_tokens.unwrap_or(if slow { 128 } else { 512 }).min(MAX_STEP_TOKENS);
     let (context, sequences) = (settings.context, settings.sessions.max(1));
-    let kv_type = if settings.exact { KvType::F32 } else { settings.kv_type };
+    let kv_type = settings.kv_type();
     let mut limits =
         StepLimits { tokens, selected: settings.step_rows.max(sequences), sequences, context, pages: 0, kv_type };
     limits.tokens = tokens.clamp(sequences, context.max(sequences));

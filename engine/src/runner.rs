@@ -106,12 +106,11 @@ impl Runner {
 
     /// Tokens that one run may have: those of a step, or of so many that all stages have something to do.
     fn run_tokens(&self) -> usize {
-        if self.overlaps() { self.limits.tokens * STAGE_PIECES * self.stages.len() } else { self.limits.tokens }
-    }
-
-    /// Whether stages run at the same time.
-    fn overlaps(&self) -> bool {
-        self.stages.len() > 1 && self.stages.iter().all(|stage| stage.overlaps())
+        if pipeline::overlap(&self.stages) {
+            self.limits.tokens * STAGE_PIECES * self.stages.len()
+        } else {
+            self.limits.tokens
+        }
     }
 
     /// Runs one step of several runs, or the pieces of a single long one; gives the rows of each.
@@ -126,7 +125,7 @@ impl Runner {
     fn pieces(&mut self, run: &Run) -> Result<Vec<Row>> {
         let most = self.limits.tokens.min(if run.selected.len() > 1 { self.limits.selected } else { usize::MAX });
         let even = run.tokens.len().div_ceil(STAGE_PIECES * self.stages.len()).next_multiple_of(TILE_TOKENS);
-        let size = if self.overlaps() { even.clamp(1, most) } else { most };
+        let size = if pipeline::overlap(&self.stages) { even.clamp(1, most) } else { most };
         let mut steps = Vec::new();
         for (index, tokens) in run.tokens.chunks(size).enumerate() {
             let first = index * size;

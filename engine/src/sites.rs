@@ -52,7 +52,7 @@ pub enum SpeedFrom {
 impl Site {
     /// A device with what the platform tells of it.
     pub fn of(facts: &Adapter) -> Site {
-        let (memory, memory_from, memory_assumed) = usable(facts, host::system_memory());
+        let (memory, memory_from, memory_assumed) = usable(facts, host::system_memory);
         let data_sheet = cards::named(&facts.name).map(|card| card.bandwidth);
         let computes_on_cpu = matches!(facts.kind, Kind::Software | Kind::Host);
         let guess = match facts.kind {
@@ -105,8 +105,9 @@ pub(crate) fn devices(sites: &[Site], kv_type: KvType) -> Vec<Device> {
 }
 
 /// Bytes that a model may take on a device, where the figure is from, and whether it is a guess.
-fn usable(facts: &Adapter, system: Option<Memory>) -> (u64, &'static str, bool) {
+fn usable(facts: &Adapter, system: impl FnOnce() -> Option<Memory>) -> (u64, &'static str, bool) {
     let computes_on_cpu = matches!(facts.kind, Kind::Software | Kind::Host);
+    let unknown = (ASSUMED, "a guess: the platform does not tell (--memory does)", true);
     match (facts.memory, facts.kind) {
         (Some(Memory { free: Some(free), .. }), _) if computes_on_cpu => {
             (free, "the system's memory that is free", false)
@@ -120,12 +121,14 @@ fn usable(facts: &Adapter, system: Option<Memory>) -> (u64, &'static str, bool) 
         (Some(Memory { total, free: None }), _) => {
             (total / 20 * 19, "95% of all, since the driver and a display need the rest", false)
         }
-        (None, Kind::Integrated) if system.is_some() => {
-            let total = system.map_or(0, |memory| memory.total);
-            (total / 3 * 2, "two thirds of the system's memory: the platform does not tell", true)
-        }
+        (None, Kind::Integrated) => match system() {
+            Some(Memory { total, .. }) => {
+                (total / 3 * 2, "two thirds of the system's memory: the platform does not tell", true)
+            }
+            None => unknown,
+        },
         (None, _) if computes_on_cpu => (u64::MAX, "without a limit: the system does not tell its memory", true),
-        (None, _) => (ASSUMED, "a guess: the platform does not tell (--memory does)", true),
+        (None, _) => unknown,
     }
 }
 
@@ -141,7 +144,7 @@ mod tests {
         let check = |kind: Kind, total: u64, free: Option<u64>, expected: u64, assumed: bool| {
             let memory = (total > 0).then_some(Memory { total, free });
             let facts = Adapter { kind, memory, ..host::adapter() };
-            let (bytes, from, guess) = usable(&facts, system);
+            let (bytes, from, guess) = usable(&facts, || system);
             assert_eq!((bytes, guess), (expected, assumed), "{kind:?}: {from}");
         };
         check(Kind::Discrete, 24 * GIB, Some(23 * GIB), 23 * GIB - RESERVE, false);

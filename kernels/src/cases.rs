@@ -143,14 +143,9 @@ impl Case {
                 (weight.parts.iter().map(row_bytes).sum::<u64>(), (weight.rows() * weight.columns) as u64);
             let reader = self.graph.nodes.iter().find(|node| node.weights.first() == Some(&WeightId(index)));
             let tokens = rows(Rows::Tokens);
-            // Of matrices to choose from, a token meets so many in so many.
-            let (read, met, of) = match reader.map(|node| &node.op) {
-                Some(Op::GroupedMatMul(op)) => {
-                    let met = op.slots as u64;
-                    (met.saturating_mul(tokens).min(op.matrices as u64), met, op.matrices as u64)
-                }
-                _ => (1, 1, 1),
-            };
+            let (met, of) = reader.and_then(|node| node.op.matrices_met()).unwrap_or((1, 1));
+            // A matrix that several tokens meet is read once.
+            let read = met.saturating_mul(tokens).min(of);
             bytes += all * read / of;
             operations += 2 * elements * met / of * tokens;
         }

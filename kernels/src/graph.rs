@@ -288,6 +288,12 @@ impl Graph {
         nodes
     }
 
+    /// The matrices that ops read shard by shard, for each op that does.
+    pub fn matrices(&self) -> Vec<WeightId> {
+        let readers = self.nodes.iter().filter(|node| node.op.kernel().takes_shards());
+        readers.map(|node| node.weights[0]).collect()
+    }
+
     /// Has every matrix of floats held in a format, where its blocks divide the rows; what else there is stays as it is, as do
     /// routers, which are small and decide much.
     ///
@@ -296,9 +302,10 @@ impl Graph {
         assert!(format.encode.is_some(), "{format} is only read");
         let routes = self.nodes.iter().filter(|node| matches!(node.op, Op::Route(_)));
         let logits: Vec<ValueId> = routes.map(|node| node.inputs[0].value).collect();
-        let routers = |node: &Node| node.output.is_some_and(|value| logits.contains(&value));
-        for node in self.nodes.iter().filter(|node| node.op.kernel().takes_shards() && !routers(node)) {
-            let weight = &mut self.weights[node.weights[0].0];
+        let routers = self.nodes.iter().filter(|node| node.output.is_some_and(|value| logits.contains(&value)));
+        let routers: Vec<WeightId> = routers.flat_map(|node| node.weights.first().copied()).collect();
+        for weight in self.matrices().into_iter().filter(|weight| !routers.contains(weight)) {
+            let weight = &mut self.weights[weight.0];
             let floats = weight.parts.iter().all(|part| part.format.is_float());
             if floats && weight.columns.is_multiple_of(format.block_elements) {
                 weight.held = Some(format);
@@ -309,10 +316,10 @@ impl Graph {
     /// Elements of weights that a token does not meet: the matrices that it was not sent to.
     pub fn unchosen_elements(&self) -> u64 {
         let of_node = |node: &Node| {
-            let Op::GroupedMatMul(op) = &node.op else { return 0 };
+            let Some((met, of)) = node.op.matrices_met() else { return 0 };
             let weights = node.weights.iter().map(|weight| &self.weights[weight.0]);
             let elements: usize = weights.map(|weight| weight.rows() * weight.columns).sum();
-            elements as u64 / op.matrices as u64 * (op.matrices - op.slots) as u64
+            elements as u64 / of * (of - met)
         };
         self.nodes.iter().map(of_node).sum()
     }

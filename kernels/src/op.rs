@@ -94,6 +94,17 @@ impl Op {
     }
 }
 
+impl Op {
+    /// Of the matrices of the op's weight, how many a token meets, and of how many; `None` of an op that multiplies with none.
+    pub fn matrices_met(&self) -> Option<(u64, u64)> {
+        match self {
+            Op::MatMul(_) => Some((1, 1)),
+            Op::GroupedMatMul(op) => Some((op.slots as u64, op.matrices as u64)),
+            _ => None,
+        }
+    }
+}
+
 /// What every op brings.
 pub trait Kernel: fmt::Debug {
     /// The name of its folder.

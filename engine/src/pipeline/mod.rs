@@ -12,10 +12,15 @@ use crate::stage::Stage;
 /// A step, and what is wanted of it.
 pub(crate) type WantedStep = (Step, Vec<Want>);
 
+/// Whether there are several stages, all of which may run at the same time.
+pub(crate) fn overlap(stages: &[Box<dyn Stage>]) -> bool {
+    stages.len() > 1 && stages.iter().all(|stage| stage.overlaps())
+}
+
 /// Runs steps in order over all stages; gives the results of each. No new step begins once `on` says no: then all is
 /// [`Error::Cancelled`], as it is where a stage fails what that says.
 pub(crate) fn run(stages: &mut [Box<dyn Stage>], steps: &[WantedStep], on: &dyn Fn() -> bool) -> Result<Vec<Values>> {
-    if steps.len() < 2 || stages.len() < 2 || !stages.iter().all(|stage| stage.overlaps()) {
+    if steps.len() < 2 || !overlap(stages) {
         return steps.iter().map(|step| if on() { one(stages, step) } else { Err(Error::Cancelled) }).collect();
     }
     std::thread::scope(|scope| {

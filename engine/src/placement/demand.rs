@@ -6,7 +6,6 @@ use std::ops::Range;
 use plywood_kernels::Graph;
 use plywood_kernels::graph::{Node, WeightId};
 use plywood_kernels::kv_cache::KvType;
-use plywood_kernels::op::Op;
 use plywood_kernels::step::PAGE_TOKENS;
 
 use super::Device;
@@ -139,12 +138,7 @@ fn weight_bytes(graph: &Graph, weight: WeightId) -> u64 {
 
 /// What a node costs besides the weights that it holds.
 fn node_cost(graph: &Graph, node: &Node, steps: &StepLimits) -> Cost {
-    // Of matrices to choose from, so many in so many are read.
-    let (read, of) = match &node.op {
-        Op::MatMul(_) => (1, 1),
-        Op::GroupedMatMul(grouped) => (grouped.slots as u64, (grouped.matrices as u64).max(1)),
-        _ => (0, 1),
-    };
+    let (read, of) = node.op.matrices_met().unwrap_or((0, 1));
     let weights = node.weights.iter();
     let elements = |weight: &WeightId| {
         let weight = &graph.weights[weight.0];

@@ -17,6 +17,7 @@ use plywood_kernels::kv_cache::KvType;
 
 pub use by_hand::{ranges, split};
 pub use demand::{Cost, Demand};
+pub(crate) use search::no_place;
 pub use search::{in_order, place};
 pub use speed::Speed;
 

@@ -177,7 +177,8 @@ fn share_memory<'a>(devices: impl Iterator<Item = &'a Device>) -> bool {
     pools.len() < count
 }
 
-fn no_place(demand: &Demand, devices: &[Device], available: impl Iterator<Item = u64>) -> NoPlace {
+/// What is missing, where devices have so many bytes.
+pub(crate) fn no_place(demand: &Demand, devices: &[Device], available: impl Iterator<Item = u64>) -> NoPlace {
     let needed = devices.iter().map(|device| demand.bytes(device, 0..demand.layers.len())).min().unwrap_or(0);
     NoPlace { needed, available: available.fold(0, u64::saturating_add) }
 }
