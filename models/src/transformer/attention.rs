@@ -27,10 +27,10 @@ impl Builder<'_> {
 
         let columns = self.graph.values[attended.0].width;
         let weight = self.matrix(label("output"), layer, columns, &[(Role::AttentionOutput, config.width)])?;
-        let bias = [(Role::AttentionOutputBias, config.width)];
         let has_bias =
             config.architecture.output_bias || config.biases && self.is_there(Role::AttentionOutputBias, layer);
-        let bias = if has_bias { Some(self.bias(label("output.bias"), layer, &bias)?) } else { None };
+        let bias: [(_, &[usize]); 1] = [(Role::AttentionOutputBias, &[config.width])];
+        let bias = has_bias.then(|| self.bias(label("output.bias"), layer, &bias)).transpose()?;
         let projected = self.product("projected", attended, weight, bias, config.scales.residual);
         self.added(label("post_norm"), Role::PostAttentionNorm, layer, projected, residual)
     }
@@ -44,8 +44,9 @@ impl Builder<'_> {
         let fused = [(Role::Qkv, queries + 2 * keys)];
         let parts: &[_] = if config.architecture.fused { &fused } else { &parts };
         let weight = self.matrix(label("qkv"), layer, config.width, parts)?;
-        let biases = [(Role::QueryBias, queries), (Role::KeyBias, keys), (Role::ValueBias, keys)];
-        let bias = if config.biases { Some(self.bias(label("qkv.bias"), layer, &biases)?) } else { None };
+        let biases: [(_, &[usize]); 3] =
+            [(Role::QueryBias, &[queries]), (Role::KeyBias, &[keys]), (Role::ValueBias, &[keys])];
+        let bias = config.biases.then(|| self.bias(label("qkv.bias"), layer, &biases)).transpose()?;
         let qkv = self.product("qkv", input, weight, bias, 1.0);
 
         let value = Slice { value: qkv, offset: queries + keys, width: keys };

@@ -39,13 +39,8 @@ impl Builder<'_> {
             let tensor = self.name(Role::ExpertDown, layer);
             return Err(Error::Packed { tensor, reason: "outputs of experts have an activation order".into() });
         }
-        let bias = match mixture.biases {
-            true => {
-                let numbers = self.numbers(Role::ExpertDownBias, layer, &[experts.count, config.width])?;
-                Some(self.computed(label("down.bias"), numbers))
-            }
-            false => None,
-        };
+        let bias: [(_, &[usize]); 1] = [(Role::ExpertDownBias, &[experts.count, config.width])];
+        let bias = mixture.biases.then(|| self.bias(label("down.bias"), layer, &bias)).transpose()?;
         let stack = Stack::PartByPart;
         let grouped = GroupedMatMul { matrices: experts.count, slots: experts.chosen, parts: 1, stack };
         let results = self.grouped("expert_down", grouped, activated, routes, down, bias);
@@ -75,23 +70,18 @@ impl Builder<'_> {
         let mut parts = vec![(Role::Router, experts.count)];
         parts.extend((mixture.gated && experts.shared.is_some()).then_some((Role::SharedRouter, 1)));
         let weight = self.matrix(label("router"), layer, self.config.width, &parts)?;
-        let bias = match mixture.biases {
-            true => Some(self.bias(label("router.bias"), layer, &[(Role::RouterBias, experts.count)])?),
-            false => None,
-        };
+        let bias: [(_, &[usize]); 1] = [(Role::RouterBias, &[experts.count])];
+        let bias = mixture.biases.then(|| self.bias(label("router.bias"), layer, &bias)).transpose()?;
         Ok(self.product("router_logits", input, weight, bias, 1.0))
     }
 
     fn route(&mut self, experts: &Experts, layer: usize, logits: ValueId) -> Result<ValueId> {
         // Directories of families that choose by a sigmoid always have one.
-        let wanted = experts.gating == Gating::Sigmoid && self.config.kind == Kind::HuggingFace;
-        let correction = match wanted || self.is_there(Role::RouterCorrection, layer) {
-            true => {
-                let numbers = self.vector(Role::RouterCorrection, layer, experts.count)?;
-                Some(self.computed(format!("layers.{layer}.experts.correction"), numbers))
-            }
-            false => None,
-        };
+        let is_corrected = experts.gating == Gating::Sigmoid && self.config.kind == Kind::HuggingFace
+            || self.is_there(Role::RouterCorrection, layer);
+        let correction: [(_, &[usize]); 1] = [(Role::RouterCorrection, &[experts.count])];
+        let label = format!("layers.{layer}.experts.correction");
+        let correction = is_corrected.then(|| self.bias(label, layer, &correction)).transpose()?;
         let routes = self.graph.value("routes", Rows::Tokens, 2 * experts.chosen);
         let Experts { chosen, gating, normalised, scale, groups, .. } = *experts;
         let route = Op::Route(Route { chosen, gating, normalised, scale, groups });
@@ -133,16 +123,12 @@ impl Builder<'_> {
             false => (&[Role::ExpertGate, Role::ExpertUp], inner),
         };
         let weight = self.stacked(label("gate_up"), roles, layer, count, [rows, width])?;
-        let bias = match (mixture.biases, fused) {
-            (false, _) => None,
-            (true, true) => Some(self.numbers(Role::ExpertGateUpBias, layer, &[count, 2 * inner])?),
-            (true, false) => {
-                let mut numbers = self.numbers(Role::ExpertGateBias, layer, &[count, inner])?;
-                numbers.extend(self.numbers(Role::ExpertUpBias, layer, &[count, inner])?);
-                Some(numbers)
-            }
+        let (whole, apart) = ([count, 2 * inner], [count, inner]);
+        let biases: &[(_, &[usize])] = match fused {
+            true => &[(Role::ExpertGateUpBias, &whole)],
+            false => &[(Role::ExpertGateBias, &apart), (Role::ExpertUpBias, &apart)],
         };
-        let bias = bias.map(|numbers| self.computed(label("gate_up.bias"), numbers));
+        let bias = mixture.biases.then(|| self.bias(label("gate_up.bias"), layer, biases)).transpose()?;
         let stack = match (fused, self.config.kind) {
             (false, _) => Stack::PartByPart,
             (true, Kind::Gguf) => Stack::MatrixByMatrix,

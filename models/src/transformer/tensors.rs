@@ -28,11 +28,11 @@ impl<'a> Builder<'a> {
         Ok(weights)
     }
 
-    /// Biases side by side.
-    pub(super) fn bias(&mut self, label: String, layer: usize, parts: &[(Role, usize)]) -> Result<WeightId> {
+    /// Biases of these shapes, one behind the other.
+    pub(super) fn bias(&mut self, label: String, layer: usize, parts: &[(Role, &[usize])]) -> Result<WeightId> {
         let mut numbers = Vec::new();
-        for (role, columns) in parts {
-            numbers.extend(self.vector(*role, layer, *columns)?);
+        for (role, shape) in parts {
+            numbers.extend(self.numbers(*role, layer, shape)?);
         }
         Ok(self.computed(label, numbers))
     }
@@ -177,7 +177,7 @@ impl<'a> Builder<'a> {
         if factors.iter().all(|factor| *factor > 0.0) {
             return Ok(factors.into_iter().map(f64::from).collect());
         }
-        Err(Error::WrongNumbers { tensor: names::name(self.config.kind, role, 0), wanted: "numbers above 0" })
+        Err(Error::WrongNumbers { tensor: self.name(role, 0), wanted: "numbers above 0" })
     }
 
     /// Checks that no tensor is left over that would change the result.
