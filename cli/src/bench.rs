@@ -1,24 +1,19 @@
 //! `ply bench`: prompt processing and generation in tokens per second, as llama-bench names them.
 
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
 use plywood::bench::{Measurement, Test};
 use plywood::{Model, Options};
 
-use crate::options::DeviceArguments;
+use crate::options::{DeviceArguments, ModelArguments, ModelSource};
 use crate::output::{Failure, Outcome, interrupted, print, print_json};
 
 /// What the command takes.
 #[derive(Args)]
 pub struct Arguments {
-    /// A .gguf file (the first of a split set), a Hugging Face directory, or `demo`
-    #[arg(required_unless_present = "synthetic", conflicts_with = "synthetic")]
-    model: Option<PathBuf>,
-    /// A model of random weights by SHAPE:FORMAT, such as llama-8b:q4_0
-    #[arg(long, value_name = "SHAPE:FORMAT")]
-    synthetic: Option<String>,
+    #[command(flatten)]
+    model: ModelArguments,
     /// Tokens of the prompts to process
     #[arg(short = 'p', long, value_delimiter = ',', default_value = "512", value_name = "LIST")]
     n_prompt: Vec<usize>,
@@ -59,10 +54,9 @@ pub fn run(arguments: Arguments) -> Outcome {
     if arguments.device.context.is_none() {
         options = Options { context: Some(longest), ..options };
     }
-    let model = match (&arguments.model, &arguments.synthetic) {
-        (Some(path), _) => Model::open(path, options)?,
-        (None, Some(name)) => Model::synthetic(name, options)?,
-        (None, None) => return Err(Failure::Usage("give a MODEL or --synthetic".into())),
+    let model = match arguments.model.source()? {
+        ModelSource::Path(path) => Model::open(path, options)?,
+        ModelSource::Synthetic(name) => Model::synthetic(name, options)?,
     };
     let model = arguments.device.announce(model)?;
     let pressed = interrupted();

@@ -55,6 +55,36 @@ pub struct DeviceArguments {
     pub verbose: bool,
 }
 
+/// A model, or a shape with random weights.
+#[derive(Args)]
+pub struct ModelArguments {
+    /// A .gguf file (the first of a split set), a Hugging Face directory, or `demo`
+    #[arg(required_unless_present = "synthetic", conflicts_with = "synthetic")]
+    model: Option<PathBuf>,
+    /// A model of random weights by SHAPE:FORMAT, such as llama-8b:q4_0
+    #[arg(long, value_name = "SHAPE:FORMAT")]
+    synthetic: Option<String>,
+}
+
+/// What [`ModelArguments`] name.
+pub enum ModelSource<'a> {
+    /// A file or directory.
+    Path(&'a Path),
+    /// A shape and a format.
+    Synthetic(&'a str),
+}
+
+impl ModelArguments {
+    /// The one of the two that was given.
+    pub fn source(&self) -> Outcome<ModelSource<'_>> {
+        match (&self.model, &self.synthetic) {
+            (Some(path), _) => Ok(ModelSource::Path(path)),
+            (None, Some(name)) => Ok(ModelSource::Synthetic(name)),
+            (None, None) => Err(Failure::Usage("give a MODEL or --synthetic".into())),
+        }
+    }
+}
+
 /// A number of tokens, or `max`.
 #[derive(Clone, Copy)]
 pub enum Context {

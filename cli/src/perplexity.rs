@@ -72,12 +72,12 @@ pub fn run(arguments: Arguments) -> Outcome {
         (None, Scoring::All) => Some(tokens.len() + 1),
         (None, Scoring::Windows) => Some(WINDOW.min(longest)),
     };
-    let open = |path: &PathBuf| -> Outcome<Model> {
+    let open = |checkpoint: Checkpoint| -> Outcome<Model> {
         let options = Options { context, step_rows: STEP_ROWS, ..arguments.device.options() };
-        arguments.device.announce(Model::open(path, options)?)
+        arguments.device.announce(Model::of(checkpoint, options)?)
     };
-    let model = open(&arguments.model)?;
-    let reference = arguments.against.as_ref().map(open).transpose()?;
+    let model = open(checkpoint)?;
+    let reference = arguments.against.as_ref().map(|path| open(Checkpoint::open(path)?)).transpose()?;
     if let Some(reference) = &reference
         && reference.config().vocabulary != model.config().vocabulary
     {

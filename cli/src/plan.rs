@@ -7,18 +7,14 @@ use plywood::memory::HumanBytes;
 use plywood::planning::{self, Plan};
 use plywood::{Error, imagined};
 
-use crate::options::{DeviceArguments, describe, read_text};
+use crate::options::{DeviceArguments, ModelArguments, ModelSource, describe, read_text};
 use crate::output::{Failure, Outcome, print, print_json};
 
 /// What the command takes.
 #[derive(Args)]
 pub struct Arguments {
-    /// A .gguf file (the first of a split set), a Hugging Face directory, or `demo`
-    #[arg(required_unless_present = "synthetic", conflicts_with = "synthetic")]
-    model: Option<PathBuf>,
-    /// A model of random weights by SHAPE:FORMAT, such as llama-70b:q4_k
-    #[arg(long, value_name = "SHAPE:FORMAT")]
-    synthetic: Option<String>,
+    #[command(flatten)]
+    model: ModelArguments,
     /// Devices that need not be there: a JSON list of objects with name, memory, free, bandwidth, link and kind
     #[arg(long, value_name = "FILE", conflicts_with_all = ["adapters", "cards"])]
     devices: Option<PathBuf>,
@@ -40,10 +36,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
         (None, None) => None,
     };
     let options = arguments.device.options();
-    let plan = match (&arguments.model, &arguments.synthetic) {
-        (Some(path), _) => planning::plan(path, &options, devices)?,
-        (None, Some(name)) => planning::plan_synthetic(name, &options, devices)?,
-        (None, None) => return Err(Failure::Usage("give a MODEL or --synthetic".into())),
+    let plan = match arguments.model.source()? {
+        ModelSource::Path(path) => planning::plan(path, &options, devices)?,
+        ModelSource::Synthetic(name) => planning::plan_synthetic(name, &options, devices)?,
     };
     if arguments.json { print_json(&plan) } else { print(&text(&plan)) }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use plywood_kernels::Format;
 use plywood_kernels::kv_cache::KvType;
-use plywood_models::checkpoint::Weights;
+use plywood_models::checkpoint::{Checkpoint, Weights};
 use plywood_models::config::Config;
 use plywood_models::synthetic::Synthetic;
 use plywood_models::tokenizer::Tokenizer;
@@ -125,14 +125,23 @@ struct Parts {
     tokenizer: Option<Tokenizer>,
 }
 
+impl From<plywood_models::Model> for Parts {
+    fn from(model: plywood_models::Model) -> Parts {
+        Parts { weights: Box::new(model.checkpoint), config: model.config, tokenizer: Some(model.tokenizer) }
+    }
+}
+
 impl Model {
     /// Opens a `.gguf` file (the first of a split set), a Hugging Face directory, or `demo`, the model in the library.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Model> {
         let begin = Instant::now();
-        let model = plywood_models::Model::open(path)?;
-        let parts =
-            Parts { weights: Box::new(model.checkpoint), config: model.config, tokenizer: Some(model.tokenizer) };
-        Model::load(parts, options, begin)
+        Model::load(plywood_models::Model::open(path)?.into(), options, begin)
+    }
+
+    /// Opens a model whose files' tables were read already.
+    pub fn of(checkpoint: Checkpoint, options: Options) -> Result<Model> {
+        let begin = Instant::now();
+        Model::load(plywood_models::Model::of(checkpoint)?.into(), options, begin)
     }
 
     /// A model of random weights by `SHAPE:FORMAT`, such as `llama-8b:q4_0`. It has no tokenizer.

@@ -24,7 +24,11 @@ pub struct Model {
 impl Model {
     /// Opens what [`Checkpoint::open`] opens. Weights are not read.
     pub fn open(path: impl AsRef<Path>) -> Result<Model> {
-        let checkpoint = Checkpoint::open(path)?;
+        Model::of(Checkpoint::open(path)?)
+    }
+
+    /// The model of opened files.
+    pub fn of(checkpoint: Checkpoint) -> Result<Model> {
         let config = Config::of(&checkpoint)?;
         let tokenizer = Tokenizer::of(&checkpoint)?;
         if tokenizer.len() > config.vocabulary {

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use clap::{Args, ValueEnum};
 use plywood::chat::{Chat, ChatOptions, OnFull, TurnReport};
 use plywood::models::Checkpoint;
-use plywood::{Error, Request, Sampling, StopReason};
+use plywood::{Error, Model, Request, Sampling, StopReason};
 
 use self::commands::{Next, load, obey};
 use self::entry::Entry;
@@ -72,11 +72,12 @@ impl From<OnFullArgument> for OnFull {
 pub fn run(arguments: Arguments) -> Outcome {
     // What is wrong with the flags, and what the model lacks, is told before its weights are loaded.
     arguments.sampling.sampling(Sampling::default()).check()?;
-    let template = arguments.template.open(&Checkpoint::open(&arguments.model)?)?;
+    let checkpoint = Checkpoint::open(&arguments.model)?;
+    let template = arguments.template.open(&checkpoint)?;
     let mut conversation = arguments.load.as_deref().map(load).transpose()?.unwrap_or_default();
     conversation.system = arguments.system.clone().or(conversation.system);
     let pressed = interrupted();
-    let model = arguments.device.open(&arguments.model)?;
+    let model = arguments.device.announce(Model::of(checkpoint, arguments.device.options())?)?;
     let options = ChatOptions { variables: arguments.template.variables(), on_full: arguments.on_full.into() };
     let mut chat = Chat::new(&model, template, options)?;
     chat.set_conversation(conversation);
