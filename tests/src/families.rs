@@ -2,7 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
+
+/// The numbers of a recorded tensor, if it is there: ids or logits of any precision.
+pub fn numbers(tensors: &SafeTensors, name: &str) -> Option<Vec<f64>> {
+    let tensor = tensors.tensor(name).ok()?;
+    let data = tensor.data();
+    Some(match tensor.dtype() {
+        Dtype::I64 => data.as_chunks().0.iter().map(|id| i64::from_le_bytes(*id) as f64).collect(),
+        Dtype::F32 => data.as_chunks().0.iter().map(|number| f64::from(f32::from_le_bytes(*number))).collect(),
+        Dtype::F64 => data.as_chunks().0.iter().map(|number| f64::from_le_bytes(*number)).collect(),
+        other => panic!("{name} is of type {other:?}"),
+    })
+}
+
+/// The logits that a file of what is expected holds.
+pub fn expected_logits(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let logits = numbers(&tensors, "logits").expect("logits");
+    logits.into_iter().map(|logit| logit as f32).collect()
+}
 
 /// The folder of a model.
 pub fn folder(name: &str) -> PathBuf {
@@ -22,12 +42,12 @@ pub fn recorded(name: &str, gguf: bool) -> Vec<Recorded> {
     let bytes = std::fs::read(folder(name).join("expected.safetensors")).expect("what is expected");
     let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
     let prompt = |end: &str| {
-        let of = |key: &str| tensors.tensor(&format!("{key}{end}")).ok();
+        let of = |key: &str| numbers(&tensors, &format!("{key}{end}"));
         let logits = if gguf { of("gguf_logits").or(of("logits")) } else { of("logits") };
         let (ids, logits) = (of("input_ids").expect("ids"), logits.expect("logits"));
         Recorded {
-            ids: ids.data().as_chunks().0.iter().map(|id| i64::from_le_bytes(*id) as u32).collect(),
-            logits: logits.data().as_chunks().0.iter().map(|logit| f32::from_le_bytes(*logit)).collect(),
+            ids: ids.into_iter().map(|id| id as u32).collect(),
+            logits: logits.into_iter().map(|logit| logit as f32).collect(),
         }
     };
     let mut prompts: Vec<Recorded> =

@@ -2,6 +2,7 @@
 
 use plywood::kernels::graph::Want;
 use plywood::{Model, Options, Row, Rows};
+use plywood_tests::families::numbers;
 use plywood_tests::{adapters, exact, expected, expected_stories, ids, nmse, none_wrong, on, stories, tell, text};
 use safetensors::SafeTensors;
 
@@ -9,10 +10,8 @@ use safetensors::SafeTensors;
 fn recorded() -> Option<(Vec<u32>, Vec<f32>)> {
     let bytes = std::fs::read(stories("expected/logits.safetensors")?).expect("the file is there");
     let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-    let data = |name| tensors.tensor(name).expect("a recorded tensor").data().to_vec();
-    let ids = data("input_ids").chunks_exact(8).map(|id| i64::from_le_bytes(id.try_into().unwrap()) as u32).collect();
-    let logits = data("logits").chunks_exact(4).map(|logit| f32::from_le_bytes(logit.try_into().unwrap())).collect();
-    Some((ids, logits))
+    let data = |name| numbers(&tensors, name).expect("a recorded tensor").into_iter();
+    Some((data("input_ids").map(|id| id as u32).collect(), data("logits").map(|logit| logit as f32).collect()))
 }
 
 /// Runs the recorded sentence on every adapter, at once and in steps of 5 tokens.

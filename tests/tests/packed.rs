@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use plywood::kernels::graph::Want;
 use plywood::{Model, Options, Rows};
+use plywood_tests::families::expected_logits;
 use plywood_tests::{adapters, exact, nmse, none_wrong};
-use safetensors::SafeTensors;
 
 /// The ids of models/tests/quantised/make.py.
 const IDS: [u32; 7] = [1, 5, 9, 33, 2, 60, 7];
@@ -24,10 +24,7 @@ fn logits_of_every_way_on_every_adapter() {
     let mut wrong = Vec::new();
     for path in fixtures {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        let bytes = fs::read(path.join("expected.safetensors")).expect("a file of what is expected");
-        let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-        let logits = tensors.tensor("logits").expect("logits").data().as_chunks().0;
-        let logits: Vec<f32> = logits.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect();
+        let logits = expected_logits(&path.join("expected.safetensors"));
         for adapter in adapters() {
             // All rows at once, and one by one.
             for step_tokens in [IDS.len(), 1] {

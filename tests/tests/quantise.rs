@@ -15,8 +15,8 @@ use plywood::{Model, Rows};
 use plywood_models::synthetic::Synthetic;
 use plywood_models::tokenizer::EncodeOptions;
 use plywood_tests::command::{Ended, finish, start};
+use plywood_tests::families::expected_logits;
 use plywood_tests::{adapters, data, demo_stories, exact, greedy, nmse, none_wrong, wrong_story};
-use safetensors::SafeTensors;
 use serde_json::Value;
 
 const MASTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/demo/master");
@@ -203,10 +203,7 @@ fn packed_weights_as_floats() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/quantised");
     for name in ["awq_g64", "gptq_asym_act_g32", "ct_w4a16_act_g128", "bnb_nf4_double", "mlx_q4_g64", "fp8_block"] {
         write(&fixtures.join(name), &file, "f32");
-        let wanted = fs::read(fixtures.join(name).join("expected.safetensors")).expect("what is expected");
-        let tensors = SafeTensors::deserialize(&wanted).expect("a safetensors file");
-        let wanted = tensors.tensor("logits").expect("logits").data().as_chunks().0;
-        let wanted: Vec<f32> = wanted.iter().map(|bytes| f64::from_le_bytes(*bytes) as f32).collect();
+        let wanted = expected_logits(&fixtures.join(name).join("expected.safetensors"));
         let host = adapters().pop().expect("the host is always there");
         let model = Model::open(&file, plywood::Options { step_rows: 8, ..exact(&[&host]) }).expect("the model opens");
         let rows = model.session().expect("a session").evaluate(&[1, 5, 9, 33, 2, 60, 7], Rows::All, &[Want::Logits]);
