@@ -35,13 +35,13 @@ fn main() {
 /// Runs so many steps; gives the time of all, and of it the encoding.
 fn run(model: &Model, times: u64) -> (Duration, Duration) {
     let mut session = model.session().expect("there is a session");
-    let before = model.times()[0];
+    let before = model.times().swap_remove(0);
     for step in 0..times {
         if session.tokens().len() == CONTEXT {
             session.truncate(0);
         }
         session.evaluate(&[step as u32 % 1000], Rows::Last, &[Want::Argmax]).expect("the step runs");
     }
-    let after = model.times()[0];
+    let after = model.times().swap_remove(0);
     (after.busy - before.busy, after.encode - before.encode)
 }

@@ -63,7 +63,7 @@ pub fn run(arguments: Arguments) -> Outcome {
     let mut measurements: Vec<Measurement> = Vec::new();
     if !arguments.json {
         print(
-            "| test | adapter | tokens/s | min | max | bandwidth | dispatches | encode |\n|---|---|---:|---:|---:|---:|---:|---:|\n",
+            "| test | adapter | tokens/s | min | max | bandwidth | dispatches | encode | overlap |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n",
         )?;
     }
     for test in tests {
@@ -79,9 +79,10 @@ pub fn run(arguments: Arguments) -> Outcome {
 
 fn line(measured: &Measurement) -> String {
     let rate = measured.tokens_per_s;
-    let share = measured.bandwidth_share.map_or("-".into(), |share| format!("{:.0}%", share * 100.0));
+    let percent = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.0}%", share * 100.0));
+    let (share, overlap) = (percent(measured.bandwidth_share), percent(measured.overlap));
     format!(
-        "| {} | {} | {:.2} | {:.2} | {:.2} | {share} | {} | {:.2} ms |\n",
+        "| {} | {} | {:.2} | {:.2} | {:.2} | {share} | {} | {:.2} ms | {overlap} |\n",
         measured.test,
         measured.adapter,
         rate.median,

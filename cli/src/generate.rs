@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use plywood::generation::Timings;
@@ -66,6 +66,8 @@ struct StageReport {
     layers: Option<(usize, usize)>,
     bytes: Bytes,
     busy_s: f64,
+    /// When it was busy, in seconds from the beginning of generation.
+    timeline: Vec<(f64, f64)>,
 }
 
 /// Runs the command.
@@ -93,6 +95,7 @@ pub fn run(arguments: Arguments) -> Outcome {
         print(&prompt)?;
     }
     let mut text = if arguments.echo { prompt } else { String::new() };
+    let begin = Instant::now();
     let mut generation = session.generate_tokens(&prompt_tokens, request)?;
     let mut failure = None;
     for piece in generation.by_ref() {
@@ -120,7 +123,7 @@ pub fn run(arguments: Arguments) -> Outcome {
         stop_reason,
         seed,
         timings: timings_report(&model, timings),
-        placement: placement(&model),
+        placement: placement(&model, begin),
     };
     if arguments.json {
         print_json(&report)?;
@@ -142,12 +145,14 @@ fn timings_report(model: &Model, timings: Timings) -> TimingsReport {
     }
 }
 
-fn placement(model: &Model) -> Vec<StageReport> {
+fn placement(model: &Model, begin: Instant) -> Vec<StageReport> {
+    let seconds = |at: Instant| at.saturating_duration_since(begin).as_secs_f64();
     let report = |(stage, times): (&plywood::memory::LedgerStage, plywood::stage::StageTimes)| StageReport {
         adapter: stage.adapter.clone(),
         layers: stage.layers,
         bytes: stage.bytes,
         busy_s: times.busy.as_secs_f64(),
+        timeline: times.timeline.iter().map(|span| (seconds(span.start), seconds(span.end))).collect(),
     };
     model.ledger().stages.iter().zip(model.times()).map(report).collect()
 }

@@ -90,6 +90,12 @@ impl Adapter {
         if self.kind == Kind::Host { self.name.clone() } else { self.index.to_string() }
     }
 
+    /// Whether another listing's adapter is this one, or another of its kind.
+    pub(crate) fn is_like(&self, other: &Adapter) -> bool {
+        let facts = |adapter: &Adapter| (adapter.name.clone(), adapter.backend, adapter.kind, adapter.driver.clone());
+        facts(self) == facts(other)
+    }
+
     /// Whether an entry of `--adapters` means it: its number, `backend:name`, or a part of its name.
     fn answers_to(&self, entry: &str) -> bool {
         if let Ok(index) = entry.parse::<usize>() {
@@ -141,23 +147,28 @@ impl Adapters {
         entries.iter().map(find).collect()
     }
 
-    /// The adapter to use where none is named: of the best kind, and of these the one of the widest subgroups.
+    /// The adapter to use where none is named.
     pub fn best(&self) -> &Adapter {
-        let rank = |adapter: &&Adapter| {
-            let kind = match adapter.kind {
-                Kind::Discrete => 0,
-                Kind::Integrated => 1,
-                Kind::Virtual => 2,
-                Kind::Software => 3,
-                Kind::Host => 4,
-            };
-            (kind, Reverse(adapter.features.subgroup.map_or(0, |(_, largest)| largest)))
-        };
-        self.list.iter().min_by_key(rank).expect("the host is always listed")
+        best(&self.list).expect("the host is always listed")
     }
 
     fn names(&self) -> String {
         let name = |adapter: &Adapter| format!("{} {}", adapter.index, adapter.label());
         format!("there are {}", self.list.iter().map(name).collect::<Vec<_>>().join(", "))
     }
+}
+
+/// The best of a list: of the best kind, and of these the one of the widest subgroups.
+pub(crate) fn best(list: &[Adapter]) -> Option<&Adapter> {
+    let rank = |adapter: &&Adapter| {
+        let kind = match adapter.kind {
+            Kind::Discrete => 0,
+            Kind::Integrated => 1,
+            Kind::Virtual => 2,
+            Kind::Software => 3,
+            Kind::Host => 4,
+        };
+        (kind, Reverse(adapter.features.subgroup.map_or(0, |(_, largest)| largest)))
+    };
+    list.iter().min_by_key(rank)
 }

@@ -70,20 +70,25 @@ pub struct Measurement {
     pub encode_s: f64,
     /// Bytes of weights and cache that a generation step reads.
     pub bytes_per_step: u64,
+    /// The share of the time in which at least two stages were busy; `None` where there is only one.
+    pub overlap: Option<f64>,
 }
 
 /// Runs a test; ends with [`Error::Cancelled`] once `on` says false.
 pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn() -> bool) -> Result<Measurement> {
     let mut rates = Vec::new();
     let before = model.times();
+    let mut begin = Instant::now();
     for repetition in 0..=repetitions {
         let rate = run_once(model, test, &on)?;
         // The first run compiles kernels.
-        if repetition > 0 {
+        if repetition == 0 {
+            begin = Instant::now();
+        } else {
             rates.push(rate);
         }
     }
-    let after = model.times();
+    let (after, elapsed) = (model.times(), begin.elapsed());
     let sum = |get: fn(&crate::stage::StageTimes) -> f64| -> f64 {
         after.iter().map(get).sum::<f64>() - before.iter().map(get).sum::<f64>()
     };
@@ -91,7 +96,8 @@ pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn() -> boo
     let tokens_per_s = Spread::of(rates);
     let bytes_per_step = bytes_per_step(model, test.depth + test.generate / 2);
     let bandwidth = if test.generate > 0 && after.len() == 1 { copy_bandwidth(model) } else { None };
-    let adapters: Vec<&str> = model.ledger().stages.iter().map(|stage| stage.adapter.as_str()).collect();
+    let ledger = model.ledger();
+    let adapters: Vec<&str> = ledger.stages.iter().map(|stage| stage.adapter.as_str()).collect();
     Ok(Measurement {
         test: test.name(),
         adapter: adapters.join(" + "),
@@ -100,6 +106,8 @@ pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn() -> boo
         dispatches: (sum(|times| times.dispatches as f64) / steps).round() as u64,
         encode_s: sum(|times| times.encode.as_secs_f64()) / steps,
         bytes_per_step,
+        overlap: (after.len() > 1)
+            .then(|| crate::stage::overlap(&after, begin).as_secs_f64() / elapsed.as_secs_f64().max(1e-9)),
     })
 }
 
@@ -110,7 +118,7 @@ fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
     session.foresee(test.tokens());
     let vocabulary = model.config().vocabulary as u32;
     let token = |index: usize| (index as u32 * 7919 + 13) % vocabulary;
-    let step = model.shared().scheduler.run_tokens;
+    let step = model.shared().loaded().scheduler.run_tokens;
     let mut evaluate = |tokens: &[u32], rows| -> Result<()> {
         for piece in tokens.chunks(step) {
             if !on() {
@@ -135,27 +143,29 @@ fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
 
 /// Bytes of weights and cache that a step of one token reads behind so many.
 fn bytes_per_step(model: &Model, depth: usize) -> u64 {
-    model.shared().scheduler.with(|runner| {
-        let graph = &runner.graph;
-        let of_stage = |plan: &StagePlan| -> u64 {
-            let nodes = graph.nodes[plan.nodes.clone()].iter();
-            let of_node = |node: &Node| {
-                let Some((read, of)) = node.op.matrices_met() else { return 0 };
-                let shards = node.weights.iter().flat_map(|weight| &plan.weights[weight].device.shards);
-                let bytes = shards.map(|shard| u64::from(shard.rows) * u64::from(shard.row_stride) * 16);
-                bytes.sum::<u64>() * read / of
-            };
-            let weights: u64 = nodes.map(of_node).sum();
-            let caches =
-                plan.caches.values().map(|cache| depth as u64 * cache.device.kv_type.token_bytes(&cache.device.slot));
-            weights + caches.sum::<u64>()
+    let loaded = model.shared().loaded();
+    let runner = &loaded.scheduler.runner;
+    let graph = &runner.graph;
+    let of_stage = |plan: &StagePlan| -> u64 {
+        let nodes = graph.nodes[plan.nodes.clone()].iter();
+        let of_node = |node: &Node| {
+            let Some((read, of)) = node.op.matrices_met() else { return 0 };
+            let shards = node.weights.iter().flat_map(|weight| &plan.weights[weight].device.shards);
+            let bytes = shards.map(|shard| u64::from(shard.rows) * u64::from(shard.row_stride) * 16);
+            bytes.sum::<u64>() * read / of
         };
-        runner.stages.iter().map(|stage| of_stage(stage.plan())).sum()
-    })
+        let weights: u64 = nodes.map(of_node).sum();
+        let caches =
+            plan.caches.values().map(|cache| depth as u64 * cache.device.kv_type.token_bytes(&cache.device.slot));
+        weights + caches.sum::<u64>()
+    };
+    runner.line.ask(|stage| of_stage(stage.plan())).into_iter().sum()
 }
 
 /// The first device's measured copy bandwidth in bytes read and written per second, if it is a GPU that has room for
 /// the measuring beside the model.
 pub fn copy_bandwidth(model: &Model) -> Option<f64> {
-    model.shared().scheduler.with(|runner| runner.stages[0].copy_bandwidth()).unwrap_or(None)
+    let loaded = model.shared().loaded();
+    let measured = loaded.scheduler.runner.line.ask(|stage| stage.copy_bandwidth());
+    measured.into_iter().next()?.unwrap_or(None)
 }

@@ -1,12 +1,14 @@
 //! The devices that a model may be laid out over, by the options, and the opening of a stage on one.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use plywood_kernels::Graph;
 
-use crate::adapters::{Adapter, Adapters, Kind};
+use crate::adapters::{self, Adapter, Adapters, Kind};
 use crate::error::{Error, Result};
+use crate::faults::Watch;
 use crate::fit::Alternative;
 use crate::gpu::{GpuDevice, GpuStage, SharedDevice};
 use crate::host::HostStage;
@@ -14,7 +16,7 @@ use crate::layout::Manner;
 use crate::measured::Measured;
 use crate::model::Options;
 use crate::plan::StagePlan;
-use crate::sites::{Site, SpeedFrom};
+use crate::sites::{self, Site, SpeedFrom};
 use crate::stage::{Stage, WeightReader};
 
 /// What there is to lay a model out over.
@@ -26,6 +28,7 @@ pub(crate) struct Hardware {
     pub manner: Manner,
     /// What else there would be.
     pub others: Vec<Alternative>,
+    watch: Watch,
 }
 
 /// How devices are opened.
@@ -39,16 +42,63 @@ enum Opener {
 impl Hardware {
     /// The machine's devices that the options name: those of the app, adapters by name, or all GPUs.
     pub fn of(options: &Options) -> Result<Hardware> {
+        let watch = Watch { deadline: options.deadline, faults: options.faults.clone() };
         if options.shared.is_empty() {
             let adapters = Adapters::find();
             let (sites, manner, others) = select(&adapters, options)?;
-            return Ok(Hardware { opener: Opener::Adapters(adapters), sites, manner, others });
+            return Ok(Hardware { opener: Opener::Adapters(adapters), sites, manner, others, watch });
         }
         let site = |(index, shared): (usize, &SharedDevice)| Ok(Site::of(&Adapter { index, ..shared.facts()? }));
         let mut sites = options.shared.iter().enumerate().map(site).collect::<Result<Vec<Site>>>()?;
         limit_memory(&mut sites, options);
         let manner = manner(options, sites.len(), Manner::InOrder)?;
-        Ok(Hardware { opener: Opener::Shared(options.shared.clone()), sites, manner, others: Vec::new() })
+        let opener = Opener::Shared(options.shared.clone());
+        Ok(Hardware { opener, sites, manner, others: Vec::new(), watch })
+    }
+
+    /// The same devices, found again, but for those that don't work any more, whose names it gives; where none is left, what there
+    /// is besides. Where one is missing, layers that were placed by hand are placed as usual.
+    pub fn again(&self, options: &Options) -> Result<(Hardware, Vec<String>)> {
+        let (opener, mut left) = match &self.opener {
+            Opener::Shared(shared) => {
+                let own = self.sites.iter().map(|site| site.facts.clone()).collect();
+                (Opener::Shared(shared.clone()), own)
+            }
+            _ => {
+                let adapters = Adapters::find();
+                let list = adapters.list().to_vec();
+                (Opener::Adapters(adapters), list)
+            }
+        };
+        let (watch, manner) = (self.watch.clone(), self.manner.clone());
+        let mut hardware = Hardware { opener, sites: Vec::new(), manner, others: Vec::new(), watch };
+        // An adapter that is opened twice is one.
+        let mut found: BTreeMap<usize, Option<Adapter>> = BTreeMap::new();
+        let mut gone = Vec::new();
+        for site in &self.sites {
+            let find = || {
+                let facts = left.remove(left.iter().position(|facts| facts.is_like(&site.facts))?);
+                let device = hardware.open(&Site::of(&facts)).ok()?;
+                device.is_none_or(|device| device.works().is_ok()).then_some(facts)
+            };
+            match found.entry(site.facts.index).or_insert_with(find) {
+                Some(facts) => hardware.sites.push(site.again(facts)),
+                None => gone.push(site.facts.label()),
+            }
+        }
+        gone.dedup();
+        if hardware.sites.is_empty() {
+            hardware.sites = usual(&left).into_iter().map(Site::of).collect();
+        }
+        if hardware.sites.is_empty() {
+            let reason = format!("{} can't be used any more; give others with Model::recover_on", gone.join(", "));
+            return Err(Error::Option { option: "Options::shared", reason });
+        }
+        if !gone.is_empty() {
+            let any = options.adapters.is_empty() && options.shared.is_empty();
+            hardware.manner = if any { Manner::Best } else { Manner::InOrder };
+        }
+        Ok((hardware, gone))
     }
 
     /// Devices that are not there.
@@ -69,7 +119,7 @@ impl Hardware {
                 others.push(Alternative { what, sites: more.clone(), manner: Manner::Best, is_there: false });
             }
         }
-        Ok(Hardware { opener: Opener::Imagined, sites, manner, others })
+        Ok(Hardware { opener: Opener::Imagined, sites, manner, others, watch: Watch::default() })
     }
 
     /// Gives the GPUs among sites the bandwidths that were measured, or are measured now. Says whether one was found.
@@ -95,19 +145,38 @@ impl Hardware {
     /// Opens a site's device; `None` for the host, which is always open.
     pub fn open(&self, site: &Site) -> Result<Option<Arc<GpuDevice>>> {
         match &self.opener {
-            Opener::Adapters(adapters) => open(adapters, &site.facts),
-            Opener::Shared(shared) => shared[site.facts.index].open().map(|device| Some(Arc::new(device))),
+            Opener::Adapters(adapters) => open(adapters, &site.facts, &self.watch),
+            Opener::Shared(shared) => shared[site.facts.index].open(&self.watch).map(|device| Some(Arc::new(device))),
             Opener::Imagined => Err(Error::device(&site.facts.label(), "it is only planned for")),
         }
+    }
+
+    /// Opens a site's device and loads a plan onto it.
+    pub fn load(
+        &self,
+        site: &Site,
+        graph: &Arc<Graph>,
+        plan: StagePlan,
+        reader: &dyn WeightReader,
+        progress: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<Box<dyn Stage>> {
+        load_stage(self.open(site)?.as_ref(), graph, plan, reader, &self.watch, progress)
     }
 }
 
 /// Opens an adapter's device; `None` for the host.
-pub(crate) fn open(adapters: &Adapters, facts: &Adapter) -> Result<Option<Arc<GpuDevice>>> {
+pub(crate) fn open(adapters: &Adapters, facts: &Adapter, watch: &Watch) -> Result<Option<Arc<GpuDevice>>> {
     match facts.kind {
         Kind::Host => Ok(None),
-        _ => GpuDevice::open(&adapters.gpus[facts.index].adapter, facts).map(|device| Some(Arc::new(device))),
+        _ => GpuDevice::open(&adapters.gpus[facts.index].adapter, facts, watch).map(|device| Some(Arc::new(device))),
     }
+}
+
+/// The adapters that a model goes over where none is named: all GPUs, else the best there is.
+fn usual(list: &[Adapter]) -> Vec<&Adapter> {
+    let gpus: Vec<&Adapter> =
+        list.iter().filter(|adapter| !matches!(adapter.kind, Kind::Software | Kind::Host)).collect();
+    if gpus.is_empty() { adapters::best(list).into_iter().collect() } else { gpus }
 }
 
 /// The sites that the options name, how layers find them, and what else there would be.
@@ -120,12 +189,11 @@ fn select(adapters: &Adapters, options: &Options) -> Result<(Vec<Site>, Manner, 
             return Err(Error::Option { option: "--memory", reason });
         }
     }
-    let gpus = || list.iter().filter(|adapter| !matches!(adapter.kind, Kind::Software | Kind::Host));
     let chosen: Vec<&Adapter> = match options.adapters.is_empty() {
         false => adapters.choose(&options.adapters)?,
         true if !options.layers.is_empty() => list.iter().collect(),
-        true if options.split.is_empty() && gpus().next().is_some() => gpus().collect(),
-        true => vec![adapters.best()],
+        true if options.split.is_empty() => usual(list),
+        true => adapters::best(list).into_iter().collect(),
     };
     let usual = if options.adapters.is_empty() { Manner::Best } else { Manner::InOrder };
     let manner = manner(options, chosen.len(), usual)?;
@@ -172,7 +240,7 @@ fn manner(options: &Options, count: usize, usual: Manner) -> Result<Manner> {
 fn limit_memory(sites: &mut [Site], options: &Options) {
     for (index, bytes) in &options.memory {
         for site in sites.iter_mut().filter(|site| site.facts.index == *index) {
-            (site.memory, site.memory_from, site.memory_assumed) = (*bytes, "what --memory says", false);
+            (site.memory, site.memory_from, site.memory_assumed) = (*bytes, sites::MEMORY_TOLD, false);
         }
     }
 }
@@ -183,12 +251,13 @@ pub(crate) fn load_stage(
     graph: &Arc<Graph>,
     plan: StagePlan,
     reader: &dyn WeightReader,
+    watch: &Watch,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Box<dyn Stage>> {
     let graph = Arc::clone(graph);
     Ok(match device {
         Some(device) => Box::new(GpuStage::load(Arc::clone(device), graph, plan, reader, progress)?),
-        None => Box::new(HostStage::load(graph, plan, reader, progress)?),
+        None => Box::new(HostStage::load(graph, plan, reader, watch, progress)?),
     })
 }
 

@@ -33,8 +33,8 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
-    /// A device that stopped working; the model must be opened anew.
-    #[error("{device} was lost ({reason}); open the model again, on another adapter if it happens twice")]
+    /// A device that stopped working; [`crate::Model::recover`] loads the model again.
+    #[error("{device} was lost ({reason}); load the model again, on other --adapters if it happens twice")]
     DeviceLost {
         /// The device.
         device: String,
@@ -58,7 +58,9 @@ pub enum Error {
         advice: Vec<String>,
     },
     /// Memory that a device did not give.
-    #[error("{device} has no room for {what} ({bytes} bytes); use a smaller --context or more --adapters")]
+    #[error(
+        "{device} has no room for {what} ({bytes} bytes), perhaps because another program takes it: free some, or use a smaller --context, --memory or more --adapters"
+    )]
     OutOfMemory {
         /// The device.
         device: String,
@@ -134,6 +136,11 @@ pub enum Error {
     /// The session was cancelled from another thread.
     #[error("cancelled")]
     Cancelled,
+    /// A model whose devices were lost and that was not loaded again.
+    #[error(
+        "the model lies on no device any more: what it was loaded on was lost, and loading it again failed; try Model::recover again"
+    )]
+    Unloaded,
     /// A step that several sessions shared failed; the message is that of the session that ran it.
     #[error("{reason}")]
     Step {
@@ -157,5 +164,29 @@ impl Error {
     /// A device's refusal.
     pub(crate) fn device(device: &str, reason: impl fmt::Display) -> Error {
         Error::Device { device: device.to_string(), reason: reason.to_string() }
+    }
+
+    /// Whether [`crate::Model::recover`] may help: a device was lost, hangs, or gave no memory.
+    pub fn is_of_device(&self) -> bool {
+        use Error::{Device, DeviceLost, OutOfMemory, Timeout, Unloaded};
+        matches!(self, Device { .. } | DeviceLost { .. } | OutOfMemory { .. } | Timeout { .. } | Unloaded)
+    }
+
+    /// The same error for another session that shared the step.
+    pub(crate) fn again(&self) -> Error {
+        match self {
+            Error::Device { device, reason } => Error::device(device, reason),
+            Error::DeviceLost { device, reason } => {
+                Error::DeviceLost { device: device.clone(), reason: reason.clone() }
+            }
+            Error::Timeout { device, seconds } => Error::Timeout { device: device.clone(), seconds: *seconds },
+            Error::OutOfMemory { device, what, bytes } => {
+                Error::OutOfMemory { device: device.clone(), what: what.clone(), bytes: *bytes }
+            }
+            Error::Unloaded => Error::Unloaded,
+            Error::Cancelled => Error::Cancelled,
+            Error::ContextFull { tokens, context } => Error::ContextFull { tokens: *tokens, context: *context },
+            error => Error::Step { reason: error.to_string() },
+        }
     }
 }

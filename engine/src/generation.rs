@@ -146,7 +146,7 @@ impl<'a> Generation<'a> {
 
     /// Whether the context has no room for what the next step runs.
     fn is_full(&self) -> bool {
-        self.session.shared().limits.context - self.session.tokens().len() < self.pending.len()
+        self.session.context() - self.session.tokens().len() < self.pending.len()
     }
 
     /// Whether it would go on if the context had room.

@@ -11,6 +11,7 @@ use plywood_models::config::Config;
 use crate::adapters::Kind;
 use crate::error::{Error, Result};
 use crate::gpu;
+use crate::host::HostStage;
 use crate::memory::{HumanBytes, Ledger, LedgerStage, Purpose};
 use crate::placement::{self, Demand, Device, NoPlace, StageNodes, speed};
 use crate::plan::{Limits, StagePlan, StepLimits};
@@ -111,7 +112,7 @@ pub(crate) fn lay_out(source: Source, settings: &Settings, sites: &[Site], manne
             Ok(Laid { site, nodes, plan })
         };
         let stages = placed.into_iter().map(plan).collect::<Result<Vec<Laid>>>()?;
-        let ledger = ledger(&stages, sites);
+        let ledger = ledger(&graph, &stages, sites);
         let over = overrun(&stages, &ledger, sites);
         if over.is_empty() {
             let time = |stage: &Laid| demand.time(&devices[stage.site], stage.nodes.layers.clone());
@@ -284,12 +285,16 @@ fn limits(site: &Site, settings: &Settings) -> Limits {
     limits
 }
 
-fn ledger(stages: &[Laid], sites: &[Site]) -> Ledger {
+fn ledger(graph: &Graph, stages: &[Laid], sites: &[Site]) -> Ledger {
     let stage = |stage: &Laid| {
-        let (site, mut bytes) = (&sites[stage.site], stage.plan.bytes());
-        if site.facts.kind != Kind::Host {
+        let site = &sites[stage.site];
+        let bytes = if site.facts.kind == Kind::Host {
+            HostStage::bytes(graph, &stage.plan)
+        } else {
+            let mut bytes = stage.plan.bytes();
             bytes.add(Purpose::Staging, gpu::STAGING_BYTES);
-        }
+            bytes
+        };
         let layers = &stage.nodes.layers;
         LedgerStage {
             adapter: site.facts.label(),
@@ -307,11 +312,10 @@ impl Layout {
         1e12 / self.token_time.max(1) as f64
     }
 
-    /// Seconds that loading is expected to take, stage by stage.
+    /// Seconds that loading is expected to take: all stages at the same time, from one file.
     pub fn load_seconds(&self, sites: &[Site]) -> f64 {
-        let seconds =
-            |(laid, stage): (&Laid, &LedgerStage)| speed::load_seconds(&sites[laid.site].speed, stage.bytes.weights);
-        self.stages.iter().zip(&self.ledger.stages).map(seconds).sum()
+        let stages = self.stages.iter().zip(&self.ledger.stages);
+        speed::load_seconds(stages.map(|(laid, stage)| (&sites[laid.site].speed, stage.bytes.weights)))
     }
 }
 

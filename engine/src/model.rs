@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use plywood_kernels::Format;
 use plywood_kernels::kv_cache::KvType;
@@ -12,17 +12,17 @@ use plywood_models::config::Config;
 use plywood_models::synthetic::Synthetic;
 use plywood_models::tokenizer::Tokenizer;
 
-use crate::devices::{Hardware, load_stage};
+use crate::devices::Hardware;
 use crate::error::{Error, Result};
+use crate::faults::{self, Faults};
 use crate::gpu::SharedDevice;
 use crate::layout::Source;
+use crate::loading::{Loaded, load};
 use crate::memory::Ledger;
 use crate::plan::StepLimits;
-use crate::planning::settle;
-use crate::runner::{Runner, Scheduler};
 use crate::sampler::Sampling;
 use crate::session::Session;
-use crate::stage::{Stage, StageTimes, WeightReader};
+use crate::stage::StageTimes;
 
 /// The context where none is given, if the model's own is longer.
 pub const DEFAULT_CONTEXT: usize = 8192;
@@ -62,6 +62,10 @@ pub struct Options {
     pub step_rows: usize,
     /// The largest shard of a weight or a cache in bytes, for testing; the largest binding where `None`.
     pub max_shard: Option<u64>,
+    /// How long a device may take for what it was given, before it counts as hanging.
+    pub deadline: Duration,
+    /// Failures that are ordered, for testing.
+    pub faults: Option<Arc<Faults>>,
     /// Is told of the loading.
     pub progress: Option<Progress>,
 }
@@ -84,6 +88,8 @@ impl Default for Options {
             step_tokens: None,
             step_rows: 8,
             max_shard: None,
+            deadline: faults::DEADLINE,
+            faults: None,
             progress: None,
         }
     }
@@ -91,14 +97,20 @@ impl Default for Options {
 
 /// What sessions share.
 pub(crate) struct Shared {
-    pub scheduler: Scheduler,
+    weights: Box<dyn Weights>,
     pub tokenizer: Option<Tokenizer>,
     pub config: Config,
-    pub limits: StepLimits,
-    /// Sequences of more tokens than this are long, and turn by other angles.
-    pub long_above: Option<usize>,
+    /// How it was opened, and on what; whoever loads it again has the lock.
+    opened: Mutex<Opened>,
+    loaded: RwLock<Arc<Loaded>>,
     /// Rows of the page table that no session has.
     pub free_sequences: Mutex<Vec<u32>>,
+}
+
+/// How a model was opened, and on what.
+struct Opened {
+    options: Options,
+    hardware: Hardware,
 }
 
 impl Shared {
@@ -107,15 +119,17 @@ impl Shared {
         let reason = || "a synthetic model has no tokenizer".to_string();
         self.tokenizer.as_ref().ok_or_else(|| Error::Option { option: "PROMPT", reason: reason() })
     }
+
+    /// The model as it is loaded now.
+    pub fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A model, loaded. Cheap to clone; the clones share everything.
 #[derive(Clone)]
 pub struct Model {
     shared: Arc<Shared>,
-    ledger: Arc<Ledger>,
-    notes: Arc<[String]>,
-    load_time: Duration,
 }
 
 /// The parts of which a model is made.
@@ -134,81 +148,102 @@ impl From<plywood_models::Model> for Parts {
 impl Model {
     /// Opens a `.gguf` file (the first of a split set), a Hugging Face directory, or `demo`, the model in the library.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Model> {
-        let begin = Instant::now();
-        Model::load(plywood_models::Model::open(path)?.into(), options, begin)
+        Model::load(plywood_models::Model::open(path)?.into(), options)
     }
 
     /// Opens a model whose files' tables were read already.
     pub fn of(checkpoint: Checkpoint, options: Options) -> Result<Model> {
-        let begin = Instant::now();
-        Model::load(plywood_models::Model::of(checkpoint)?.into(), options, begin)
+        Model::load(plywood_models::Model::of(checkpoint)?.into(), options)
     }
 
     /// A model of random weights by `SHAPE:FORMAT`, such as `llama-8b:q4_0`. It has no tokenizer.
     pub fn synthetic(name: &str, options: Options) -> Result<Model> {
-        let begin = Instant::now();
         let synthetic = Synthetic::named(name)?;
         let config = synthetic.config.clone();
-        Model::load(Parts { weights: Box::new(synthetic), config, tokenizer: None }, options, begin)
+        Model::load(Parts { weights: Box::new(synthetic), config, tokenizer: None }, options)
     }
 
-    fn load(parts: Parts, mut options: Options, begin: Instant) -> Result<Model> {
+    fn load(parts: Parts, mut options: Options) -> Result<Model> {
+        let Parts { weights, config, tokenizer } = parts;
         let hardware = Hardware::of(&options)?;
-        let source = Source { weights: parts.weights.as_ref(), config: &parts.config };
-        let settled = settle(source, &options, &hardware)?;
-        let layout = settled.layout;
-        let limits = layout.steps;
-        let (graph, ledger) = (Arc::new(layout.graph), layout.ledger);
-        let reader = Reader(parts.weights.as_ref());
-        let mut loading = Loading::new(&ledger, options.progress.take());
-        let mut stages: Vec<Box<dyn Stage>> = Vec::new();
-        for stage in layout.stages {
-            let device = hardware.open(&settled.sites[stage.site])?;
-            let mut progress = |bytes| loading.advance(bytes);
-            stages.push(load_stage(device.as_ref(), &graph, stage.plan, &reader, &mut progress)?);
-        }
+        let loaded = load(Source { weights: weights.as_ref(), config: &config }, &mut options, &hardware)?;
         let shared = Shared {
-            long_above: graph.long_above,
-            scheduler: Scheduler::new(Runner::new(graph, stages, limits)),
-            tokenizer: parts.tokenizer,
-            config: parts.config,
-            limits,
-            free_sequences: Mutex::new((0..limits.sequences as u32).rev().collect()),
+            weights,
+            tokenizer,
+            config,
+            free_sequences: Mutex::new((0..loaded.limits.sequences as u32).rev().collect()),
+            opened: Mutex::new(Opened { options, hardware }),
+            loaded: RwLock::new(Arc::new(loaded)),
         };
-        let (shared, ledger, notes) = (Arc::new(shared), Arc::new(ledger), settled.notes.into());
-        Ok(Model { shared, ledger, notes, load_time: begin.elapsed() })
+        Ok(Model { shared: Arc::new(shared) })
+    }
+
+    /// Loads the model again where a device was lost or hangs, on the devices that are left, and frees what it had first. Sessions
+    /// go on from their tokens, which they compute again with their next step; those whose tokens the context no longer holds
+    /// (it is smaller only where [`Options::fit`] allowed it) get an error. Where all devices work, nothing is done, so that
+    /// every thread that met the failure may call this.
+    ///
+    /// Where it fails, for want of memory perhaps, steps are [`Error::Unloaded`] until it succeeds.
+    pub fn recover(&self) -> Result<()> {
+        self.recover_on(Vec::new())
+    }
+
+    /// The same on devices that an app opened anew, where it gave its own; on those it gave before where there are none.
+    pub fn recover_on(&self, devices: Vec<SharedDevice>) -> Result<()> {
+        let shared = &self.shared;
+        let mut opened = shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = shared.loaded();
+        if devices.is_empty() && before.works() {
+            return Ok(());
+        }
+        before.scheduler.runner.line.empty();
+        let Opened { options, hardware } = &mut *opened;
+        // What sessions have must go on fitting.
+        (options.context, options.max_context) = (Some(before.limits.context), false);
+        let mut gone = Vec::new();
+        if devices.is_empty() {
+            (*hardware, gone) = hardware.again(options)?;
+        } else {
+            options.shared = devices;
+            *hardware = Hardware::of(options)?;
+        }
+        let mut loaded = load(Source { weights: shared.weights.as_ref(), config: &shared.config }, options, hardware)?;
+        let note = |label: &String| format!("{label} can't be opened any more; the model was loaded without it");
+        loaded.notes = loaded.notes.iter().cloned().chain(gone.iter().map(note)).collect();
+        *shared.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+        Ok(())
     }
 
     /// A session: one sequence of tokens with its place in the KV cache.
     pub fn session(&self) -> Result<Session> {
         let mut free = self.shared.free_sequences.lock().unwrap_or_else(PoisonError::into_inner);
-        let sequence = free.pop().ok_or(Error::NoSession { sessions: self.shared.limits.sequences })?;
+        let sequence = free.pop().ok_or(Error::NoSession { sessions: self.limits().sequences })?;
         Ok(Session::new(Arc::clone(&self.shared), sequence))
     }
 
     /// What was allocated where.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+    pub fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.shared.loaded().ledger)
     }
 
     /// What was assumed of devices, or changed so that the model fits, in sentences for a person.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
+    pub fn notes(&self) -> Arc<[String]> {
+        Arc::clone(&self.shared.loaded().notes)
     }
 
-    /// How long opening took.
+    /// How long loading took.
     pub fn load_time(&self) -> Duration {
-        self.load_time
+        self.shared.loaded().time
     }
 
     /// Tokens that a sequence may have.
     pub fn context(&self) -> usize {
-        self.shared.limits.context
+        self.limits().context
     }
 
     /// How large steps may be.
     pub fn limits(&self) -> StepLimits {
-        self.shared.limits
+        self.shared.loaded().limits
     }
 
     /// The model's numbers.
@@ -228,40 +263,10 @@ impl Model {
 
     /// How long each stage has been busy.
     pub fn times(&self) -> Vec<StageTimes> {
-        self.shared.scheduler.with(|runner| runner.stages.iter().map(|stage| stage.times()).collect())
+        self.shared.loaded().scheduler.runner.line.times()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
-    }
-}
-
-/// Gives tensors from files to stages.
-struct Reader<'a>(&'a dyn Weights);
-
-impl WeightReader for Reader<'_> {
-    fn read(&self, tensor: usize, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        Ok(self.0.read_checked(tensor, offset, bytes)?)
-    }
-}
-
-/// Counts the bytes of weights that were loaded.
-struct Loading {
-    loaded: u64,
-    total: u64,
-    progress: Option<Progress>,
-}
-
-impl Loading {
-    fn new(ledger: &Ledger, progress: Option<Progress>) -> Loading {
-        let total = ledger.stages.iter().map(|stage| stage.bytes.weights).sum();
-        Loading { loaded: 0, total, progress }
-    }
-
-    fn advance(&mut self, bytes: u64) -> Result<()> {
-        self.loaded += bytes;
-        let (loaded, total) = (self.loaded.min(self.total), self.total);
-        let on = self.progress.as_mut().is_none_or(|progress| progress(loaded, total));
-        if on { Ok(()) } else { Err(Error::Cancelled) }
     }
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::adapters::{Adapter, Adapters};
 use crate::devices::{self, load_stage};
 use crate::error::Result;
+use crate::faults::Watch;
 use crate::gpu::{GpuDevice, GpuStage};
 use crate::plan::{Limits, StagePlan, StepLimits};
 use crate::recording::Key;
@@ -52,7 +53,7 @@ pub struct Bench {
 impl Bench {
     /// Opens an adapter of a list.
     pub fn open(adapters: &Adapters, adapter: &Adapter) -> Result<Bench> {
-        Ok(Bench { adapter: adapter.clone(), gpu: devices::open(adapters, adapter)? })
+        Ok(Bench { adapter: adapter.clone(), gpu: devices::open(adapters, adapter, &Watch::default())? })
     }
 
     /// The rungs of the device's kernel ladder on which a case runs different shaders, best first.
@@ -96,7 +97,8 @@ impl Bench {
         let (mut worst, mut worst_row) = (0f64, 0f64);
         for (index, step) in case.steps.iter().enumerate() {
             let given = case.given(index);
-            let computed = stage.run(step, &[Want::Logits], &given)?;
+            let mut computed = Values::new();
+            stage.run(step, &[Want::Logits], &given, &mut computed)?;
             let expected = machine.step(step, given, &[Want::Logits]);
             for (_, value) in &case.graph.outputs {
                 let (whole, row) = compare(case, *value, &expected, &computed);
@@ -109,7 +111,7 @@ impl Bench {
     fn stage(&self, case: &Case, rung: Features) -> Result<Box<dyn Stage>> {
         let plan = self.plan(case, rung)?;
         let graph = Arc::new(case.graph.clone());
-        load_stage(self.gpu.as_ref(), &graph, plan, &NoFiles, &mut |_| Ok(()))
+        load_stage(self.gpu.as_ref(), &graph, plan, &NoFiles, &Watch::default(), &mut |_| Ok(()))
     }
 
     /// Loads a case for timing, on the best rung; `None` on the host.

@@ -9,6 +9,7 @@ use plywood_models::tokenizer::EncodeOptions;
 
 use crate::error::{Error, Result};
 use crate::generation::{Generation, Request};
+use crate::loading::Loaded;
 use crate::model::{Model, Shared};
 use crate::runner::{Row, Run};
 
@@ -37,6 +38,8 @@ impl Rows {
 /// One sequence of tokens. Sessions of one model run at once from several threads; their steps are joined.
 pub struct Session {
     shared: Arc<Shared>,
+    /// Where its keys and values lie.
+    loaded: Arc<Loaded>,
     sequence: u32,
     tokens: Vec<u32>,
     /// Of how many of them the keys and values lie in the cache: of all but after the sequence became long, or short again.
@@ -75,13 +78,15 @@ impl Model {
     /// All tokens together must fit a step (see [`Model::limits`]). A session that must compute its tokens again
     /// does so first, in steps of its own (see [`Session::evaluate`]).
     pub fn step(&self, runs: &mut [SessionRun], wants: &[Want]) -> Result<Vec<Vec<Row>>> {
-        let limits = self.limits();
+        let loaded = self.shared().loaded();
+        let limits = loaded.limits;
         let (mut tokens, mut rows) = (0, 0);
-        for run in runs.iter() {
+        for run in runs.iter_mut() {
             if !Arc::ptr_eq(run.session.shared(), self.shared()) {
                 let reason = "a session belongs to another model".to_string();
                 return Err(Error::Option { option: "Model::step", reason });
             }
+            run.session.follow(&loaded);
             run.session.check(run.tokens)?;
             (tokens, rows) = (tokens + run.tokens.len(), rows + run.rows.of(run.tokens).len());
         }
@@ -94,7 +99,7 @@ impl Model {
             run.session.prepare(run.tokens)?;
         }
         let ready: Vec<Run> = runs.iter().map(|run| run.session.run_of(run.tokens, run.rows, wants)).collect();
-        let rows = self.shared().scheduler.run_together(&ready)?;
+        let rows = loaded.scheduler.run_together(&ready)?;
         runs.iter_mut().for_each(|run| run.session.extend(run.tokens));
         Ok(rows)
     }
@@ -102,7 +107,15 @@ impl Model {
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, sequence: u32) -> Session {
-        Session { shared, sequence, tokens: Vec::new(), cached: 0, long: false, foreseen: 0, cancel: Arc::default() }
+        let (loaded, cancel) = (shared.loaded(), Arc::default());
+        Session { shared, loaded, sequence, tokens: Vec::new(), cached: 0, long: false, foreseen: 0, cancel }
+    }
+
+    /// Goes on where the model is loaded now. What lies in the cache of where it was loaded before is computed again.
+    fn follow(&mut self, loaded: &Arc<Loaded>) {
+        if !Arc::ptr_eq(&self.loaded, loaded) {
+            (self.loaded, self.cached) = (Arc::clone(loaded), 0);
+        }
     }
 
     /// The tokens so far.
@@ -121,14 +134,15 @@ impl Session {
         let kept = self.tokens.len();
         self.cached = self.cached.min(kept);
         self.foreseen = 0;
-        self.shared.scheduler.with(|runner| runner.truncate(self.sequence, kept));
+        self.loaded.scheduler.runner.truncate(self.sequence, kept);
     }
 
     /// Forgets what is no beginning of `tokens`, and the last of them in any case, so that running the rest gives the logits
     /// behind them all. Gives how many are kept.
     pub fn rewind(&mut self, tokens: &[u32]) -> usize {
+        self.follow(&self.shared.loaded());
         let same = self.tokens.iter().zip(tokens).take_while(|(held, wanted)| held == wanted).count();
-        self.truncate(same.min(tokens.len().saturating_sub(1)));
+        self.truncate(same.min(self.cached).min(tokens.len().saturating_sub(1)));
         self.tokens.len()
     }
 
@@ -145,9 +159,10 @@ impl Session {
     /// before, the tokens so far are computed again first: rows are then what they would be had all tokens been given at once. Rows
     /// that were given before stay those of the shorter sequence.
     pub fn evaluate(&mut self, tokens: &[u32], rows: Rows, wants: &[Want]) -> Result<Vec<Row>> {
+        self.follow(&self.shared.loaded());
         self.check(tokens)?;
         self.prepare(tokens)?;
-        let most = self.shared.scheduler.run_tokens;
+        let most = self.loaded.scheduler.run_tokens;
         let mut found = Vec::new();
         let mut rest = tokens;
         while !rest.is_empty() {
@@ -167,13 +182,13 @@ impl Session {
             return Ok(());
         }
         let length = self.foreseen.max(self.tokens.len() + tokens.len());
-        let long = self.shared.long_above.is_some_and(|limit| length > limit);
+        let long = self.loaded.long_above.is_some_and(|limit| length > limit);
         if long != self.long {
             (self.long, self.cached) = (long, 0);
         }
         while self.cached < self.tokens.len() {
             let rest = &self.tokens[self.cached..];
-            let piece = &rest[..rest.len().min(self.shared.scheduler.run_tokens)];
+            let piece = &rest[..rest.len().min(self.loaded.scheduler.run_tokens)];
             let end = self.cached + piece.len();
             self.run(self.run_of(piece, Rows::None, &[]))?;
             self.cached = end;
@@ -186,7 +201,7 @@ impl Session {
         if self.take_cancelled() {
             return Err(Error::Cancelled);
         }
-        self.shared.scheduler.run(run)
+        self.loaded.scheduler.run(run)
     }
 
     /// Adds tokens that were run.
@@ -215,12 +230,18 @@ impl Session {
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
         }
+        self.follow(&self.shared.loaded());
         self.check(prompt)?;
         Generation::new(self, prompt, request.into())
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Tokens that it may have.
+    pub(crate) fn context(&self) -> usize {
+        self.loaded.limits.context
     }
 
     /// Whether somebody cancelled since the last step.
@@ -234,7 +255,7 @@ impl Session {
         if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
             return Err(Error::UnknownToken { token: *token, vocabulary });
         }
-        let (tokens, context) = (self.tokens.len() + tokens.len(), self.shared.limits.context);
+        let (tokens, context) = (self.tokens.len() + tokens.len(), self.context());
         if tokens > context { Err(Error::ContextFull { tokens, context }) } else { Ok(()) }
     }
 

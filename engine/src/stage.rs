@@ -1,8 +1,9 @@
 //! A stage: some nodes of a graph on one device, and what GPU and host stages share.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plywood_kernels::graph::{Part, Rows, Source, ValueId, Want, Weight};
 use plywood_kernels::op::StepSize;
@@ -26,8 +27,9 @@ pub trait WeightReader: Sync {
 
 /// A stage on a device.
 pub(crate) trait Stage: Send {
-    /// Runs a step on values from the stage before; gives those that the next stages read and the results wanted.
-    fn run(&mut self, step: &Step, wants: &[Want], given: &Values) -> Result<Values>;
+    /// Runs a step on values from the stage before. `results` then holds those that the next stages read and the results wanted, in
+    /// the memory that it had where there is enough.
+    fn run(&mut self, step: &Step, wants: &[Want], given: &Values, results: &mut Values) -> Result<()>;
 
     /// Its plan.
     fn plan(&self) -> &StagePlan;
@@ -36,17 +38,23 @@ pub(crate) trait Stage: Send {
     fn overlaps(&self) -> bool;
 
     /// How long it was busy.
-    fn times(&self) -> StageTimes;
+    fn times(&self) -> &StageTimes;
 
     /// Bytes that it reads and writes per second when it copies; `None` for the host.
     fn copy_bandwidth(&self) -> Result<Option<f64>>;
+
+    /// An error if its device does not work.
+    fn check(&self) -> Result<()>;
 
     /// Fills everything but the weights with NaN, so that a test sees what is read unwritten.
     fn poison(&mut self) -> Result<()>;
 }
 
+/// How many of the latest steps are in a stage's timeline.
+const SPANS: usize = 4096;
+
 /// How long a stage was busy, over all its steps.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct StageTimes {
     /// Steps.
     pub steps: u64,
@@ -56,15 +64,39 @@ pub struct StageTimes {
     pub encode: Duration,
     /// Dispatches.
     pub dispatches: u64,
+    /// When it was busy in its latest steps, at most 4096.
+    pub timeline: VecDeque<Range<Instant>>,
 }
 
 impl StageTimes {
-    pub(crate) fn add(&mut self, busy: Duration, encode: Duration, dispatches: usize) {
+    /// Adds a step that ends now; gives how long it was.
+    pub(crate) fn add(&mut self, begin: Instant, encode: Duration, dispatches: usize) -> Duration {
+        let end = Instant::now();
         self.steps += 1;
-        self.busy += busy;
+        self.busy += end - begin;
         self.encode += encode;
         self.dispatches += dispatches as u64;
+        if self.timeline.len() == SPANS {
+            self.timeline.pop_front();
+        }
+        self.timeline.push_back(begin..end);
+        end - begin
     }
+}
+
+/// How long at least two stages were busy at the same time since some instant, by their timelines.
+pub fn overlap(stages: &[StageTimes], since: Instant) -> Duration {
+    let spans = stages.iter().flat_map(|times| &times.timeline).filter(|span| span.start >= since);
+    let mut changes: Vec<(Instant, i32)> = spans.flat_map(|span| [(span.start, 1), (span.end, -1)]).collect();
+    changes.sort();
+    let (mut busy, mut both) = (0, Duration::ZERO);
+    for pair in changes.windows(2) {
+        busy += pair[0].1;
+        if busy > 1 {
+            both += pair[1].0 - pair[0].0;
+        }
+    }
+    both
 }
 
 /// The rows that a value has in a step.

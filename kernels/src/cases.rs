@@ -194,7 +194,7 @@ impl Case {
 /// Panics on one that lies in a file: cases have none.
 pub fn host_part(part: &Part) -> HostPart {
     let bytes = match &part.source {
-        Source::Computed(numbers) => Arc::from(part.format.encode_rows(numbers)),
+        Source::Computed(numbers) => Arc::new(part.format.encode_rows(numbers)),
         Source::Blocks(blocks) => blocks.clone(),
         Source::Tensor(_) => panic!("a case has no files"),
     };

@@ -70,7 +70,7 @@ pub enum Source {
     /// Computed when the graph was built, such as RoPE's tables.
     Computed(Arc<[f32]>),
     /// Rows of blocks of the part's format, as a file holds them: the random weights of cases.
-    Blocks(Arc<[u8]>),
+    Blocks(Arc<Vec<u8>>),
 }
 
 /// Some rows of a weight, as one source holds them.

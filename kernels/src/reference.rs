@@ -16,7 +16,7 @@ pub struct HostPart {
     /// Rows.
     pub rows: usize,
     /// The rows' blocks, one row behind the other.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Arc<Vec<u8>>,
 }
 
 /// A weight in host memory: `[rows, columns]`, stacked from parts.
@@ -69,9 +69,22 @@ pub struct HostCache {
 impl HostCache {
     /// An empty cache of so many pages.
     pub fn new(slot: CacheSlot, kv_type: KvType, pages: usize) -> HostCache {
+        HostCache::within(slot, kv_type, pages, [Vec::new(), Vec::new()])
+    }
+
+    /// An empty cache of so many pages in memory that has room for its keys and values.
+    pub fn within(slot: CacheSlot, kv_type: KvType, pages: usize, memory: [Vec<f32>; 2]) -> HostCache {
+        let [mut keys, mut values] = memory;
+        let [key_numbers, value_numbers] = HostCache::numbers(&slot, pages);
+        keys.resize(key_numbers, f32::NAN);
+        values.resize(value_numbers, f32::NAN);
+        HostCache { slot, kv_type, keys, values }
+    }
+
+    /// How many numbers the keys and the values of so many pages are.
+    pub fn numbers(slot: &CacheSlot, pages: usize) -> [usize; 2] {
         let keys = pages * PAGE_TOKENS * slot.kv_heads * slot.key_width;
-        let values = pages * PAGE_TOKENS * slot.numbers() - keys;
-        HostCache { slot, kv_type, keys: vec![f32::NAN; keys], values: vec![f32::NAN; values] }
+        [keys, pages * PAGE_TOKENS * slot.numbers() - keys]
     }
 
     /// The slot.
@@ -161,7 +174,7 @@ pub type Values = HashMap<ValueId, Vec<f32>>;
 /// Reads the bytes of each weight's parts, as [`Machine::new`] wants them.
 pub fn host_weight<E>(
     weight: &Weight,
-    mut read: impl FnMut(&crate::graph::Part) -> Result<Arc<[u8]>, E>,
+    mut read: impl FnMut(&crate::graph::Part) -> Result<Arc<Vec<u8>>, E>,
 ) -> Result<HostWeight, E> {
     let parts =
         weight.parts.iter().map(|part| Ok(HostPart { format: part.format, rows: part.rows, bytes: read(part)? }));

@@ -21,9 +21,9 @@ use common::{InMemory, check_message, data};
 
 /// All weights of a graph in host memory.
 fn load(graph: &Graph, weights: &dyn Weights) -> Vec<HostWeight> {
-    let read = |source: &Source| -> Result<Arc<[u8]>> {
+    let read = |source: &Source| -> Result<Arc<Vec<u8>>> {
         match source {
-            Source::Computed(numbers) => Ok(numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
+            Source::Computed(numbers) => Ok(Arc::new(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())),
             Source::Blocks(blocks) => Ok(blocks.clone()),
             Source::Tensor(index) => {
                 let mut bytes = vec![0; weights.tensors()[*index].bytes as usize];

@@ -3,7 +3,7 @@
 use plywood::adapters::{Adapter, Kind};
 use plywood::kernels::graph::Want;
 use plywood::{Error, Model, Options, Rows};
-use plywood_tests::{adapters, exact, nmse};
+use plywood_tests::{adapters, demo_stories, exact, nmse, wrong_story};
 
 /// Where all is f32, the same computation in another order.
 const LIMIT: f64 = 1e-9;
@@ -72,4 +72,27 @@ fn a_cancelled_prompt_leaves_nothing() {
     session.truncate(0);
     let again = session.evaluate(&prompt(), Rows::Last, &[Want::Logits]).expect("it goes on");
     assert!(nmse(&expected, &again[0].logits) <= LIMIT);
+}
+
+/// Sessions of several threads follow each other through the stages: while one is in the second, another is in the first.
+#[test]
+fn sessions_follow_each_other() {
+    let adapters = adapters();
+    let host = adapters.last().expect("the host is listed");
+    let begin = std::time::Instant::now();
+    let options = Options { sessions: 3, split: vec![1, 1], ..exact(&[host, host]) };
+    let model = Model::open("demo", options).expect("the demo model opens");
+    let stories = demo_stories();
+    let told: Vec<Option<String>> = std::thread::scope(|scope| {
+        let model = &model;
+        let tell = |story| scope.spawn(move || wrong_story(model, story));
+        let tellers: Vec<_> = stories.iter().take(3).map(tell).collect();
+        tellers.into_iter().map(|teller| teller.join().expect("no thread panics")).collect()
+    });
+    assert_eq!(told, [None, None, None]);
+    let times = model.times();
+    let both = plywood::stage::overlap(&times, begin);
+    let tokens: usize = stories.iter().take(3).map(|story| story.ids.len()).sum();
+    println!("{tokens} tokens in {} steps; both stages busy for {both:?} of {:?}", times[0].steps, begin.elapsed());
+    assert!(!both.is_zero(), "the stages never overlap");
 }

@@ -107,6 +107,7 @@ pub fn run(arguments: Arguments) -> Outcome {
             Entry::Message(message) => {
                 let _answering = interrupt.answering();
                 answer(&mut chat, message, &request, &mut screen, &arguments)?
+                    .unwrap_or_else(|error| failed(&model, error))
             }
         };
         match next {
@@ -130,33 +131,38 @@ fn answer(
     request: &Request,
     screen: &mut Screen,
     arguments: &Arguments,
-) -> Outcome<Next> {
+) -> Outcome<Result<Next, Error>> {
     let mut turn = match chat.send(message, request.clone()) {
         Ok(turn) => turn,
-        Err(error) => return Ok(failed(error)),
+        Err(error) => return Ok(Err(error)),
     };
-    let mut next = Next::Entry;
+    let mut outcome = Ok(Next::Entry);
     for part in turn.by_ref() {
         match part {
             Ok(part) => screen.show(&part)?,
-            Err(error) => next = failed(error),
+            Err(error) => outcome = Err(error),
         }
     }
     screen.end()?;
     let report = turn.report();
     drop(turn);
     tell(chat, &report, arguments);
-    Ok(next)
+    Ok(outcome)
 }
 
 /// How a chat goes on after an error of the engine.
-fn failed(error: Error) -> Next {
+fn failed(model: &Model, error: Error) -> Next {
     match error {
-        Error::Device { .. }
-        | Error::DeviceLost { .. }
-        | Error::Timeout { .. }
-        | Error::OutOfMemory { .. }
-        | Error::NotANumber => Next::Failure(error.into()),
+        Error::NotANumber => Next::Failure(error.into()),
+        error if error.is_of_device() => match model.recover() {
+            Ok(()) => {
+                note(&format!("ply: {error}"));
+                model.notes().iter().for_each(|text| note(&format!("ply: {text}")));
+                note("ply: the model was loaded again, and the conversation goes on");
+                Next::Entry
+            }
+            Err(again) => Next::Failure(Failure::Work(format!("{error}; loading the model again failed: {again}"))),
+        },
         _ => Next::Mistake(error.into()),
     }
 }

@@ -1,8 +1,9 @@
 //! An opened device: pipelines, allocation, submission and waiting, with every failure as an error.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use plywood_kernels::op::Shader;
@@ -11,12 +12,9 @@ use super::shader;
 use super::shared::{required_features, required_limits};
 use crate::adapters::Adapter;
 use crate::error::{Error, Result};
+use crate::faults::{Call, Failure, Watch};
 use crate::memory::Purpose;
 use crate::plan::BufferPlan;
-
-/// How long a submission may take. Submissions are bounded far below it, and each waits for the one before; this is for
-/// drivers that hang.
-const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Bytes that the measuring of copies takes: beyond caches, and quick on a slow device.
 const COPY_BYTES: u64 = 256 << 20;
@@ -32,14 +30,16 @@ enum Fault {
 pub(crate) struct GpuDevice {
     pub facts: Adapter,
     pub device: wgpu::Device,
-    pub queue: wgpu::Queue,
+    /// There until the end.
+    queue: Option<wgpu::Queue>,
+    watch: Watch,
     pipelines: Mutex<HashMap<Shader, wgpu::ComputePipeline>>,
     fault: Arc<Mutex<Option<Fault>>>,
 }
 
 impl GpuDevice {
     /// Opens a device of an adapter, with what the adapter can do.
-    pub fn open(adapter: &wgpu::Adapter, facts: &Adapter) -> Result<GpuDevice> {
+    pub fn open(adapter: &wgpu::Adapter, facts: &Adapter, watch: &Watch) -> Result<GpuDevice> {
         let description = wgpu::DeviceDescriptor {
             label: Some("plywood"),
             required_features: required_features(adapter),
@@ -47,20 +47,48 @@ impl GpuDevice {
             ..Default::default()
         };
         let label = facts.label();
-        let (device, queue) = pollster::block_on(adapter.request_device(&description))
-            .map_err(|error| Error::device(&label, format!("it could not be opened: {error}")))?;
-        let opened = GpuDevice::new(facts.clone(), device, queue);
-        opened.watch();
+        let refused = |error: &dyn fmt::Display| Error::device(&label, format!("it could not be opened: {error}"));
+        let (device, queue) =
+            pollster::block_on(adapter.request_device(&description)).map_err(|error| refused(&error))?;
+        let opened = GpuDevice::new(facts.clone(), device, queue, watch)?;
+        opened.listen();
         Ok(opened)
     }
 
     /// A device that is open already.
-    pub fn new(facts: Adapter, device: wgpu::Device, queue: wgpu::Queue) -> GpuDevice {
-        GpuDevice { facts, device, queue, pipelines: Mutex::default(), fault: Arc::default() }
+    pub fn new(facts: Adapter, device: wgpu::Device, queue: wgpu::Queue, watch: &Watch) -> Result<GpuDevice> {
+        let (queue, watch) = (Some(queue), watch.clone());
+        let opened = GpuDevice { facts, device, queue, watch, pipelines: Mutex::default(), fault: Arc::default() };
+        match opened.reach(Call::Open) {
+            true => Err(Error::device(&opened.label(), "it could not be opened: a failure was ordered")),
+            false => Ok(opened),
+        }
+    }
+
+    /// Notes a call; whether it is to be refused.
+    fn reach(&self, call: Call) -> bool {
+        match self.watch.reach(|| self.label(), call) {
+            None => false,
+            Some(Failure::Refuse) => true,
+            Some(Failure::Lose) => {
+                *self.fault() = Some(Fault::Lost("a failure was ordered".into()));
+                self.device.destroy();
+                false
+            }
+        }
+    }
+
+    /// The queue.
+    fn queue(&self) -> &wgpu::Queue {
+        self.queue.as_ref().expect("it is there until the end")
+    }
+
+    fn fault(&self) -> MutexGuard<'_, Option<Fault>> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps what the driver reports outside of calls; by default wgpu panics.
-    fn watch(&self) {
+    fn listen(&self) {
         let lost = Arc::clone(&self.fault);
         self.device.set_device_lost_callback(move |reason, message| {
             // Dropping the device at the end is no loss.
@@ -83,15 +111,23 @@ impl GpuDevice {
 
     /// An error if the driver reported one since the last call.
     pub fn check(&self) -> Result<()> {
-        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
-        match fault.clone() {
-            // A lost device stays lost.
-            Some(Fault::Lost(reason)) => Err(Error::DeviceLost { device: self.label(), reason }),
-            Some(Fault::Error(reason)) => {
-                *fault = None;
-                Err(Error::device(&self.label(), reason))
+        let mut fault = self.fault();
+        match fault.take() {
+            Some(Fault::Lost(reason)) => {
+                // A lost device stays lost.
+                *fault = Some(Fault::Lost(reason.clone()));
+                Err(Error::DeviceLost { device: self.label(), reason })
             }
+            Some(Fault::Error(reason)) => Err(Error::device(&self.label(), reason)),
             None => Ok(()),
+        }
+    }
+
+    /// The error of a call that failed: where the device was lost, that is the reason of all that follows.
+    fn refused(&self, what: &str, error: impl fmt::Display) -> Error {
+        match self.check() {
+            Err(lost @ Error::DeviceLost { .. }) => lost,
+            _ => Error::device(&self.label(), format!("{what}: {error}")),
         }
     }
 
@@ -109,9 +145,8 @@ impl GpuDevice {
     pub fn caught<T>(&self, what: &str, calls: impl FnOnce() -> Result<T>) -> Result<T> {
         let (result, error) = self.scoped(calls);
         match error {
-            // Where the device was lost, that is the reason of all that follows.
             Some(_) if matches!(result, Err(Error::DeviceLost { .. })) => result,
-            Some(error) => Err(Error::device(&self.label(), format!("{what}: {error}"))),
+            Some(error) => Err(self.refused(what, error)),
             None => result,
         }
     }
@@ -120,14 +155,18 @@ impl GpuDevice {
     pub fn allocate(&self, plan: &BufferPlan, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
         let description =
             wgpu::BufferDescriptor { label: Some(&plan.label), size: plan.bytes, usage, mapped_at_creation: false };
+        let full = || Error::OutOfMemory { device: self.label(), what: plan.label.clone(), bytes: plan.bytes };
+        if self.reach(Call::Allocate) {
+            return Err(full());
+        }
         let (buffer, error) = self.scoped(|| self.device.create_buffer(&description));
         match error {
-            None => self.check().map(|()| buffer),
-            Some(wgpu::Error::OutOfMemory { .. }) => {
-                Err(Error::OutOfMemory { device: self.label(), what: plan.label.clone(), bytes: plan.bytes })
-            }
-            Some(error) => Err(Error::device(&self.label(), format!("{}: {error}", plan.label))),
+            None => self.check()?,
+            Some(wgpu::Error::OutOfMemory { .. }) => return Err(full()),
+            Some(error) => return Err(self.refused(&plan.label, error)),
         }
+        self.watch.allocated(|| self.label(), &plan.label, plan.bytes);
+        Ok(buffer)
     }
 
     /// The pipeline of a shader, made once.
@@ -136,9 +175,13 @@ impl GpuDevice {
         if let Some(pipeline) = pipelines.get(shader) {
             return Ok(pipeline.clone());
         }
+        let what = || format!("kernel {}", shader.name);
+        if self.reach(Call::Prepare) {
+            return Err(self.refused(&what(), "a failure was ordered"));
+        }
         let (pipeline, error) = self.scoped(|| shader::pipeline(&self.device, shader));
         if let Some(error) = error {
-            return Err(Error::device(&self.label(), format!("kernel {}: {error}", shader.name)));
+            return Err(self.refused(&what(), error));
         }
         pipelines.insert(shader.clone(), pipeline.clone());
         Ok(pipeline)
@@ -157,10 +200,19 @@ impl GpuDevice {
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
             encoder.copy_buffer_to_buffer(&from, 0, &to, 0, bytes);
             let begin = Instant::now();
-            self.wait(self.queue.submit([encoder.finish()]))?;
+            self.wait(self.submit(encoder.finish())?)?;
             best = best.max(2.0 * bytes as f64 / begin.elapsed().as_secs_f64());
         }
         Ok(best)
+    }
+
+    /// An error if the device does not do what it is given.
+    pub fn works(&self) -> Result<()> {
+        self.check()?;
+        self.caught("a check", || {
+            let encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("check") });
+            self.wait(self.submit(encoder.finish())?)
+        })
     }
 
     /// Polls the device; an error where it was lost.
@@ -172,23 +224,52 @@ impl GpuDevice {
         polled.map_err(|_| Error::DeviceLost { device: self.label(), reason })
     }
 
-    /// Waits for a submission.
+    /// Submits work.
+    pub fn submit(&self, commands: wgpu::CommandBuffer) -> Result<wgpu::SubmissionIndex> {
+        if self.reach(Call::Submit) {
+            return Err(self.refused("a submission", "a failure was ordered"));
+        }
+        Ok(self.queue().submit([commands]))
+    }
+
+    /// Fills a buffer, whatever it holds.
+    pub fn fill(&self, buffer: &wgpu::Buffer, byte: u8) {
+        self.queue().write_buffer(buffer, 0, &vec![byte; buffer.size() as usize]);
+    }
+
+    /// Waits for a submission, as long as the watch says: every wait of the engine ends, since it is this one.
     pub fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        let begin = Instant::now();
+        let (begin, deadline) = (Instant::now(), self.watch.deadline);
+        let hangs = self.reach(Call::Wait);
         loop {
             // GL caps a wait at about 2 s whatever is asked, so waits are short and repeated everywhere.
-            let wait = wgpu::PollType::Wait {
-                submission_index: Some(submission.clone()),
-                timeout: Some(Duration::from_secs(1)),
-            };
-            match self.poll(wait)? {
+            let timeout = Duration::from_secs(1).min(deadline);
+            let wait = wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(timeout) };
+            let polled = if hangs { Err(wgpu::PollError::Timeout) } else { self.poll(wait)? };
+            match polled {
                 Ok(_) => return Ok(()),
-                Err(wgpu::PollError::Timeout) if begin.elapsed() < DEADLINE => {}
+                Err(wgpu::PollError::Timeout) if begin.elapsed() < deadline => {
+                    if hangs {
+                        std::thread::sleep(timeout);
+                    }
+                }
                 Err(wgpu::PollError::Timeout) => {
-                    return Err(Error::Timeout { device: self.label(), seconds: DEADLINE.as_secs() });
+                    let seconds = deadline.as_secs();
+                    // It is not waited for again, and freeing it would wait for what does not end.
+                    *self.fault() = Some(Fault::Lost(format!("it did not finish within {seconds} s")));
+                    std::mem::forget((self.device.clone(), self.queue.clone()));
+                    return Err(Error::Timeout { device: self.label(), seconds });
                 }
                 Err(error) => return Err(Error::device(&self.label(), error)),
             }
         }
+    }
+}
+
+impl Drop for GpuDevice {
+    fn drop(&mut self) {
+        // wgpu 30 panics where a driver fails while its queue is freed.
+        let queue = self.queue.take();
+        _ = catch_unwind(AssertUnwindSafe(|| drop(queue)));
     }
 }

@@ -6,6 +6,7 @@ mod memory;
 mod shader;
 mod shared;
 mod stage;
+mod staging;
 mod upload;
 
 pub use shared::{SharedDevice, required_features, required_limits};

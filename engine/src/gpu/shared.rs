@@ -3,6 +3,7 @@
 use super::{GpuDevice, adapters};
 use crate::adapters::Adapter;
 use crate::error::{Error, Result};
+use crate::faults::Watch;
 
 /// A device of the app's own. The engine works with the features and limits that it was opened with, leaves its
 /// error handlers alone, and submits to its queue.
@@ -37,7 +38,7 @@ impl SharedDevice {
         })
     }
 
-    pub(crate) fn open(&self) -> Result<GpuDevice> {
-        Ok(GpuDevice::new(self.facts()?, self.device.clone(), self.queue.clone()))
+    pub(crate) fn open(&self, watch: &Watch) -> Result<GpuDevice> {
+        GpuDevice::new(self.facts()?, self.device.clone(), self.queue.clone(), watch)
     }
 }

@@ -11,6 +11,7 @@ use plywood_kernels::reference::Values;
 use plywood_kernels::step::Step;
 
 use super::GpuDevice;
+use super::staging::{Staging, Stretch};
 use super::upload::Upload;
 use crate::error::{Error, Result};
 use crate::memory::Purpose;
@@ -56,6 +57,10 @@ pub(crate) struct GpuStage {
     graph: Arc<Graph>,
     plan: StagePlan,
     buffers: Vec<wgpu::Buffer>,
+    /// What a step brings along.
+    staging: Staging,
+    /// Where stretches of it go that were written and not sent yet, with their bytes.
+    written: Vec<(Handle, u64)>,
     recordings: HashMap<Key, Arc<PreparedRecording>>,
     /// Multiply-adds that a submission may hold.
     budget: u64,
@@ -71,8 +76,10 @@ impl GpuStage {
         reader: &dyn WeightReader,
         progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<GpuStage> {
+        let staging = Staging::new(&device, &plan.buffers[plan.step.staging.0])?;
         let allocate = |(index, buffer): (usize, &BufferPlan)| {
             let usage = match buffer.purpose {
+                _ if Handle(index) == plan.step.staging => return Ok(staging.buffer()),
                 Purpose::Staging => wgpu::BufferUsages::MAP_READ,
                 _ if Handle(index) == plan.params.buffer => wgpu::BufferUsages::UNIFORM,
                 _ => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
@@ -92,6 +99,8 @@ impl GpuStage {
             graph,
             plan,
             buffers,
+            staging,
+            written: Vec::new(),
             recordings: HashMap::new(),
             budget: FIRST_OPERATIONS,
             times: StageTimes::default(),
@@ -132,26 +141,36 @@ impl GpuStage {
         Ok(prepared)
     }
 
-    /// Writes what changes from step to step, and the values that come from outside.
-    fn write_step(&self, step: &Step, given: &Values) {
-        let write = |handle: Handle, words: &[u32]| {
-            if !words.is_empty() {
-                self.device.queue.write_buffer(&self.buffers[handle.0], 0, bytemuck::cast_slice(words));
-            }
-        };
-        write(self.plan.step.tokens, &pack_tokens(step));
-        write(self.plan.step.blocks, &pack_blocks(step));
-        write(self.plan.step.selected, &step.selected);
-        write(self.plan.step.pages, &step.pages);
-        for value in &self.plan.received {
-            let Some(rows) = given.get(value) else { continue };
+    /// Writes what changes from step to step, and the values that come from outside, into the staging buffer.
+    fn write_step(&mut self, step: &Step, given: &Values) -> Result<()> {
+        let words = [
+            (self.plan.step.tokens, pack_tokens(step)),
+            (self.plan.step.blocks, pack_blocks(step)),
+            (self.plan.step.selected, step.selected.clone()),
+            (self.plan.step.pages, step.pages.clone()),
+        ];
+        // Rows lie as far from each other as on the device; what is between them is never read.
+        let received = self.plan.received.iter().filter_map(|value| {
             let (width, stride) = (self.graph.values[value.0].width, StagePlan::stride(&self.graph, *value));
-            let mut padded = vec![0f32; rows.len() / width * stride];
-            for (row, padded) in rows.chunks(width).zip(padded.chunks_mut(stride)) {
-                padded[..width].copy_from_slice(row);
+            given.get(value).map(|rows| (self.plan.values[value], rows, width, stride))
+        });
+        let words_written = words.iter().map(|(handle, words)| (*handle, 4 * words.len() as u64));
+        let rows_written =
+            received.clone().map(|(handle, rows, width, stride)| (handle, 4 * (rows.len() / width * stride) as u64));
+        self.written.clear();
+        self.written.extend(words_written.chain(rows_written).filter(|(_, bytes)| *bytes > 0));
+        let all = self.written.iter().map(|(_, bytes)| bytes).sum();
+        self.staging.write(&self.device, all, |view| {
+            let mut at = 0;
+            let mut write = |bytes: &[u8], space: usize| {
+                view.slice(at..at + bytes.len()).copy_from_slice(bytes);
+                at += space;
+            };
+            words.iter().for_each(|(_, words)| write(bytemuck::cast_slice(words), 4 * words.len()));
+            for (_, rows, width, stride) in received {
+                rows.chunks(width).for_each(|row| write(bytemuck::cast_slice(row), 4 * stride));
             }
-            write(self.plan.values[value], bytemuck::cast_slice(&padded));
-        }
+        })
     }
 
     /// Encodes and submits a recording, in as many submissions as its work needs; the last copies the results out.
@@ -171,6 +190,12 @@ impl GpuStage {
         let mut encode = Duration::ZERO;
         let mut begin = Instant::now();
         let mut encoder = new_encoder();
+        if !self.written.is_empty() {
+            let stretch =
+                |(handle, bytes): &(Handle, u64)| Stretch { target: &self.buffers[handle.0], offset: 0, bytes: *bytes };
+            self.staging.send(&mut encoder, self.written.iter().map(stretch));
+            self.written.clear();
+        }
         let (mut total, mut held, mut next) = (0, 0, 0);
         while next < recording.commands.len() {
             let mut pass = encoder
@@ -195,7 +220,7 @@ impl GpuStage {
                 encode += begin.elapsed();
                 // A software driver may compute in here. One runs while the next is encoded, so that nothing waits for more
                 // than two.
-                if let Some(before) = queued.replace(self.device.queue.submit([commands])) {
+                if let Some(before) = queued.replace(self.device.submit(commands)?) {
                     self.device.wait(before)?;
                 }
                 begin = Instant::now();
@@ -211,21 +236,22 @@ impl GpuStage {
         }
         let commands = encoder.finish();
         encode += begin.elapsed();
-        Ok(Submitted { last: self.device.queue.submit([commands]), operations: total, encode })
+        Ok(Submitted { last: self.device.submit(commands)?, operations: total, encode })
     }
 
-    /// The rows of a value that was copied out.
-    fn read_back(&self, value: ValueId, bytes: u64) -> Result<Vec<f32>> {
+    /// Reads the rows of a value that was copied out.
+    fn read_back(&self, value: ValueId, bytes: u64, rows: &mut Vec<f32>) -> Result<()> {
         let buffer = &self.buffers[self.plan.readbacks[&value].0];
         let refused = |error| Error::device(&self.device.label(), format!("read back: {error}"));
         let view = buffer.get_mapped_range(0..bytes).map_err(refused)?;
         let (width, stride) = (self.graph.values[value.0].width, StagePlan::stride(&self.graph, value));
         // Bytes, because a mapping need not be aligned for f32.
-        let rows = view.chunks_exact(stride * 4).flat_map(|row| row[..width * 4].chunks_exact(4));
-        let values = rows.map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect();
+        let numbers = view.chunks_exact(stride * 4).flat_map(|row| row[..width * 4].chunks_exact(4));
+        rows.clear();
+        rows.extend(numbers.map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])));
         drop(view);
         buffer.unmap();
-        Ok(values)
+        Ok(())
     }
 }
 
@@ -234,7 +260,7 @@ impl GpuStage {
     pub fn repeat(&mut self, step: &Step, wants: &[Want], given: &Values, times: u64) -> Result<Duration> {
         let key = Key::of(step, wants);
         let recording = self.recording(&key)?;
-        self.write_step(step, given);
+        self.write_step(step, given)?;
         let begin = Instant::now();
         for time in 1..=times {
             let submitted = self.submit(&recording, step_size(step), &[])?;
@@ -248,43 +274,46 @@ impl GpuStage {
 }
 
 impl Stage for GpuStage {
-    fn run(&mut self, step: &Step, wants: &[Want], given: &Values) -> Result<Values> {
+    fn run(&mut self, step: &Step, wants: &[Want], given: &Values, results: &mut Values) -> Result<()> {
         let size = step_size(step);
         let device = Arc::clone(&self.device);
         let recording = device.caught("a recording", || self.recording(&Key::of(step, wants)))?;
+        results.retain(|value, _| recording.results.contains(value));
         if recording.commands.is_empty() {
-            return Ok(Values::new());
+            return Ok(());
         }
         let begin = Instant::now();
-        let mut results = Vec::new();
-        for value in &recording.results {
+        let bytes_of = |value: &ValueId| {
             let rows = crate::stage::rows_of(&self.graph, *value, step);
-            let bytes = (rows * StagePlan::stride(&self.graph, *value) * 4) as u64;
-            results.push((*value, bytes));
-        }
+            (*value, (rows * StagePlan::stride(&self.graph, *value) * 4) as u64)
+        };
+        let read: Vec<(ValueId, u64)> = recording.results.iter().map(bytes_of).collect();
         let computed = device.caught("a step", || {
-            self.write_step(step, given);
-            let submitted = self.submit(&recording, size, &results)?;
+            self.write_step(step, given)?;
+            let submitted = self.submit(&recording, size, &read)?;
             self.device.wait(submitted.last.clone())?;
             Ok(submitted)
         });
         let Submitted { operations, encode, .. } = computed.inspect_err(|_| {
-            // A buffer left mapped would make every later step fail.
-            for (value, _) in &results {
-                let buffer = &self.buffers[self.plan.readbacks[value].0];
-                _ = device.scoped(|| buffer.unmap());
-            }
+            // A buffer left mapped, or never given back, would make every later step fail.
+            self.written.clear();
+            _ = device.scoped(|| {
+                read.iter().for_each(|(value, _)| self.buffers[self.plan.readbacks[value].0].unmap());
+                self.staging.take_back();
+            });
         })?;
-        let busy = begin.elapsed();
-        self.times.add(busy, encode, recording.commands.len());
+        // All are read, and so unmapped, before one's error is told.
+        let mut outcome = Ok(());
+        for (value, bytes) in read {
+            outcome = outcome.and(self.read_back(value, bytes, results.entry(value).or_default()));
+        }
+        let busy = self.times.add(begin, encode, recording.commands.len());
         // What the next submissions may hold, from how long this step took; no more than doubled at once.
         let measured = (operations as f64 * SUBMISSION.as_secs_f64() / busy.as_secs_f64().max(1e-6)) as u64;
         if operations > self.budget / 4 {
             self.budget = measured.clamp(FIRST_OPERATIONS / 16, self.budget * 2);
         }
-        // All are read, and so unmapped, before one's error is told.
-        let read: Vec<_> = results.into_iter().map(|(value, bytes)| (value, self.read_back(value, bytes))).collect();
-        read.into_iter().map(|(value, rows)| Ok((value, rows?))).collect()
+        outcome
     }
 
     fn plan(&self) -> &StagePlan {
@@ -296,12 +325,16 @@ impl Stage for GpuStage {
         self.device.facts.backend != "gl"
     }
 
-    fn times(&self) -> StageTimes {
-        self.times
+    fn times(&self) -> &StageTimes {
+        &self.times
     }
 
     fn copy_bandwidth(&self) -> Result<Option<f64>> {
         self.device.copy_bandwidth().map(Some)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.device.works()
     }
 
     fn poison(&mut self) -> Result<()> {
@@ -309,7 +342,7 @@ impl Stage for GpuStage {
         let kept: Vec<Handle> = weights.chain([self.plan.params.buffer]).collect();
         for (index, (buffer, plan)) in self.buffers.iter().zip(&self.plan.buffers).enumerate() {
             if plan.purpose != Purpose::Staging && !kept.contains(&Handle(index)) {
-                self.device.queue.write_buffer(buffer, 0, &vec![0xff; buffer.size() as usize]);
+                self.device.fill(buffer, 0xff);
             }
         }
         self.device.check()

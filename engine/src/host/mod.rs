@@ -16,12 +16,17 @@ pub(crate) fn system_memory() -> Option<Memory> {
     (total > 0).then(|| Memory { total, free: Some(system.available_memory().min(total)) })
 }
 
+/// Its name.
+fn label() -> String {
+    "host".into()
+}
+
 /// The host as the list of adapters has it.
 pub(crate) fn adapter() -> Adapter {
     let threads = threads();
     Adapter {
         index: 0,
-        name: "host".into(),
+        name: label(),
         backend: "host",
         kind: Kind::Host,
         driver: format!("{threads} threads"),

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
-use plywood_kernels::graph::{Node, Want, WeightId};
+use plywood_kernels::graph::{CacheId, Node, Part, Want, Weight, WeightId};
 use plywood_kernels::op::Op;
 use plywood_kernels::reference::{HostCache, HostPart, HostWeight, Operands, Values, run_node};
 use plywood_kernels::step::Step;
 
 use super::threads;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::faults::{Call, Watch};
+use crate::memory::Bytes;
 use crate::plan::StagePlan;
 use crate::stage::{READ_BYTES, Stage, StageTimes, WeightReader, part_rows};
 
@@ -30,6 +32,7 @@ impl HostStage {
         graph: Arc<Graph>,
         plan: StagePlan,
         reader: &dyn WeightReader,
+        watch: &Watch,
         progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<HostStage> {
         let mut weights = Vec::with_capacity(graph.weights.len());
@@ -37,32 +40,63 @@ impl HostStage {
             let mut host = HostWeight { columns: weight.columns, parts: Vec::new() };
             if plan.weights.contains_key(&WeightId(index)) {
                 for part in &weight.parts {
-                    let mut bytes = Vec::new();
-                    let mut piece = Vec::new();
                     let format = weight.device_format(part);
-                    let row_bytes = format.file_row_bytes(weight.columns).unwrap_or(1);
+                    let row_bytes = row_bytes(weight, part);
+                    let mut bytes = reserve(row_bytes * part.rows, "weights", watch)?;
+                    let mut piece = Vec::new();
                     let step = (READ_BYTES / row_bytes.max(1)).max(1);
                     for first in (0..part.rows).step_by(step) {
                         part_rows(weight, part, first..(first + step).min(part.rows), reader, &mut piece)?;
                         bytes.extend_from_slice(&piece);
                         progress(piece.len() as u64)?;
                     }
-                    host.parts.push(HostPart { format, rows: part.rows, bytes: Arc::from(bytes) });
+                    host.parts.push(HostPart { format, rows: part.rows, bytes: Arc::new(bytes) });
                 }
             }
             weights.push(host);
         }
-        let caches = graph.caches.iter().enumerate().map(|(index, slot)| {
-            let here = plan.caches.keys().any(|cache| cache.0 == index);
-            HostCache::new(*slot, plan.steps.kv_type, if here { plan.steps.pages } else { 0 })
-        });
-        let caches = caches.collect();
+        let mut caches = Vec::with_capacity(graph.caches.len());
+        for (index, slot) in graph.caches.iter().enumerate() {
+            let pages = if plan.caches.contains_key(&CacheId(index)) { plan.steps.pages } else { 0 };
+            let [keys, values] = HostCache::numbers(slot, pages);
+            let memory = [reserve(keys, "keys", watch)?, reserve(values, "values", watch)?];
+            caches.push(HostCache::within(*slot, plan.steps.kv_type, pages, memory));
+        }
         Ok(HostStage { graph, plan, weights, caches, times: StageTimes::default() })
+    }
+
+    /// Bytes by purpose that a plan takes here. Values are made as they are needed, at most those that a device would have.
+    pub fn bytes(graph: &Graph, plan: &StagePlan) -> Bytes {
+        let weights = plan.weights.keys().flat_map(|id| {
+            let weight = &graph.weights[id.0];
+            weight.parts.iter().map(|part| (row_bytes(weight, part) * part.rows) as u64)
+        });
+        let numbers = |cache: &CacheId| HostCache::numbers(&graph.caches[cache.0], plan.steps.pages);
+        let kv_cache = plan.caches.keys().flat_map(numbers).map(|numbers| 4 * numbers as u64);
+        Bytes { weights: weights.sum(), kv_cache: kv_cache.sum(), staging: 0, ..plan.bytes() }
     }
 }
 
+/// Bytes of a row of a part, as a file of the format in which it is held would have it.
+fn row_bytes(weight: &Weight, part: &Part) -> usize {
+    weight.device_format(part).file_row_bytes(weight.columns).expect("shapes were checked when the graph was built")
+}
+
+/// Memory for so many, unless the system refuses it.
+fn reserve<T>(count: usize, what: &str, watch: &Watch) -> Result<Vec<T>> {
+    let (mut memory, bytes) = (Vec::new(), (count * size_of::<T>()) as u64);
+    if bytes > 0 {
+        let refused = watch.reach(super::label, Call::Allocate).is_some();
+        if refused || memory.try_reserve_exact(count).is_err() {
+            return Err(Error::OutOfMemory { device: super::label(), what: what.into(), bytes });
+        }
+        watch.allocated(super::label, what, bytes);
+    }
+    Ok(memory)
+}
+
 impl Stage for HostStage {
-    fn run(&mut self, step: &Step, wants: &[Want], given: &Values) -> Result<Values> {
+    fn run(&mut self, step: &Step, wants: &[Want], given: &Values, results: &mut Values) -> Result<()> {
         let begin = Instant::now();
         let mut values = given.clone();
         let needed = self.graph.needed(wants);
@@ -70,9 +104,11 @@ impl Stage for HostStage {
             let node = &self.graph.nodes[*index];
             run_node(&self.graph, node, &mut values, &self.weights, &mut self.caches, step, compute);
         }
-        let results = self.plan.results(&self.graph, &needed, wants);
-        self.times.add(begin.elapsed(), Duration::ZERO, 0);
-        Ok(results.into_iter().filter_map(|value| Some((value, values.remove(&value)?))).collect())
+        results.clear();
+        let read = self.plan.results(&self.graph, &needed, wants);
+        results.extend(read.into_iter().filter_map(|value| Some((value, values.remove(&value)?))));
+        self.times.add(begin, Duration::ZERO, 0);
+        Ok(())
     }
 
     fn plan(&self) -> &StagePlan {
@@ -83,12 +119,16 @@ impl Stage for HostStage {
         true
     }
 
-    fn times(&self) -> StageTimes {
-        self.times
+    fn times(&self) -> &StageTimes {
+        &self.times
     }
 
     fn copy_bandwidth(&self) -> Result<Option<f64>> {
         Ok(None)
+    }
+
+    fn check(&self) -> Result<()> {
+        Ok(())
     }
 
     fn poison(&mut self) -> Result<()> {

@@ -62,7 +62,12 @@ impl Demand {
     }
 }
 
-/// Seconds in which a device's weights arrive: from the file and over its link, whichever is slower.
-pub fn load_seconds(speed: &Speed, weights: u64) -> f64 {
-    weights as f64 / speed.link.min(FILE)
+/// Seconds in which the weights of stages arrive: all from one file, and each over its device's link, whichever is slower.
+pub fn load_seconds<'a>(stages: impl Iterator<Item = (&'a Speed, u64)>) -> f64 {
+    let (mut file, mut slowest) = (0.0, 0f64);
+    for (speed, weights) in stages {
+        file += weights as f64 / FILE;
+        slowest = slowest.max(weights as f64 / speed.link);
+    }
+    slowest.max(file)
 }

@@ -128,6 +128,8 @@ pub struct StepBuffers {
     pub selected: Handle,
     /// `u32` for each page of each sequence.
     pub pages: Handle,
+    /// The staging buffer through which these and the values received come.
+    pub staging: Handle,
 }
 
 /// A stage on a device.
@@ -187,7 +189,7 @@ impl StagePlan {
     /// Plans the nodes of a stage for a device.
     pub fn new(graph: &Graph, nodes: Range<usize>, limits: Limits, steps: StepLimits) -> Result<StagePlan> {
         let mut buffers = Vec::new();
-        let step = StepBuffers {
+        let mut step = StepBuffers {
             tokens: allot(&mut buffers, "tokens", 16 * steps.tokens as u64, Purpose::Activations),
             blocks: allot(&mut buffers, "blocks", 16 * steps.tokens as u64, Purpose::Activations),
             selected: allot(&mut buffers, "selected", 4 * steps.selected as u64, Purpose::Activations),
@@ -197,7 +199,10 @@ impl StagePlan {
                 4 * (steps.sequences * steps.pages_per_sequence()) as u64,
                 Purpose::Activations,
             ),
+            staging: Handle(0),
         };
+        let words: u64 = buffers.iter().map(|buffer: &BufferPlan| buffer.bytes).sum();
+        step.staging = allot(&mut buffers, "step staging", words, Purpose::Staging);
         let (received, sent) = values::crossing(graph, &nodes);
         let mut plan = StagePlan {
             limits,
@@ -229,6 +234,8 @@ impl StagePlan {
             }
         }
         plan.assign_values(graph);
+        let received: u64 = plan.received.iter().map(|value| plan.value_bytes(graph, *value)).sum();
+        plan.buffers[step.staging.0].bytes += received.next_multiple_of(16);
         plan.assign_readbacks(graph);
         plan.lower_all(graph);
         plan.check_bindings()?;

@@ -39,7 +39,7 @@ impl StagePlan {
     }
 
     /// Bytes of the most rows that a value may have.
-    fn value_bytes(&self, graph: &Graph, value: ValueId) -> u64 {
+    pub(super) fn value_bytes(&self, graph: &Graph, value: ValueId) -> u64 {
         (4 * Self::stride(graph, value) * self.steps.rows(graph.values[value.0].rows)) as u64
     }
 

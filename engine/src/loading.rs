@@ -1,0 +1,119 @@
+//! A model on its devices: stages loaded at the same time, each from the same files.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use plywood_models::checkpoint::Weights;
+
+use crate::devices::Hardware;
+use crate::error::{Error, Result};
+use crate::layout::{Laid, Source};
+use crate::memory::Ledger;
+use crate::model::{Options, Progress};
+use crate::plan::StepLimits;
+use crate::planning::{Settled, settle};
+use crate::runner::{Runner, Scheduler};
+use crate::stage::{Stage, WeightReader};
+
+/// A model on its devices, with the pages of its sequences.
+pub(crate) struct Loaded {
+    pub scheduler: Scheduler,
+    pub limits: StepLimits,
+    /// Sequences of more tokens than this are long, and turn by other angles.
+    pub long_above: Option<usize>,
+    pub ledger: Arc<Ledger>,
+    pub notes: Arc<[String]>,
+    /// How long loading took.
+    pub time: Duration,
+}
+
+/// Lays a model out over hardware and loads it. Where that fails, all that was allocated is freed.
+pub(crate) fn load(source: Source, options: &mut Options, hardware: &Hardware) -> Result<Loaded> {
+    let begin = Instant::now();
+    let Settled { layout, sites, notes, .. } = settle(source, options, hardware)?;
+    let limits = layout.steps;
+    let (graph, ledger) = (Arc::new(layout.graph), layout.ledger);
+    let loading = Loading::new(&ledger, options.progress.take());
+    let load = |laid: Laid| -> Result<Box<dyn Stage>> {
+        let mut progress = |bytes| loading.advance(bytes);
+        let stage = hardware.load(&sites[laid.site], &graph, laid.plan, &Reader(source.weights), &mut progress);
+        stage.inspect_err(|_| loading.end())
+    };
+    // A GL context belongs to one thread at a time.
+    let (here, elsewhere): (Vec<_>, Vec<_>) =
+        layout.stages.into_iter().enumerate().partition(|(_, laid)| sites[laid.site].facts.backend == "gl");
+    let mut stages: Vec<(usize, Result<Box<dyn Stage>>)> = std::thread::scope(|scope| {
+        let load = &load;
+        let begin = |(place, laid)| (place, scope.spawn(move || load(laid)));
+        let workers: Vec<_> = elsewhere.into_iter().map(begin).collect();
+        let loaded: Vec<_> = here.into_iter().map(|(place, laid)| (place, load(laid))).collect();
+        let join = |(place, worker): (usize, std::thread::ScopedJoinHandle<'_, _>)| {
+            (place, worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        };
+        loaded.into_iter().chain(workers.into_iter().map(join)).collect()
+    });
+    // Those that ended because another failed come last, so that the reason is told.
+    stages.sort_by_key(|(place, stage)| (matches!(stage, Err(Error::Cancelled)), *place));
+    let stages = stages.into_iter().map(|(_, stage)| stage).collect::<Result<Vec<_>>>()?;
+    Ok(Loaded {
+        limits,
+        long_above: graph.long_above,
+        scheduler: Scheduler::new(Runner::new(graph, stages, limits)),
+        ledger: Arc::new(ledger),
+        notes: notes.into(),
+        time: begin.elapsed(),
+    })
+}
+
+impl Loaded {
+    /// Whether all its devices work.
+    pub fn works(&self) -> bool {
+        let line = &self.scheduler.runner.line;
+        let checked = line.ask(|stage| stage.check());
+        checked.len() == line.stages() && checked.iter().all(Result::is_ok)
+    }
+}
+
+/// Gives tensors from files to stages.
+struct Reader<'a>(&'a dyn Weights);
+
+impl WeightReader for Reader<'_> {
+    fn read(&self, tensor: usize, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        Ok(self.0.read_checked(tensor, offset, bytes)?)
+    }
+}
+
+/// Counts the bytes of weights that were loaded, for all stages.
+struct Loading {
+    total: u64,
+    state: Mutex<State>,
+}
+
+/// How far loading is.
+struct State {
+    loaded: u64,
+    progress: Option<Progress>,
+    ended: bool,
+}
+
+impl Loading {
+    fn new(ledger: &Ledger, progress: Option<Progress>) -> Loading {
+        let total = ledger.stages.iter().map(|stage| stage.bytes.weights).sum();
+        Loading { total, state: Mutex::new(State { loaded: 0, progress, ended: false }) }
+    }
+
+    /// Adds bytes; an error once loading is to end.
+    fn advance(&self, bytes: u64) -> Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.loaded = (state.loaded + bytes).min(self.total);
+        let loaded = state.loaded;
+        let on = state.progress.as_mut().is_none_or(|progress| progress(loaded, self.total));
+        state.ended |= !on;
+        if state.ended { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// Has the other stages end as well.
+    fn end(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+    }
+}

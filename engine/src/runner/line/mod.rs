@@ -1,0 +1,177 @@
+//! A model's stages in a line, each run by one thread at a time. Steps follow each other through them: while the second stage has
+//! one, the first has the next, of the same prompt or of another session.
+//!
+//! What crosses to a stage lies in memory that was used for it before: two sets of values go round at each cut.
+
+use std::sync::mpsc::{channel, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use plywood_kernels::graph::Want;
+use plywood_kernels::reference::Values;
+use plywood_kernels::step::Step;
+
+use super::turns::{Turn, Turns};
+use crate::error::{Error, Result};
+use crate::stage::{Stage, StageTimes};
+
+/// Sets of values that are kept for a cut: one that a stage reads, and one that the stage before writes meanwhile.
+const RING: usize = 2;
+
+/// A step, and what is wanted of it.
+pub(crate) type WantedStep = (Step, Vec<Want>);
+
+/// The stages.
+pub(crate) struct Line {
+    places: Vec<Place>,
+    /// Whether there are several stages, all of which may run at the same time.
+    pub overlaps: bool,
+}
+
+/// A stage in the line.
+struct Place {
+    turns: Turns,
+    /// `None` once the line was emptied.
+    stage: Mutex<Option<Box<dyn Stage>>>,
+    /// Values that crossed to it, whose memory the next take.
+    ring: Mutex<Vec<Values>>,
+}
+
+impl Line {
+    /// A line of stages in their order.
+    pub fn new(stages: Vec<Box<dyn Stage>>) -> Line {
+        let overlaps = stages.len() > 1 && stages.iter().all(|stage| stage.overlaps());
+        let place =
+            |stage| Place { turns: Turns::default(), stage: Mutex::new(Some(stage)), ring: Mutex::new(Vec::new()) };
+        Line { places: stages.into_iter().map(place).collect(), overlaps }
+    }
+
+    /// How many stages there are.
+    pub fn stages(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Waits for a turn at the first stage; of stages that do not overlap it is one at them all.
+    pub fn enter(&self) -> Turn<'_> {
+        self.places[0].turns.take()
+    }
+
+    /// Runs one step over all stages, with a turn at the first; gives the results.
+    pub fn run<'a>(&'a self, mut turn: Turn<'a>, step: &WantedStep) -> Result<Values> {
+        let mut values = Values::new();
+        for index in 0..self.places.len() {
+            if index > 0 && self.overlaps {
+                // Whoever waits for the stage that was left finds it free once the next is reached.
+                turn = self.places[index].turns.take();
+            }
+            values = self.cross(index, step, values)?;
+        }
+        drop(turn);
+        Ok(values)
+    }
+
+    /// Runs steps in order over all stages; gives the results of each. No new step begins once `on` says no: then all is
+    /// [`Error::Cancelled`], as it is where a stage fails what that says.
+    pub fn run_all(&self, steps: &[WantedStep], on: &dyn Fn() -> bool) -> Result<Vec<Values>> {
+        if steps.len() < 2 || !self.overlaps {
+            let run = |step| if on() { self.run(self.enter(), step) } else { Err(Error::Cancelled) };
+            return steps.iter().map(run).collect();
+        }
+        let at_turn = |index: usize, place: usize, values: Values| {
+            let _turn = self.places[index].turns.take();
+            self.cross(index, &steps[place], values)
+        };
+        std::thread::scope(|scope| {
+            // Of each stage's results one waits for the next stage, so that a slow stage holds up those before it.
+            let (first, mut received) = sync_channel::<(usize, Values)>(1);
+            let (last, results) = channel();
+            let mut workers = Vec::new();
+            for index in 1..self.places.len() {
+                let (sent, next) = sync_channel(1);
+                let inputs = std::mem::replace(&mut received, next);
+                let last = (index + 1 == self.places.len()).then(|| last.clone());
+                workers.push(scope.spawn(move || -> Result<()> {
+                    for (place, values) in inputs {
+                        let values = at_turn(index, place, values)?;
+                        // Nobody receives any more where a later stage failed, which says why.
+                        let gone = match &last {
+                            Some(last) => last.send(values).is_err(),
+                            None => sent.send((place, values)).is_err(),
+                        };
+                        if gone {
+                            break;
+                        }
+                    }
+                    Ok(())
+                }));
+            }
+            drop(last);
+            let mut fed = Ok(0);
+            for place in 0..steps.len() {
+                if !on() {
+                    break;
+                }
+                let sent = at_turn(0, place, Values::new()).map(|values| first.send((place, values)).is_ok());
+                match sent {
+                    Ok(true) => fed = Ok(place + 1),
+                    Ok(false) => break,
+                    Err(error) => {
+                        fed = Err(error);
+                        break;
+                    }
+                }
+            }
+            drop(first);
+            for worker in workers {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            }
+            if fed? < steps.len() { Err(Error::Cancelled) } else { Ok(results.into_iter().collect()) }
+        })
+    }
+
+    /// Runs one stage's part of a step on what crossed to it; gives what crosses to the next, or the results.
+    fn cross(&self, index: usize, (step, wants): &WantedStep, given: Values) -> Result<Values> {
+        let mut results = self.places.get(index + 1).and_then(|next| next.ring().pop()).unwrap_or_default();
+        match self.places[index].stage().as_mut() {
+            Some(stage) => stage.run(step, wants, &given, &mut results)?,
+            None => return Err(Error::Unloaded),
+        }
+        let mut ring = self.places[index].ring();
+        if index > 0 && ring.len() < RING {
+            ring.push(given);
+        }
+        Ok(results)
+    }
+
+    /// Asks each stage something, in their order; those that are gone are left out.
+    pub fn ask<T>(&self, mut question: impl FnMut(&mut dyn Stage) -> T) -> Vec<T> {
+        self.places.iter().filter_map(|place| place.stage().as_mut().map(|stage| question(stage.as_mut()))).collect()
+    }
+
+    /// How long each stage has been busy.
+    pub fn times(&self) -> Vec<StageTimes> {
+        self.ask(|stage| stage.times().clone())
+    }
+
+    /// Waits for what runs and frees all stages; steps that come later are [`Error::Unloaded`].
+    pub fn empty(&self) {
+        for place in &self.places {
+            let _turn = place.turns.take();
+            drop(place.stage().take());
+            place.ring().clear();
+        }
+    }
+}
+
+impl Place {
+    // A panic in a step leaves no half-written state that a later step would read.
+    fn stage(&self) -> MutexGuard<'_, Option<Box<dyn Stage>>> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Vec<Values>> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

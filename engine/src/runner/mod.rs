@@ -1,0 +1,186 @@
+//! Runs steps over the stages of a model, and gathers what several sessions want into one step.
+
+mod line;
+mod pages;
+mod scheduler;
+mod turns;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use plywood_kernels::Graph;
+use plywood_kernels::graph::{ValueId, Want};
+use plywood_kernels::reference::Values;
+use plywood_kernels::step::{Step, Token};
+
+use self::line::{Line, WantedStep};
+use self::pages::Pages;
+use self::turns::Turn;
+use crate::error::Result;
+use crate::plan::StepLimits;
+use crate::stage::Stage;
+
+pub(crate) use self::scheduler::Scheduler;
+
+/// Into how many pieces for each stage a long run is cut, where stages run at the same time: with more of them the stages wait less for
+/// the first and the last, with fewer each piece is more efficient.
+const STAGE_PIECES: usize = 4;
+
+/// Tokens in the tiles of the largest matmul, of which pieces have whole numbers.
+const TILE_TOKENS: usize = 64;
+
+/// Consecutive tokens of one sequence that are to be run.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    /// The sequence's row of the page table.
+    pub sequence: u32,
+    /// The first token's position.
+    pub position: usize,
+    /// Whether the sequence is a long one (see [`Graph::long_above`]).
+    pub long: bool,
+    /// The tokens.
+    pub tokens: Vec<u32>,
+    /// Those whose logits are wanted, by their place in `tokens`.
+    pub selected: Vec<usize>,
+    /// What is wanted of these.
+    pub wants: Vec<Want>,
+    /// Whether somebody cancelled the run.
+    pub cancel: Arc<AtomicBool>,
+}
+
+/// What a step found for one selected token.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Row {
+    /// All logits, where they were wanted.
+    pub logits: Vec<f32>,
+    /// The id of the largest logit, where it was wanted.
+    pub argmax: Option<u32>,
+    /// The largest logits with their ids, from the largest on, where they were wanted.
+    pub top_k: Vec<(u32, f32)>,
+    /// The logarithm of the sum of exponentials, where it was wanted.
+    pub normaliser: Option<f32>,
+}
+
+/// The stages of a model with the pages of its sequences, which any number of threads run steps on.
+pub(crate) struct Runner {
+    pub graph: Arc<Graph>,
+    pub limits: StepLimits,
+    pub line: Line,
+    pages: Mutex<Pages>,
+}
+
+impl Runner {
+    pub fn new(graph: Arc<Graph>, stages: Vec<Box<dyn Stage>>, limits: StepLimits) -> Runner {
+        Runner { graph, limits, line: Line::new(stages), pages: Mutex::new(Pages::new(limits)) }
+    }
+
+    /// Gives a sequence's pages back but for those that its first `tokens` need.
+    pub fn truncate(&self, sequence: u32, tokens: usize) {
+        self.pages().truncate(sequence, tokens);
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tokens that one run may have: those of a step, or of so many that all stages have something to do.
+    pub fn run_tokens(&self) -> usize {
+        if self.line.overlaps { self.limits.tokens * STAGE_PIECES * self.line.stages() } else { self.limits.tokens }
+    }
+
+    /// Runs one step of several runs, or the pieces of a single long one; gives the rows of each.
+    pub fn run<'a>(&'a self, turn: Turn<'a>, runs: &[&Run]) -> Result<Vec<Vec<Row>>> {
+        match runs {
+            [run] => self.pieces(turn, run).map(|rows| vec![rows]),
+            runs => self.step(turn, runs),
+        }
+    }
+
+    /// Runs a run, cut into pieces that go through the stages one behind the other.
+    fn pieces<'a>(&'a self, turn: Turn<'a>, run: &Run) -> Result<Vec<Row>> {
+        let most = self.limits.tokens.min(if run.selected.len() > 1 { self.limits.selected } else { usize::MAX });
+        let even = run.tokens.len().div_ceil(STAGE_PIECES * self.line.stages()).next_multiple_of(TILE_TOKENS);
+        let size = if self.line.overlaps { even.clamp(1, most) } else { most };
+        let mut steps = Vec::new();
+        for (index, tokens) in run.tokens.chunks(size).enumerate() {
+            let first = index * size;
+            let selected = run.selected.iter().filter(|place| (first..first + tokens.len()).contains(place));
+            let piece = Run {
+                position: run.position + first,
+                tokens: tokens.to_vec(),
+                selected: selected.map(|place| place - first).collect(),
+                wants: run.wants.clone(),
+                cancel: Arc::clone(&run.cancel),
+                ..*run
+            };
+            steps.push(self.prepare(&[&piece])?);
+        }
+        let values = match &steps[..] {
+            [step] => vec![self.line.run(turn, step)?],
+            steps => {
+                // Other sessions' steps come between the pieces.
+                drop(turn);
+                self.line.run_all(steps, &|| !run.cancel.swap(false, Ordering::Relaxed))?
+            }
+        };
+        Ok(steps.iter().zip(values).flat_map(|((step, _), values)| self.rows(step, &values)).collect())
+    }
+
+    /// Runs one step of several runs; gives the rows of each.
+    pub fn step<'a>(&'a self, turn: Turn<'a>, runs: &[&Run]) -> Result<Vec<Vec<Row>>> {
+        if runs.iter().all(|run| run.tokens.is_empty()) {
+            return Ok(vec![Vec::new(); runs.len()]);
+        }
+        let step = self.prepare(runs)?;
+        let values = self.line.run(turn, &step)?;
+        let mut rows = self.rows(&step.0, &values).into_iter();
+        Ok(runs.iter().map(|run| rows.by_ref().take(run.selected.len()).collect()).collect())
+    }
+
+    /// A step of several runs, for which their sequences get pages, and what is wanted of it.
+    fn prepare(&self, runs: &[&Run]) -> Result<WantedStep> {
+        let mut step = Step { pages_per_sequence: self.limits.pages_per_sequence(), ..Step::default() };
+        let mut wants = Vec::new();
+        let mut pages = self.pages();
+        for run in runs {
+            pages.grow(run.sequence, run.position + run.tokens.len())?;
+            let first = step.tokens.len();
+            step.selected.extend(run.selected.iter().map(|place| (first + place) as u32));
+            let token = |(place, id): (usize, &u32)| Token {
+                id: *id,
+                position: (run.position + place) as u32,
+                sequence: run.sequence,
+                long: run.long,
+            };
+            step.tokens.extend(run.tokens.iter().enumerate().map(token));
+            if !run.selected.is_empty() {
+                wants.extend(&run.wants);
+            }
+        }
+        step.pages.extend_from_slice(pages.table());
+        Ok((step, wants))
+    }
+
+    /// The results of a step, row by row.
+    fn rows(&self, step: &Step, values: &Values) -> Vec<Row> {
+        let found: HashMap<Want, (&ValueId, &Vec<f32>)> =
+            self.graph.outputs.iter().filter_map(|(want, value)| Some((*want, (value, values.get(value)?)))).collect();
+        let row_of = |want: Want, row: usize| -> &[f32] {
+            found.get(&want).map_or(&[], |(value, data)| {
+                let width = self.graph.values[value.0].width;
+                &data[row * width..][..width]
+            })
+        };
+        let row = |row: usize| {
+            let (ids, logits) = row_of(Want::TopK, row).split_at(row_of(Want::TopK, row).len() / 2);
+            Row {
+                logits: row_of(Want::Logits, row).to_vec(),
+                argmax: row_of(Want::Argmax, row).first().map(|bits| bits.to_bits()),
+                top_k: ids.iter().map(|bits| bits.to_bits()).zip(logits.iter().copied()).collect(),
+                normaliser: row_of(Want::Normaliser, row).first().copied(),
+            }
+        };
+        (0..step.selected.len()).map(row).collect()
+    }
+}

@@ -1,0 +1,123 @@
+//! Gathers what several sessions want into steps. There is no thread of its own: a session's thread that has the first stage takes along
+//! what others queued meanwhile, and leads it through the line; behind it the next thread leads the next step.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::{Row, Run, Runner};
+use crate::error::{Error, Result};
+
+/// Where a session finds what became of its run.
+#[derive(Default)]
+struct Reply {
+    outcome: Mutex<Option<Result<Vec<Row>>>>,
+    given: Condvar,
+}
+
+impl Reply {
+    fn give(&self, outcome: Result<Vec<Row>>) {
+        *self.outcome() = Some(outcome);
+        self.given.notify_all();
+    }
+
+    /// Waits for the outcome: whoever took the run gives one, also where it panics.
+    fn wait(&self) -> Result<Vec<Row>> {
+        let mut outcome = self.outcome();
+        loop {
+            match outcome.take() {
+                Some(outcome) => return outcome,
+                None => outcome = self.given.wait(outcome).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    fn outcome(&self) -> MutexGuard<'_, Option<Result<Vec<Row>>>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A run that waits for a step.
+struct Job {
+    run: Run,
+    reply: Arc<Reply>,
+    answered: bool,
+}
+
+impl Job {
+    fn answer(mut self, outcome: Result<Vec<Row>>) {
+        self.reply.give(outcome);
+        self.answered = true;
+    }
+}
+
+impl Drop for Job {
+    /// Nobody may wait for a job that was lost with the step it was in.
+    fn drop(&mut self) {
+        if !self.answered {
+            let reason = "the thread that ran this step panicked, which is a defect: report it".into();
+            self.reply.give(Err(Error::Step { reason }));
+        }
+    }
+}
+
+/// Gathers runs for a runner.
+pub(crate) struct Scheduler {
+    pub runner: Runner,
+    queue: Mutex<Vec<Job>>,
+    /// Tokens that one run may have.
+    pub run_tokens: usize,
+}
+
+impl Scheduler {
+    pub fn new(runner: Runner) -> Scheduler {
+        let run_tokens = runner.run_tokens();
+        Scheduler { runner, queue: Mutex::default(), run_tokens }
+    }
+
+    /// Runs tokens, perhaps together with those of other sessions.
+    pub fn run(&self, run: Run) -> Result<Vec<Row>> {
+        let reply = Arc::new(Reply::default());
+        self.queue().push(Job { run, reply: Arc::clone(&reply), answered: false });
+        loop {
+            let turn = self.runner.line.enter();
+            let jobs = self.take(&reply);
+            if jobs.is_empty() {
+                // Another session's step carries this run, or did.
+                drop(turn);
+                return reply.wait();
+            }
+            let runs: Vec<&Run> = jobs.iter().map(|job| &job.run).collect();
+            match self.runner.run(turn, &runs) {
+                Ok(rows) => jobs.into_iter().zip(rows).for_each(|(job, rows)| job.answer(Ok(rows))),
+                Err(error) => jobs.into_iter().for_each(|job| job.answer(Err(error.again()))),
+            }
+        }
+    }
+
+    /// Runs several together in one step. Their tokens must fit it.
+    pub fn run_together(&self, runs: &[Run]) -> Result<Vec<Vec<Row>>> {
+        self.runner.step(self.runner.line.enter(), &runs.iter().collect::<Vec<_>>())
+    }
+
+    /// Takes the runs that have waited longest and fit one step together; none where `mine` does not wait any more.
+    fn take(&self, mine: &Arc<Reply>) -> Vec<Job> {
+        let mut queue = self.queue();
+        if !queue.iter().any(|job| Arc::ptr_eq(&job.reply, mine)) {
+            return Vec::new();
+        }
+        let limits = &self.runner.limits;
+        let (mut tokens, mut selected, mut count) = (0, 0, 0);
+        for job in queue.iter() {
+            tokens += job.run.tokens.len();
+            selected += job.run.selected.len();
+            if count > 0 && (tokens > limits.tokens || selected > limits.selected) {
+                break;
+            }
+            count += 1;
+        }
+        queue.drain(..count).collect()
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Vec<Job>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

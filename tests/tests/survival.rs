@@ -1,0 +1,299 @@
+//! What fails while a model is loaded or runs: an error that says so, everything freed, other sessions alive, and a way back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use plywood::adapters::{Adapter, Kind};
+use plywood::faults::{Call, Failure, Faults};
+use plywood::gpu::{SharedDevice, wgpu};
+use plywood::kernels::graph::Want;
+use plywood::{Error, Model, Options, Rows, Session};
+use plywood_tests::{Story, adapters, demo_stories, gpus, names, on};
+
+/// Tokens that are generated before and behind a failure.
+const TOKENS: usize = 12;
+
+/// How often something is refused at least.
+const ROUNDS: usize = 100;
+
+/// The demo model over adapters, with failures that can be ordered; half of the layers on each of two.
+fn open(adapters: &[&Adapter], faults: &Arc<Faults>) -> Result<Model, Error> {
+    let split = if adapters.len() > 1 { vec![1; adapters.len()] } else { Vec::new() };
+    let faults = Some(Arc::clone(faults));
+    Model::open("demo", Options { context: Some(256), sessions: 2, exact: true, split, faults, ..on(adapters) })
+}
+
+/// Goes on with a story by so many tokens; an error or what is wrong with them.
+fn go_on(session: &mut Session, story: &Story, tokens: usize) -> Result<(), Error> {
+    let whole: Vec<u32> = story.prompt_ids.iter().chain(&story.ids).copied().collect();
+    let begin = session.tokens().len();
+    // The last token is run again, for its logits.
+    let mut last = match begin {
+        0 => story.prompt_ids.clone(),
+        _ => vec![whole[begin]],
+    };
+    for _ in 0..tokens {
+        let rows = session.evaluate(&last, Rows::Last, &[Want::Argmax])?;
+        let place = session.tokens().len();
+        last = vec![rows[0].argmax.expect("it was wanted")];
+        assert_eq!(last[0], whole[place], "token {place} of {:?}", story.prompt);
+    }
+    Ok(())
+}
+
+/// Each adapter, and pairs of them with and without the host.
+fn placements(adapters: &[Adapter]) -> Vec<Vec<&Adapter>> {
+    let mut all: Vec<Vec<&Adapter>> = adapters.iter().map(|adapter| vec![adapter]).collect();
+    all.extend(adapters.windows(2).map(|pair| pair.iter().collect()));
+    all.push(vec![&adapters[0], &adapters[0]]);
+    all
+}
+
+/// Every byte of the ledger is allocated, and nothing else, on each device. Steps allocate nothing, and wait once for each GPU.
+#[test]
+fn what_is_allocated_is_what_is_planned() {
+    let (adapters, story) = (adapters(), &demo_stories()[0]);
+    for placement in placements(&adapters) {
+        let what = names(&placement);
+        let faults = Arc::new(Faults::default());
+        let model = open(&placement, &faults).expect("the model opens");
+        let mut planned: BTreeMap<String, u64> = BTreeMap::new();
+        for stage in &model.ledger().stages {
+            // The host makes values as they are needed.
+            let activations = if stage.adapter == "host" { stage.bytes.activations } else { 0 };
+            *planned.entry(stage.adapter.clone()).or_default() += stage.bytes.total() - activations;
+        }
+        let mut allocated: BTreeMap<String, u64> = BTreeMap::new();
+        for allocation in faults.take_allocations() {
+            *allocated.entry(allocation.device).or_default() += allocation.bytes;
+        }
+        println!("{what}: {allocated:?}");
+        assert_eq!(allocated, planned, "{what}");
+        let mut session = model.session().expect("a session is free");
+        let waits = faults.count("", Call::Wait);
+        go_on(&mut session, story, TOKENS).expect("it runs");
+        assert_eq!(faults.take_allocations(), [], "{what}: steps allocate");
+        let gpus = placement.iter().filter(|adapter| adapter.kind != Kind::Host).count();
+        assert_eq!(faults.count("", Call::Wait) - waits, (gpus * TOKENS) as u64, "{what}: waits of {TOKENS} steps");
+    }
+}
+
+/// An app's own device, so that what it holds can be counted.
+struct Own {
+    instance: wgpu::Instance,
+    shared: SharedDevice,
+}
+
+impl Own {
+    fn all() -> Vec<Own> {
+        let mut description = wgpu::InstanceDescriptor::new_without_display_handle();
+        description.flags = wgpu::InstanceFlags::empty();
+        let instance = wgpu::Instance::new(description.with_env());
+        let open = |adapter: wgpu::Adapter| {
+            let description = wgpu::DeviceDescriptor {
+                required_features: plywood::gpu::required_features(&adapter),
+                required_limits: plywood::gpu::required_limits(&adapter),
+                ..Default::default()
+            };
+            let (device, queue) = pollster::block_on(adapter.request_device(&description)).expect("it opens");
+            Own { instance: instance.clone(), shared: SharedDevice { adapter, device, queue } }
+        };
+        pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())).into_iter().map(open).collect()
+    }
+
+    /// How many buffers, kernels, bind groups and shaders there are, and bytes of memory where the backend counts them.
+    fn held(&self) -> [u64; 5] {
+        _ = self.shared.device.poll(wgpu::PollType::wait_indefinitely());
+        let report = self.instance.generate_report().expect("it is no browser");
+        let hub = report.hub_report();
+        let kinds = [&hub.buffers, &hub.compute_pipelines, &hub.bind_groups, &hub.shader_modules];
+        let [buffers, kernels, bind_groups, shaders] = kinds.map(|kind| kind.num_allocated as u64);
+        let memory = self.shared.device.generate_allocator_report().map_or(0, |report| report.total_allocated_bytes);
+        [buffers, kernels, bind_groups, shaders, memory]
+    }
+}
+
+/// Every allocation and every kernel is refused in turn, over a hundred rounds: an error that names the device, and all is freed.
+#[test]
+fn refusals_leave_nothing_behind() {
+    let story = &demo_stories()[0];
+    for own in Own::all() {
+        let label = own.shared.adapter.get_info().name;
+        let faults = Arc::new(Faults::default());
+        let options = || Options {
+            context: Some(256),
+            shared: vec![own.shared.clone()],
+            faults: Some(Arc::clone(&faults)),
+            ..Options::default()
+        };
+        let run = || -> Result<(), Error> {
+            let model = Model::open("demo", options())?;
+            go_on(&mut model.session()?, story, 3)?;
+            let held = own.held();
+            assert!(held[..3].iter().all(|count| *count > 10), "{label}: {held:?} are not counted");
+            Ok(())
+        };
+        // A device has some things of its own by its first work.
+        run().expect("it runs when nothing is refused");
+        let begin = own.held();
+        let before = [Call::Allocate, Call::Prepare, Call::Submit].map(|call| faults.count("", call));
+        run().expect("it runs again");
+        assert_eq!(own.held(), begin, "{label}: a model that is dropped leaves nothing");
+        let calls: Vec<(Call, u64)> = [Call::Allocate, Call::Prepare, Call::Submit]
+            .into_iter()
+            .zip(before)
+            .flat_map(|(call, before)| (1..=faults.count("", call) - before).map(move |nth| (call, nth)))
+            .collect();
+        // Submissions of an upload are alike: some of them will do.
+        let every = |call| calls.iter().filter(move |(made, _)| *made == call);
+        let rounds = every(Call::Allocate).chain(every(Call::Prepare)).chain(every(Call::Submit).step_by(5));
+        let all = rounds.clone().count();
+        for (call, nth) in rounds.cycle().take(all.max(ROUNDS)) {
+            faults.order("", *call, *nth, Failure::Refuse);
+            let error = run().expect_err("it was refused");
+            let right = match call {
+                Call::Allocate => matches!(error, Error::OutOfMemory { .. }),
+                _ => matches!(error, Error::Device { .. }),
+            };
+            assert!(right && error.to_string().contains(&label), "{call:?} {nth}: {error}");
+            assert_eq!(faults.call_off(), 0);
+            assert_eq!(own.held(), begin, "{label}: {call:?} {nth} leaves something");
+        }
+        println!("{label}: {all} kinds of refusal, {begin:?} held before and after each");
+    }
+}
+
+/// A device that goes away at any call of a step: an error, and after recovering both sessions go on where they were.
+#[test]
+fn sessions_go_on_after_a_device_was_lost() {
+    let (adapters, stories) = (adapters(), demo_stories());
+    for placement in placements(&adapters) {
+        if placement.iter().all(|adapter| adapter.kind == Kind::Host) {
+            continue;
+        }
+        let what = names(&placement);
+        let faults = Arc::new(Faults::default());
+        let model = open(&placement, &faults).expect("the model opens");
+        let mut sessions = [model.session(), model.session()].map(|session| session.expect("it is free"));
+        let tell = |sessions: &mut [Session; 2]| -> Result<(), Error> {
+            sessions.iter_mut().zip(&stories).try_for_each(|(session, story)| go_on(session, story, 3))
+        };
+        tell(&mut sessions).expect("it runs");
+        let mut rounds = 0;
+        for (call, nth) in [(Call::Submit, 1), (Call::Wait, 1), (Call::Submit, 2), (Call::Wait, 3), (Call::Submit, 4)] {
+            let device = placement.iter().rev().find(|adapter| adapter.kind != Kind::Host).expect("there is one");
+            faults.order(&device.label(), call, nth, Failure::Lose);
+            let before = sessions.each_ref().map(|session| session.tokens().len());
+            let error = tell(&mut sessions).expect_err("the device is gone");
+            assert!(matches!(error, Error::DeviceLost { .. }), "{what}, {call:?} {nth}: {error}");
+            assert!(error.to_string().contains(&device.label()), "{error}");
+            let again = tell(&mut sessions).expect_err("it stays gone");
+            assert!(again.is_of_device(), "{again}");
+            model.recover().expect("the adapter is still there");
+            // Somebody else had met the failure too.
+            model.recover().expect("nothing is to be done");
+            let kept = sessions.each_ref().map(|session| session.tokens().len());
+            assert!(kept.iter().zip(before).all(|(kept, before)| *kept >= before), "{what}: tokens were lost");
+            tell(&mut sessions).expect("it goes on");
+            rounds += 1;
+        }
+        println!(
+            "{what}: lost and recovered {rounds} times; stories of {} tokens as expected",
+            sessions[0].tokens().len()
+        );
+    }
+}
+
+/// A device that does not come back is left out, and said so; what is placed by hand is placed anew.
+#[test]
+fn a_model_goes_on_with_what_is_left() {
+    let adapters = gpus();
+    let [first, second, ..] = &adapters[..] else { return };
+    let story = &demo_stories()[0];
+    let faults = Arc::new(Faults::default());
+    let model = open(&[first, second], &faults).expect("the model opens");
+    let mut session = model.session().expect("a session is free");
+    go_on(&mut session, story, TOKENS).expect("it runs");
+    let stages =
+        |model: &Model| -> Vec<String> { model.ledger().stages.iter().map(|stage| stage.adapter.clone()).collect() };
+    assert_eq!(stages(&model), [first.label(), second.label()]);
+
+    // First nothing can be allocated, so that the model lies nowhere; then it can.
+    faults.order(&second.label(), Call::Submit, 1, Failure::Lose);
+    assert!(go_on(&mut session, story, 1).is_err());
+    faults.order(&first.label(), Call::Allocate, 1, Failure::Refuse);
+    assert!(matches!(model.recover(), Err(Error::OutOfMemory { .. })));
+    assert!(matches!(go_on(&mut session, story, 1), Err(Error::Unloaded)));
+    model.recover().expect("there is memory again");
+    assert_eq!(stages(&model), [first.label(), second.label()]);
+    go_on(&mut session, story, 2).expect("it goes on");
+
+    faults.order(&second.label(), Call::Submit, 1, Failure::Lose);
+    assert!(go_on(&mut session, story, 1).is_err());
+    faults.order(&second.label(), Call::Open, 1, Failure::Refuse);
+    model.recover().expect("one is left");
+    assert_eq!(stages(&model), [first.label()]);
+    let note = model.notes().iter().find(|note| note.contains(&second.label())).cloned();
+    println!("{note:?}");
+    assert!(note.is_some(), "{:?}", model.notes());
+    go_on(&mut session, story, 5).expect("it goes on");
+}
+
+/// A wait that never ends is an error in time; nothing waits for the device again, and it can be left.
+#[test]
+fn a_hang_is_an_error_in_time() {
+    const DEADLINE: Duration = Duration::from_secs(4);
+    let story = &demo_stories()[0];
+    for adapter in gpus() {
+        let faults = Arc::new(Faults::default());
+        let options = Options { deadline: DEADLINE, faults: Some(Arc::clone(&faults)), ..on(&[&adapter]) };
+        let model = Model::open("demo", options).expect("the model opens");
+        let mut session = model.session().expect("a session is free");
+        go_on(&mut session, story, 2).expect("it runs");
+        faults.order("", Call::Wait, 1, Failure::Refuse);
+        let begin = Instant::now();
+        let error = go_on(&mut session, story, 1).expect_err("it hangs");
+        assert!(matches!(error, Error::Timeout { seconds: 4, .. }), "{error}");
+        assert!(begin.elapsed() >= DEADLINE, "it was not waited for");
+        let begin = Instant::now();
+        let error = go_on(&mut session, story, 1).expect_err("it still hangs");
+        assert!(matches!(error, Error::DeviceLost { .. }) && begin.elapsed() < DEADLINE, "{error}");
+        model.recover().expect("the adapter is there");
+        go_on(&mut session, story, 2).expect("it goes on");
+        println!("{}: {error}", adapter.label());
+    }
+}
+
+/// Threads whose sessions share a model that loses its device: none hangs, each recovers, all end as expected.
+#[test]
+fn threads_survive_together() {
+    let (adapters, stories) = (adapters(), demo_stories());
+    let pair = [&adapters[0], &adapters[1.min(adapters.len() - 1)]];
+    let faults = Arc::new(Faults::default());
+    let model = open(&pair, &faults).expect("the model opens");
+    let begin = Barrier::new(2);
+    std::thread::scope(|scope| {
+        for story in &stories[..2] {
+            let (model, begin, faults) = (&model, &begin, &faults);
+            scope.spawn(move || {
+                let mut session = model.session().expect("a session is free");
+                begin.wait();
+                let mut failures = 0;
+                for round in 0..TOKENS {
+                    if round % 4 == 2 {
+                        faults.order("", Call::Submit, 3, Failure::Lose);
+                    }
+                    while let Err(error) = go_on(&mut session, story, 1) {
+                        assert!(error.is_of_device(), "{error}");
+                        failures += 1;
+                        assert!(failures < 100, "{error}");
+                        _ = model.recover();
+                    }
+                }
+                println!("{:?}: {failures} failures", story.prompt);
+            });
+        }
+    });
+    println!("{} orders left", faults.call_off());
+}
