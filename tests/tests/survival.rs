@@ -164,6 +164,25 @@ fn refusals_leave_nothing_behind() {
     }
 }
 
+/// A step that was refused once runs when it is asked for again, with nothing loaded anew.
+#[test]
+fn a_refused_step_runs_again() {
+    let story = &demo_stories()[0];
+    for adapter in gpus() {
+        let faults = Arc::new(Faults::default());
+        let model = open(&[&adapter, &adapter], &faults).expect("the model opens");
+        let mut session = model.session().expect("a session is free");
+        for (call, nth) in [(Call::Prepare, 1), (Call::Submit, 1), (Call::Submit, 2)] {
+            faults.order("", call, nth, Failure::Refuse);
+            let error = go_on(&mut session, story, 1).expect_err("it was refused");
+            assert!(matches!(error, Error::Device { .. }), "{error}");
+            go_on(&mut session, story, 1).expect("it runs now");
+        }
+        assert!(faults.take_allocations().len() > 10);
+        assert_eq!(faults.count("", Call::Open), 2, "nothing is opened again");
+    }
+}
+
 /// A device that goes away at any call of a step: an error, and after recovering both sessions go on where they were.
 #[test]
 fn sessions_go_on_after_a_device_was_lost() {
@@ -238,6 +257,27 @@ fn a_model_goes_on_with_what_is_left() {
     println!("{note:?}");
     assert!(note.is_some(), "{:?}", model.notes());
     go_on(&mut session, story, 5).expect("it goes on");
+}
+
+/// An app whose own device went away gives another, and its sessions go on.
+#[test]
+fn an_app_gives_another_device() {
+    let story = &demo_stories()[0];
+    for (own, another) in Own::all().into_iter().zip(Own::all()) {
+        let options = Options { context: Some(256), shared: vec![own.shared.clone()], ..Options::default() };
+        let model = Model::open("demo", options).expect("the model opens");
+        let mut session = model.session().expect("a session is free");
+        go_on(&mut session, story, TOKENS).expect("it runs");
+        own.shared.device.destroy();
+        let error = go_on(&mut session, story, 1).expect_err("the device is gone");
+        assert!(error.is_of_device(), "{error}");
+        let none = model.recover().expect_err("there is no other").to_string();
+        assert!(none.contains("recover_on"), "{none}");
+        assert!(matches!(go_on(&mut session, story, 1), Err(Error::Unloaded)));
+        model.recover_on(vec![another.shared]).expect("it is another");
+        go_on(&mut session, story, 3).expect("it goes on");
+        println!("{}: {none}", own.shared.adapter.get_info().name);
+    }
 }
 
 /// A wait that never ends is an error in time; nothing waits for the device again, and it can be left.
