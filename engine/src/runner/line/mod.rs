@@ -1,7 +1,7 @@
 //! A model's stages in a line, each run by one thread at a time. Steps follow each other through them: while the second stage has
 //! one, the first has the next, of the same prompt or of another session.
 //!
-//! What crosses to a stage lies in memory that was used for it before: two sets of values go round at each cut.
+//! What crosses to a stage lies in memory that was used for it before: three sets of values go round at each cut.
 
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,8 +14,8 @@ use super::turns::{Turn, Turns};
 use crate::error::{Error, Result};
 use crate::stage::{Stage, StageTimes};
 
-/// Sets of values that are kept for a cut: one that a stage reads, and one that the stage before writes meanwhile.
-const RING: usize = 2;
+/// Sets of values that are kept for a cut: one that a stage reads, one that waits for it, one that the stage before writes meanwhile.
+const RING: usize = 3;
 
 /// A step, and what is wanted of it.
 pub(crate) type WantedStep = (Step, Vec<Want>);

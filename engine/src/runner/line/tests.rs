@@ -159,7 +159,7 @@ fn steps_of_two_sessions_run_at_the_same_time() {
     }
 }
 
-/// What crosses lies in the memory of what crossed before: no more than two sets of values for each cut.
+/// What crosses lies in the memory of what crossed before: no more than three sets of values for each cut.
 #[test]
 fn memory_goes_round() {
     let line =
