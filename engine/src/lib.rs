@@ -33,6 +33,7 @@ mod pipeline;
 pub mod placement;
 pub mod plan;
 pub mod planning;
+mod probe;
 pub mod recording;
 pub mod runner;
 pub mod sampler;
