@@ -24,7 +24,7 @@ use crate::output::Failure;
 
 /// Runs language models on any GPU that Vulkan, Metal or DX12 reaches, without CUDA.
 #[derive(Parser)]
-#[command(name = "ply", version, propagate_version = true)]
+#[command(name = "ply", version, propagate_version = true, args_override_self = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args};
 use plywood::kernels::formats::{self, Format};
 use plywood::kernels::kv_cache::KvType;
 use plywood::memory::parse_bytes;
@@ -27,10 +27,10 @@ pub struct DeviceArguments {
     pub fit: bool,
     /// Adapters by number, name, backend:name or `host`, all used; one named twice is opened twice [default: the fewest GPUs that hold
     /// the model, and of these the fastest]
-    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", action = ArgAction::Set)]
     pub adapters: Vec<String>,
     /// Shares of the layers for these adapters, in their order [default: so that a token is finished soonest]
-    #[arg(long, visible_alias = "tensor-split", value_delimiter = ',', value_name = "SHARES")]
+    #[arg(long, visible_alias = "tensor-split", value_delimiter = ',', value_name = "SHARES", action = ArgAction::Set)]
     pub split: Vec<u32>,
     /// Layers for each of these adapters, counted from 0, such as 0=0-19,1=20-31
     #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = layers, conflicts_with = "split")]

@@ -67,7 +67,7 @@ fn text(plan: &Plan) -> String {
         let (rate, seconds) = (expected.decode_tokens_per_s, expected.load_s.ceil());
         let digits = if rate < 1.0 { 3 } else { 1 };
         lines.push(format!(
-            "Expected, by bytes and bandwidths and not measured: {rate:.digits$} tokens/s when generating, loaded in {seconds} s."
+            "Expected, from bytes and speeds and not from a run: {rate:.digits$} tokens/s when generating, loaded in {seconds} s."
         ));
     }
     if plan.reason.is_some() {

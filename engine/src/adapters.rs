@@ -26,6 +26,13 @@ pub enum Kind {
     Host,
 }
 
+impl Kind {
+    /// Whether it computes on the CPU.
+    pub(crate) fn computes_on_cpu(self) -> bool {
+        matches!(self, Kind::Software | Kind::Host)
+    }
+}
+
 /// Bytes of a device's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {

@@ -16,7 +16,8 @@ use crate::layout::Manner;
 use crate::measured::Measured;
 use crate::model::Options;
 use crate::plan::StagePlan;
-use crate::sites::{self, Site, SpeedFrom};
+use crate::probe::Probe;
+use crate::sites::{self, Site};
 use crate::stage::{Stage, WeightReader};
 
 /// What there is to lay a model out over.
@@ -122,21 +123,22 @@ impl Hardware {
         Ok(Hardware { opener: Opener::Imagined, sites, manner, others, watch: Watch::default() })
     }
 
-    /// Gives the GPUs among sites the bandwidths that were measured, or are measured now. Says whether one was found.
+    /// Gives sites the speeds that were measured, or are measured now. Says whether one was found.
     pub fn measure(&self, sites: &mut [Site]) -> bool {
-        let Opener::Adapters(_) = &self.opener else { return false };
+        let Opener::Adapters(adapters) = &self.opener else { return false };
         let mut measured = Measured::read();
         let mut found = false;
-        for site in sites.iter_mut().filter(|site| site.is_gpu() && site.speed_from != SpeedFrom::Told) {
-            let known = measured.bandwidth(&site.facts);
+        for site in sites.iter_mut() {
+            let known = measured.probe(&site.facts);
+            // Failures that were ordered are for the model.
+            let device = || open(adapters, &site.facts, &Watch::default()).ok();
+            let probe = || Some(Probe::of(&site.facts, device()?.as_ref())).filter(Probe::is_sane);
             // Where it can't be measured, what is assumed stays.
-            let probe = || self.open(site).ok().flatten()?.copy_bandwidth().ok().filter(|found| *found > 0.0);
-            let Some(bandwidth) = known.or_else(probe) else { continue };
+            let Some(probe) = known.or_else(probe) else { continue };
             if known.is_none() {
-                measured.remember(&site.facts, bandwidth);
+                measured.remember(&site.facts, probe);
             }
-            site.speed.bandwidth = bandwidth;
-            site.speed_from = SpeedFrom::Told;
+            site.measured(&probe);
             found = true;
         }
         found
@@ -174,8 +176,7 @@ pub(crate) fn open(adapters: &Adapters, facts: &Adapter, watch: &Watch) -> Resul
 
 /// The adapters that a model goes over where none is named: all GPUs, else the best there is.
 fn usual(list: &[Adapter]) -> Vec<&Adapter> {
-    let gpus: Vec<&Adapter> =
-        list.iter().filter(|adapter| !matches!(adapter.kind, Kind::Software | Kind::Host)).collect();
+    let gpus: Vec<&Adapter> = list.iter().filter(|adapter| !adapter.kind.computes_on_cpu()).collect();
     if gpus.is_empty() { adapters::best(list).into_iter().collect() } else { gpus }
 }
 
@@ -196,26 +197,44 @@ fn select(adapters: &Adapters, options: &Options) -> Result<(Vec<Site>, Manner, 
         true => adapters::best(list).into_iter().collect(),
     };
     let usual = if options.adapters.is_empty() { Manner::Best } else { Manner::InOrder };
-    let manner = manner(options, chosen.len(), usual)?;
+    let manner = manner(options, chosen.len(), usual.clone())?;
     let mut sites: Vec<Site> = chosen.iter().map(site).collect();
     limit_memory(&mut sites, options);
 
-    // One adapter more after the other, then the host.
-    let mut others = Vec::new();
-    let mut more = sites.clone();
-    let is_in = |sites: &[Site], adapter: &Adapter| sites.iter().any(|site| site.facts.index == adapter.index);
-    let (host, rest): (Vec<&Adapter>, Vec<&Adapter>) = list.iter().partition(|adapter| adapter.kind == Kind::Host);
-    for adapter in rest.into_iter().chain(host) {
-        if is_in(&more, adapter) {
-            continue;
-        }
-        more.push(Site::of(adapter));
-        limit_memory(&mut more, options);
-        let numbers: Vec<String> = more.iter().map(|site| site.facts.entry()).collect();
-        let what = format!("--adapters {}", numbers.join(","));
-        others.push(Alternative { what, sites: more.clone(), manner: Manner::InOrder, is_there: true });
+    let given: Vec<usize> = sites.iter().map(|site| site.facts.index).collect();
+    // Layers by hand are for these adapters: for others they must be left out.
+    let by_hand = match manner {
+        Manner::Split(_) => " without --split",
+        Manner::Layers(_) => " without --layers",
+        Manner::Best | Manner::InOrder => "",
+    };
+    let alternative = |indices: Vec<usize>| {
+        let mut sites: Vec<Site> = indices.iter().map(|index| Site::of(&list[*index])).collect();
+        limit_memory(&mut sites, options);
+        let numbers: Vec<String> = indices.iter().map(|index| list[*index].entry()).collect();
+        let what = format!("--adapters {}{by_hand}", numbers.join(","));
+        Alternative { what, sites, manner: Manner::InOrder, is_there: true }
+    };
+    let mut others = other_adapters(list, &given, usual == Manner::InOrder);
+    if !by_hand.is_empty() {
+        others.insert(0, given);
     }
-    Ok((sites, manner, others))
+    Ok((sites, manner, others.into_iter().map(alternative).collect()))
+}
+
+/// Adapters that could be named instead of those given: one more after the other, the host last; then fewer where all that are given are
+/// used, since one may be too small for any layer; then each other one alone.
+fn other_adapters(list: &[Adapter], given: &[usize], all_are_used: bool) -> Vec<Vec<usize>> {
+    let (host, rest): (Vec<&Adapter>, Vec<&Adapter>) = list.iter().partition(|adapter| adapter.kind == Kind::Host);
+    let unused = rest.into_iter().chain(host).map(|adapter| adapter.index).filter(|index| !given.contains(index));
+    let unused: Vec<usize> = unused.collect();
+    let mut found: Vec<Vec<usize>> = (1..=unused.len()).map(|count| [given, &unused[..count]].concat()).collect();
+    if all_are_used && given.len() > 1 {
+        found.extend((0..given.len()).map(|left_out| [&given[..left_out], &given[left_out + 1..]].concat()));
+    }
+    found.extend(unused.into_iter().map(|index| vec![index]));
+    found.dedup();
+    found
 }
 
 /// How layers find their devices: as a person says, else as usual.
@@ -291,8 +310,11 @@ mod tests {
         let check = |kinds: &[Kind], options: &Options, expected: &[usize], manner: Manner, others: &[&str]| {
             let (sites, found, alternatives) = select(&machine(kinds), options).expect("they can be chosen");
             let indices: Vec<usize> = sites.iter().map(|site| site.facts.index).collect();
-            let whats: Vec<&str> = alternatives.iter().map(|other| other.what.as_str()).collect();
-            assert_eq!((indices.as_slice(), found, whats.as_slice()), (expected, manner, others));
+            let named = |other: &Alternative| other.what.strip_prefix("--adapters ").map(String::from);
+            let whats: Vec<String> =
+                alternatives.iter().map(|other| named(other).expect("it names adapters")).collect();
+            assert_eq!((indices.as_slice(), found), (expected, manner));
+            assert_eq!(whats, others);
         };
         let named = |names: &[&str]| Options {
             adapters: names.iter().map(|name| name.to_string()).collect(),
@@ -300,21 +322,18 @@ mod tests {
         };
         let none = Options::default();
         // All GPUs, and never the host or a software adapter beside them by itself.
-        check(
-            &[Software, Discrete, Integrated],
-            &none,
-            &[1, 2],
-            Manner::Best,
-            &["--adapters 1,2,0", "--adapters 1,2,0,host"],
-        );
-        check(&[Software, Software], &none, &[0], Manner::Best, &["--adapters 0,1", "--adapters 0,1,host"]);
+        check(&[Software, Discrete, Integrated], &none, &[1, 2], Manner::Best, &["1,2,0", "1,2,0,host", "0", "host"]);
+        check(&[Software, Software], &none, &[0], Manner::Best, &["0,1", "0,1,host", "1", "host"]);
         check(&[], &none, &[0], Manner::Best, &[]);
-        check(&[Discrete, Discrete], &named(&["1"]), &[1], Manner::InOrder, &["--adapters 1,0", "--adapters 1,0,host"]);
-        check(&[Discrete], &named(&["0", "0"]), &[0, 0], Manner::InOrder, &["--adapters 0,0,host"]);
+        check(&[Discrete, Discrete], &named(&["1"]), &[1], Manner::InOrder, &["1,0", "1,0,host", "0", "host"]);
+        check(&[Discrete], &named(&["0", "0"]), &[0, 0], Manner::InOrder, &["0,0,host", "0", "host"]);
+        check(&[Discrete], &named(&["host", "0"]), &[1, 0], Manner::InOrder, &["0", "host"]);
         let split = Options { split: vec![3, 1], ..named(&["0", "host"]) };
-        check(&[Discrete], &split, &[0, 1], Manner::Split(vec![3, 1]), &[]);
+        let without = ["0,host without --split", "host without --split", "0 without --split"];
+        check(&[Discrete], &split, &[0, 1], Manner::Split(vec![3, 1]), &without);
         let layers = Options { layers: vec![(1, 0..4)], ..Options::default() };
-        check(&[Discrete, Discrete], &layers, &[0, 1, 2], Manner::Layers(vec![(1, 0..4)]), &[]);
+        let without = ["0,host without --layers"];
+        check(&[Discrete], &layers, &[0, 1], Manner::Layers(vec![(1, 0..4)]), &without);
     }
 
     #[test]

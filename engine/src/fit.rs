@@ -44,6 +44,11 @@ fn try_out(source: Source, settings: &Settings, sites: &[Site], manner: &Manner)
     }
 }
 
+/// The shortest context that is worth advising, in steps.
+fn shortest(settings: &Settings) -> usize {
+    SHORTEST.min(settings.context / 2).div_ceil(CONTEXT_STEP).max(1)
+}
+
 /// The layout of the largest context below that of the settings; `None` where not even a short one fits.
 pub(crate) fn largest_context(
     source: Source,
@@ -53,8 +58,7 @@ pub(crate) fn largest_context(
 ) -> Result<Option<(Settings, Layout)>> {
     let mut best = None;
     // Multiples of the step: `low` fits or is too short, `high` does not fit.
-    let shortest = SHORTEST.min(settings.context / 2).div_ceil(CONTEXT_STEP).max(1);
-    let (mut low, mut high) = (shortest - 1, settings.context.div_ceil(CONTEXT_STEP));
+    let (mut low, mut high) = (shortest(settings) - 1, settings.context.div_ceil(CONTEXT_STEP));
     while low + 1 < high {
         let middle = low.midpoint(high);
         let settings = Settings { context: middle * CONTEXT_STEP, ..settings.clone() };
@@ -69,7 +73,8 @@ pub(crate) fn largest_context(
     Ok(best)
 }
 
-/// What would fit, in the order in which it is to be preferred: a shorter context, a smaller cache, fewer bits, other devices.
+/// What would fit, in the order in which it is to be preferred: a shorter context, a smaller cache, fewer bits, other devices; several of
+/// these at once where no flag alone is enough.
 pub(crate) fn advise(
     source: Source,
     settings: &Settings,
@@ -88,7 +93,7 @@ pub(crate) fn advise(
     let mut kv_types: Vec<KvType> = KvType::ALL.to_vec();
     kv_types.retain(|kv_type| !settings.exact && size(*kv_type) < size(settings.kv_type));
     kv_types.sort_by_key(|kv_type| std::cmp::Reverse(size(*kv_type)));
-    for kv_type in kv_types {
+    for kv_type in kv_types.iter().copied() {
         if let Some(applied) = with(Settings { kv_type, ..settings.clone() })? {
             advice.push(Advice { what: format!("--kv-type {}", kv_type.name()), applied: Some(applied) });
             break;
@@ -98,7 +103,7 @@ pub(crate) fn advise(
     let mut smaller: Vec<Format> = formats::GGUF.into_iter().filter(|format| format.encode.is_some()).collect();
     smaller.retain(|format| !format.is_float() && bits_of(*format) < bits);
     smaller.sort_by(|a, b| bits_of(*b).total_cmp(&bits_of(*a)));
-    for format in smaller {
+    for format in smaller.iter().copied() {
         if is_float {
             if let Some(applied) = with(Settings { quantize: Some(format), ..settings.clone() })? {
                 advice.push(Advice { what: format!("--quantize {format}"), applied: Some(applied) });
@@ -118,7 +123,76 @@ pub(crate) fn advise(
             break;
         }
     }
+    if advice.iter().all(|advice| advice.applied.is_none()) {
+        let here = Alternative { what: String::new(), sites: sites.to_vec(), manner: manner.clone(), is_there: true };
+        let kv_types = [&[settings.kv_type], kv_types.as_slice()].concat();
+        let quantised = smaller.into_iter().filter(|_| is_float).map(Some);
+        let quantised: Vec<Option<Format>> = std::iter::once(settings.quantize).chain(quantised).collect();
+        for place in std::iter::once(&here).chain(others.iter().filter(|other| other.is_there)) {
+            if let Some(together) = together(source, settings, place, &kv_types, &quantised)? {
+                advice.insert(0, together);
+                break;
+            }
+        }
+    }
     Ok(advice)
+}
+
+/// Several changes at once with which a model fits some devices: as little of its bits, of its context and of the cache's bits, in this order,
+/// is given up as is found. The lists begin with what was asked for, and have ever fewer bits.
+fn together(
+    source: Source,
+    asked: &Settings,
+    place: &Alternative,
+    kv_types: &[KvType],
+    quantised: &[Option<Format>],
+) -> Result<Option<Advice>> {
+    let try_out = |settings: &Settings| try_out(source, settings, &place.sites, &place.manner);
+    let first = |tried: Vec<Settings>| -> Result<Option<(Settings, Layout)>> {
+        for settings in tried {
+            if let Some(layout) = try_out(&settings)? {
+                return Ok(Some((settings, layout)));
+            }
+        }
+        Ok(None)
+    };
+    let least = Settings {
+        context: (shortest(asked) * CONTEXT_STEP).min(asked.context),
+        kv_type: kv_types.last().copied().unwrap_or(asked.kv_type),
+        quantize: quantised.last().copied().unwrap_or(asked.quantize),
+        ..asked.clone()
+    };
+    if try_out(&least)?.is_none() {
+        return Ok(None);
+    }
+    // Each step has what fitted before among what it tries.
+    let tried = quantised.iter().map(|quantize| Settings { quantize: *quantize, ..least.clone() });
+    let Some((mut settings, mut layout)) = first(tried.collect())? else { return Ok(None) };
+    let longest = Settings { context: asked.context, ..settings.clone() };
+    match try_out(&longest)? {
+        Some(longer) => (settings, layout) = (longest, longer),
+        None => {
+            if let Some(longer) = largest_context(source, &longest, &place.sites, &place.manner)? {
+                (settings, layout) = longer;
+            }
+        }
+    }
+    let tried = kv_types.iter().map(|kv_type| Settings { kv_type: *kv_type, ..settings.clone() });
+    if let Some(wider) = first(tried.collect())? {
+        (settings, layout) = wider;
+    }
+    let mut flags = Vec::new();
+    if settings.context != asked.context {
+        flags.push(format!("--context {}", settings.context));
+    }
+    if settings.kv_type != asked.kv_type {
+        flags.push(format!("--kv-type {}", settings.kv_type.name()));
+    }
+    if let Some(format) = settings.quantize.filter(|_| settings.quantize != asked.quantize) {
+        flags.push(format!("--quantize {format}"));
+    }
+    flags.extend(Some(place.what.clone()).filter(|what| !what.is_empty()));
+    Ok(Some(Advice { what: flags.join(" "), applied: Some((settings, place.sites.clone(), layout)) }))
 }
 
 /// Bytes of a head of many numbers, for comparing.

@@ -34,6 +34,7 @@ pub mod perplexity;
 pub mod placement;
 pub mod plan;
 pub mod planning;
+mod probe;
 pub mod recording;
 pub mod runner;
 pub mod sampler;

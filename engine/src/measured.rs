@@ -1,16 +1,17 @@
-//! Bandwidths that were measured, remembered in the user's cache directory by adapter and driver.
+//! Speeds that were measured, remembered in the user's cache directory by adapter and driver.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use crate::adapters::Adapter;
+use crate::probe::Probe;
 
-/// Bytes per second by adapter and driver.
+/// What was measured, by adapter and driver.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Measured {
     path: Option<PathBuf>,
-    bandwidths: BTreeMap<String, f64>,
+    probes: BTreeMap<String, Probe>,
 }
 
 impl Measured {
@@ -21,33 +22,33 @@ impl Measured {
 
     fn of(path: Option<PathBuf>) -> Measured {
         let text = path.as_ref().and_then(|path| fs::read_to_string(path).ok());
-        let bandwidths: Option<BTreeMap<String, f64>> = text.and_then(|text| serde_json::from_str(&text).ok());
-        let mut bandwidths = bandwidths.unwrap_or_default();
-        bandwidths.retain(|_, bandwidth| bandwidth.is_finite() && *bandwidth > 0.0);
-        Measured { path, bandwidths }
+        let probes: Option<BTreeMap<String, Probe>> = text.and_then(|text| serde_json::from_str(&text).ok());
+        let mut probes = probes.unwrap_or_default();
+        probes.retain(|_, probe| probe.is_sane());
+        Measured { path, probes }
     }
 
-    /// The bandwidth of an adapter, if it was measured with this driver.
-    pub fn bandwidth(&self, adapter: &Adapter) -> Option<f64> {
-        self.bandwidths.get(&key(adapter)).copied()
+    /// What was measured of an adapter with this driver.
+    pub fn probe(&self, adapter: &Adapter) -> Option<Probe> {
+        self.probes.get(&key(adapter)).copied()
     }
 
-    /// Remembers a bandwidth, here and, where that can be, in the file: it is written whole or not at all.
-    pub fn remember(&mut self, adapter: &Adapter, bandwidth: f64) {
-        self.bandwidths.insert(key(adapter), bandwidth);
+    /// Remembers what was measured, here and, where that can be, in the file: it is written whole or not at all.
+    pub fn remember(&mut self, adapter: &Adapter, probe: Probe) {
+        self.probes.insert(key(adapter), probe);
         if let Some(path) = &self.path {
             // Without the file it is measured again the next time, and nothing else is lost.
-            _ = write(path, &self.bandwidths);
+            _ = write(path, &self.probes);
         }
     }
 }
 
-fn write(path: &Path, bandwidths: &BTreeMap<String, f64>) -> io::Result<()> {
+fn write(path: &Path, probes: &BTreeMap<String, Probe>) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
     let partial = path.with_extension(format!("{}.partial", std::process::id()));
-    let written = serde_json::to_string(bandwidths).map_err(io::Error::other);
+    let written = serde_json::to_string(probes).map_err(io::Error::other);
     let result = written.and_then(|text| fs::write(&partial, text)).and_then(|()| fs::rename(&partial, path));
     if result.is_err() {
         _ = fs::remove_file(&partial);
@@ -56,7 +57,9 @@ fn write(path: &Path, bandwidths: &BTreeMap<String, f64>) -> io::Result<()> {
 }
 
 fn key(adapter: &Adapter) -> String {
-    format!("{} | {}", adapter.label(), adapter.driver)
+    // Debug builds check what kernels read, and are slower.
+    let build = if cfg!(debug_assertions) { " | debug" } else { "" };
+    format!("{} | {}{build}", adapter.label(), adapter.driver)
 }
 
 /// Where programs of this system keep what they can make anew.
@@ -82,19 +85,29 @@ mod tests {
         let host = crate::host::adapter();
         let other = Adapter { driver: "another".into(), ..host.clone() };
         let mut measured = Measured::of(Some(path.clone()));
-        assert_eq!(measured.bandwidth(&host), None);
-        measured.remember(&host, 12.5e9);
+        let fast = Probe { products: Some(7.5e9), copies: Some(12.5e9) };
+        assert_eq!(measured.probe(&host), None);
+        measured.remember(&host, fast);
         let again = Measured::of(Some(path.clone()));
-        assert_eq!((again.bandwidth(&host), again.bandwidth(&other)), (Some(12.5e9), None));
-        // Nothing else is left in the folder, and what is damaged counts as empty.
+        assert_eq!((again.probe(&host), again.probe(&other)), (Some(fast), None));
+        // Nothing else is left in the folder.
         assert_eq!(fs::read_dir(folder.path().join("below")).expect("it is there").count(), 1);
-        for damaged in ["", "{", "[1]", r#"{"host | x": "fast"}"#, r#"{"host": -1}"#] {
+        // One adapter more leaves the others as they were.
+        let slow = Probe { products: Some(1e9), copies: None };
+        Measured::of(Some(path.clone())).remember(&other, slow);
+        let again = Measured::of(Some(path.clone()));
+        assert_eq!((again.probe(&host), again.probe(&other)), (Some(fast), Some(slow)));
+        // What is damaged counts as empty, and so does the bandwidth alone that older versions wrote.
+        let key = key(&host);
+        let held = [r#""fast""#, "-1", "12.5e9", r#"{"products": -1}"#, r#"{"products": null, "copies": null}"#];
+        let held = held.map(|held| format!("{{{key:?}: {held}}}"));
+        for damaged in ["", "{", "[1]"].into_iter().chain(held.iter().map(String::as_str)) {
             fs::write(&path, damaged).expect("it is written");
-            assert_eq!(Measured::of(Some(path.clone())).bandwidths, BTreeMap::new());
+            assert_eq!(Measured::of(Some(path.clone())).probes, BTreeMap::new(), "{damaged}");
         }
         // Where nothing can be written it is still known.
         let mut nowhere = Measured::of(Some(path.join("no folder")));
-        nowhere.remember(&host, 1.0);
-        assert_eq!(nowhere.bandwidth(&host), Some(1.0));
+        nowhere.remember(&host, slow);
+        assert_eq!(nowhere.probe(&host), Some(slow));
     }
 }

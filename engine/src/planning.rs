@@ -14,7 +14,7 @@ use crate::fit::{advise, largest_context};
 use crate::layout::{Layout, Manner, Settings, Source, lay_out};
 use crate::memory::{HumanBytes, LedgerStage};
 use crate::model::{DEFAULT_CONTEXT, Options};
-use crate::sites::{Site, SpeedFrom};
+use crate::sites::Site;
 
 /// What a model would take and give.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -74,15 +74,7 @@ fn plan_source(source: Source, options: &Options, devices: Option<Vec<Site>>) ->
     match settle(source, options, &hardware) {
         Ok(settled) => {
             let Settled { layout, sites, settings, mut notes } = settled;
-            for stage in &layout.stages {
-                let site = &sites[stage.site];
-                if site.speed_from == SpeedFrom::Guess {
-                    let (label, bandwidth) = (site.facts.label(), site.speed.bandwidth / 1e9);
-                    notes.push(format!(
-                        "{label} is taken to move {bandwidth} GB/s, a guess by its kind: it was not measured"
-                    ));
-                }
-            }
+            notes.extend(layout.stages.iter().filter_map(|stage| sites[stage.site].speed_note()));
             notes.dedup();
             let expected =
                 Expected { decode_tokens_per_s: layout.tokens_per_second(), load_s: layout.load_seconds(&sites) };

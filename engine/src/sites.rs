@@ -5,7 +5,8 @@ use plywood_kernels::kv_cache::KvType;
 use crate::adapters::{Adapter, Kind, Memory};
 use crate::cards;
 use crate::host;
-use crate::placement::{Device, Speed};
+use crate::placement::{Device, Speed, speed};
+use crate::probe::Probe;
 
 /// The pool of devices that compute in the system's memory.
 const SYSTEM: usize = usize::MAX;
@@ -37,18 +38,20 @@ pub struct Site {
     pub memory_assumed: bool,
     /// How fast it is.
     pub speed: Speed,
-    /// Where its bandwidth is from.
+    /// Where its speed is from.
     pub speed_from: SpeedFrom,
 }
 
-/// Where a device's bandwidth is from.
+/// Where a device's speed is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpeedFrom {
     /// From its kind alone.
     Guess,
     /// From the data sheet of a card of its name.
     DataSheet,
-    /// Measured, or said by a person.
+    /// Measured.
+    Measured,
+    /// Said by a person.
     Told,
 }
 
@@ -57,7 +60,7 @@ impl Site {
     pub fn of(facts: &Adapter) -> Site {
         let (memory, memory_from, memory_assumed) = usable(facts, host::system_memory);
         let data_sheet = cards::named(&facts.name).map(|card| card.bandwidth);
-        let computes_on_cpu = matches!(facts.kind, Kind::Software | Kind::Host);
+        let computes_on_cpu = facts.kind.computes_on_cpu();
         let guess = match facts.kind {
             Kind::Discrete => 400e9,
             Kind::Virtual => 200e9,
@@ -66,8 +69,9 @@ impl Site {
         };
         let speed = Speed {
             bandwidth: data_sheet.unwrap_or(guess),
+            products: None,
             link: LINK,
-            // Two cores do about so many in our kernels; what matters is that all that compute on the CPU are alike.
+            // Two cores do about so many in our kernels, until it is measured.
             multiply_adds: if computes_on_cpu { 1e9 } else { f64::INFINITY },
         };
         let speed_from = if data_sheet.is_some() { SpeedFrom::DataSheet } else { SpeedFrom::Guess };
@@ -83,6 +87,46 @@ impl Site {
         site
     }
 
+    /// Takes what was measured: memory bounds the products of a GPU, arithmetic those on a CPU, whatever the bits of weights.
+    pub(crate) fn measured(&mut self, probe: &Probe) {
+        self.speed_from = SpeedFrom::Measured;
+        self.speed.bandwidth = probe.copies.unwrap_or(self.speed.bandwidth);
+        if self.is_gpu() {
+            self.speed.products = probe.products;
+        } else {
+            self.speed.multiply_adds = probe.multiply_adds().unwrap_or(self.speed.multiply_adds);
+        }
+    }
+
+    /// What its speed was taken from, for a person; `None` where a data sheet or a person told it.
+    pub(crate) fn speed_note(&self) -> Option<String> {
+        let (label, speed) = (self.facts.label(), &self.speed);
+        let (bandwidth, billions) = (speed.bandwidth / 1e9, speed.multiply_adds / 1e9);
+        let share = speed::SHARE * 100.0;
+        Some(match (self.speed_from, self.is_gpu(), speed.products) {
+            (SpeedFrom::DataSheet | SpeedFrom::Told, ..) => return None,
+            (SpeedFrom::Guess, true, _) => {
+                format!("{label} is taken to move {bandwidth} GB/s, a guess by its kind: it was not measured")
+            }
+            (SpeedFrom::Guess, false, _) => {
+                format!(
+                    "{label} is taken to do {billions} billion multiply-adds a second, a guess: it was not measured"
+                )
+            }
+            (SpeedFrom::Measured, true, Some(products)) => {
+                format!("{label} reads weights at {:.1} GB/s, as measured", products / 1e9)
+            }
+            (SpeedFrom::Measured, true, None) => {
+                format!(
+                    "{label} copies {bandwidth:.1} GB/s, as measured, of which products are taken to reach {share}%"
+                )
+            }
+            (SpeedFrom::Measured, false, _) => {
+                format!("{label} does {billions:.2} billion multiply-adds a second, as measured")
+            }
+        })
+    }
+
     /// Whose memory it has: devices with equal numbers share one.
     pub(crate) fn pool(&self) -> usize {
         match self.facts.kind {
@@ -93,7 +137,7 @@ impl Site {
 
     /// Whether it is a GPU.
     pub(crate) fn is_gpu(&self) -> bool {
-        !matches!(self.facts.kind, Kind::Software | Kind::Host)
+        !self.facts.kind.computes_on_cpu()
     }
 
     /// How it holds a KV cache of a type: the host's is always f32.
@@ -118,7 +162,7 @@ pub(crate) fn devices(sites: &[Site], kv_type: KvType) -> Vec<Device> {
 
 /// Bytes that a model may take on a device, where the figure is from, and whether it is a guess.
 fn usable(facts: &Adapter, system: impl FnOnce() -> Option<Memory>) -> (u64, &'static str, bool) {
-    let computes_on_cpu = matches!(facts.kind, Kind::Software | Kind::Host);
+    let computes_on_cpu = facts.kind.computes_on_cpu();
     let unknown = (ASSUMED, "a guess: the platform does not tell (--memory does)", true);
     match (facts.memory, facts.kind) {
         (Some(Memory { free: Some(free), .. }), _) if computes_on_cpu => {
@@ -168,5 +212,27 @@ mod tests {
         check(Kind::Software, 30 * GIB, Some(20 * GIB), 20 * GIB, false);
         check(Kind::Host, 0, None, u64::MAX, true);
         check(Kind::Discrete, u64::MAX, Some(u64::MAX), u64::MAX - RESERVE, false);
+    }
+
+    #[test]
+    fn what_is_measured_counts_by_kind() {
+        // The probe's weights have 4.5 bits.
+        let both = Probe { products: Some(90e9), copies: Some(200e9) };
+        let check = |kind: Kind, probe: &Probe, expected: (f64, f64), says: [&str; 2]| {
+            let mut site = Site::of(&Adapter { kind, name: "it".into(), ..host::adapter() });
+            let guess = site.speed_note().unwrap_or_default();
+            site.measured(probe);
+            let found = (site.speed.reads(), site.speed.multiply_adds);
+            assert_eq!((found, site.speed_from), (expected, SpeedFrom::Measured), "{kind:?}");
+            let notes = [guess, site.speed_note().unwrap_or_default()];
+            assert!(notes.iter().zip(says).all(|(note, says)| note.contains(says)), "{notes:?}");
+        };
+        let no_limit = f64::INFINITY;
+        check(Kind::Integrated, &both, (90e9, no_limit), ["60 GB/s, a guess", "weights at 90.0 GB/s, as measured"]);
+        let copies = Probe { products: None, ..both };
+        check(Kind::Discrete, &copies, (120e9, no_limit), ["400 GB/s, a guess", "copies 200.0 GB/s, as measured"]);
+        let products = Probe { products: Some(0.9e9), copies: None };
+        check(Kind::Software, &products, (12e9, 1.6e9), ["do 1 billion", "does 1.60 billion"]);
+        check(Kind::Host, &products, (12e9, 1.6e9), ["a guess", "as measured"]);
     }
 }

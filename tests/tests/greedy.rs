@@ -1,16 +1,20 @@
-//! A real model's greedy text, id for id: every weight file, every adapter, every cut between two of them.
+//! A real model's greedy text, id for id: every weight file, every adapter, every cut over two, three and four of them.
 
 use std::ops::Range;
+use std::path::Path;
 use std::time::Instant;
 
-use plywood::adapters::Adapter;
+use plywood::adapters::{Adapter, Adapters};
 use plywood::gpu::SharedDevice;
 use plywood::gpu::wgpu;
 use plywood::kernels::graph::Want;
 use plywood::{Model, Options, Rows};
-use plywood_tests::{adapters, demo_stories, exact, expected_stories, names, none_wrong, on, stories, wrong_story};
+use plywood_tests::{
+    Story, adapters, demo_stories, exact, expected_stories, names, none_wrong, on, stories, wrong_beginning,
+    wrong_story,
+};
 
-/// The model's layers.
+/// The layers of either model.
 const LAYERS: u32 = 5;
 
 /// The places of the expected stories; the second is that of "Once upon a time".
@@ -71,31 +75,107 @@ fn f32_file_not_exact() {
     none_wrong(&adapters.iter().flat_map(check).collect::<Vec<_>>());
 }
 
-/// One story over two adapters, cut behind so many layers: the first may have none, or all.
-fn check_cuts(first: &Adapter, second: &Adapter, cuts: impl IntoIterator<Item = u32>) -> Vec<String> {
-    let pair = [first, second];
-    let check = |cut: u32| {
-        let options = Options { split: vec![cut, LAYERS - cut], ..exact(&pair) };
-        check("stories260k-f32.gguf", "greedy_ids.json", options, ONCE, &names(&pair))
+/// Sets of adapters, each a stage in this order, over which both models are cut at every layer boundary.
+const SETS: [&[&str]; 9] = [
+    &["vulkan:llvmpipe", "vulkan:swiftshader"],
+    &["vulkan:swiftshader", "vulkan:llvmpipe"],
+    &["vulkan:llvmpipe", "gl:llvmpipe"],
+    &["vulkan:llvmpipe", "vulkan:llvmpipe"],
+    &["vulkan:llvmpipe", "vulkan:swiftshader", "gl:llvmpipe"],
+    &["vulkan:llvmpipe", "vulkan:swiftshader", "host"],
+    &["vulkan:llvmpipe", "gl:llvmpipe", "host"],
+    &["vulkan:llvmpipe", "vulkan:llvmpipe", "host"],
+    &["vulkan:llvmpipe", "vulkan:swiftshader", "gl:llvmpipe", "host"],
+];
+
+/// Tokens of the story that are told over every cut.
+const CUT_TOKENS: usize = 48;
+
+/// The gap of logits that may be rounded either way.
+const GAP: f64 = 1e-3;
+
+/// All ways to give layers to so many stages, each of which has one at least.
+fn cuts(layers: u32, stages: usize) -> Vec<Vec<u32>> {
+    if stages == 1 {
+        return vec![vec![layers]];
+    }
+    let begun = |first: u32| {
+        let rest = cuts(layers - first, stages - 1).into_iter();
+        rest.map(move |rest| [vec![first], rest].concat()).collect::<Vec<_>>()
     };
-    cuts.into_iter().flat_map(check).collect()
+    (1..=layers + 1 - stages as u32).flat_map(begun).collect()
 }
 
 #[test]
-fn one_adapter_twice_cut_everywhere() {
-    let adapters = adapters();
-    none_wrong(&adapters.iter().flat_map(|adapter| check_cuts(adapter, adapter, 0..=LAYERS)).collect::<Vec<_>>());
+fn every_cut_is_tried() {
+    assert_eq!(cuts(3, 2), [[1, 2], [2, 1]]);
+    assert_eq!([2, 3, 4, 5].map(|stages| cuts(LAYERS, stages).len()), [4, 6, 4, 1]);
 }
 
-/// All cuts for the first two adapters, a cut in the middle for every other pair, in both orders.
+/// Has a model begin a story over a set of adapters, with so many layers on each; gives what was wrong.
+///
+/// The same ids or a first difference where two logits are nearer than [`GAP`] would do. Nowhere in these stories two are, so that the ids
+/// must be the same.
+fn check_split(path: &Path, story: &Story, set: &[&Adapter], split: Vec<u32>) -> Option<String> {
+    assert!(story.smallest_gap >= GAP, "{:?} has a gap of {}", story.prompt, story.smallest_gap);
+    let place = format!("{} on {}, split {split:?}", path.display(), names(set));
+    let begin = Instant::now();
+    let wrong = match Model::open(path, Options { split, ..exact(set) }) {
+        Ok(model) => {
+            assert_eq!(model.config().layers as u32, LAYERS);
+            wrong_beginning(&model, story, CUT_TOKENS)
+        }
+        Err(error) => Some(error.to_string()),
+    };
+    println!("{place}: {:.1} s", begin.elapsed().as_secs_f64());
+    wrong.map(|wrong| format!("{place}: {wrong}"))
+}
+
+/// Cuts a model everywhere over every set whose adapters are there.
+fn check_sets(path: &Path, story: &Story) {
+    let (adapters, mut wrong) = (Adapters::find(), Vec::new());
+    for set in SETS {
+        let Ok(chosen) = adapters.choose(&set.iter().map(|entry| entry.to_string()).collect::<Vec<_>>()) else {
+            eprintln!("skipped: not all of {set:?} are there");
+            continue;
+        };
+        let stages = cuts(LAYERS, set.len()).into_iter();
+        wrong.extend(stages.filter_map(|split| check_split(path, story, &chosen, split)));
+    }
+    none_wrong(&wrong);
+}
+
 #[test]
-fn two_adapters() {
-    let adapters = adapters();
-    let mut wrong = Vec::new();
+fn stories_cut_everywhere() {
+    let (Some(path), Some(stories)) = (stories("stories260k-f32.gguf"), expected_stories("greedy_ids.json")) else {
+        return;
+    };
+    check_sets(&path, &stories[ONCE.start]);
+}
+
+/// Needs no test data.
+#[test]
+fn demo_cut_everywhere() {
+    check_sets(Path::new("demo"), &demo_stories()[ONCE.start]);
+}
+
+/// Any two adapters, whatever they are, in both orders and each with itself: cut in the middle, and with a first or a last stage that has no
+/// layers.
+#[test]
+fn any_two_adapters() {
+    let (Some(path), Some(stories)) = (stories("stories260k-f32.gguf"), expected_stories("greedy_ids.json")) else {
+        return;
+    };
+    let (adapters, mut wrong) = (adapters(), Vec::new());
     for first in &adapters {
-        for second in adapters.iter().filter(|second| second.index != first.index) {
-            let cuts = if (first.index, second.index) == (0, 1) { 0..=LAYERS } else { 2..=2 };
-            wrong.extend(check_cuts(first, second, cuts));
+        for second in &adapters {
+            for cut in [0, 2, LAYERS] {
+                // Without layers it is the same whatever the other adapter is.
+                if cut == 2 || second.index == first.index || second.index == first.index + 1 {
+                    let split = vec![cut, LAYERS - cut];
+                    wrong.extend(check_split(&path, &stories[ONCE.start], &[first, second], split));
+                }
+            }
         }
     }
     none_wrong(&wrong);

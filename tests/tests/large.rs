@@ -1,7 +1,7 @@
-//! A model with the shape of Llama-3.2-1B: weights beyond a binding's size, loaded in little more memory than they need, and
-//! quantised in hardly any.
+//! A model with the shape of Llama-3.2-1B: weights beyond a binding's size, loaded in little more memory than they need,
+//! quantised in hardly any, and over several adapters that do not hold it alone.
 //!
-//! It writes 2.1 GB to the temporary folder (`TMPDIR` names another), and is skipped where there is no room.
+//! One test writes 2.1 GB to the temporary folder (`TMPDIR` names another), and is skipped where there is no room.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use plywood::adapters::{Adapter, Kind};
 use plywood::kernels::graph::Want;
-use plywood::{Model, Options, Rows};
+use plywood::planning::{self, Plan};
+use plywood::{Model, Options, Row, Rows};
 use plywood_models::synthetic::Synthetic;
 use plywood_tests::command::{finish, start};
-use plywood_tests::{adapters, on};
+use plywood_tests::{adapters, exact, gpus, names, nmse, on};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -141,4 +142,167 @@ fn a_model_of_one_billion() {
 
 fn number(value: &Value) -> u64 {
     value.as_u64().expect("a number of bytes")
+}
+
+/// The model of the tests that write no file, whose tied matrix of 279 MB is on the first and on the last of several stages.
+const TIED: &str = "llama-1b:q8_0";
+
+/// Three adapters; `None`, said on standard error, without as many, or where what they compute in has no room.
+fn three() -> Option<Vec<Adapter>> {
+    let mut adapters = gpus();
+    adapters.truncate(3);
+    if adapters.len() < 3 {
+        eprintln!("skipped: there are {} adapters but the host, not 3", adapters.len());
+        return None;
+    }
+    if adapters.iter().filter_map(|adapter| adapter.memory?.free).any(|free| free < MEMORY_BYTES) {
+        eprintln!("skipped: less than {MEMORY_BYTES} bytes of memory are free");
+        return None;
+    }
+    Some(adapters)
+}
+
+/// Where one adapter has room for about half of a model, three run it, and give what one with room for all of it gives.
+#[test]
+fn one_billion_over_three_adapters() {
+    let Some(adapters) = three() else { return };
+    let some = |count: usize| adapters.iter().take(count).collect::<Vec<_>>();
+    let options = |count: usize| Options { context: Some(64), ..exact(&some(count)) };
+    let plan = |options: &Options| -> Plan { planning::plan_synthetic(TIED, options, None).expect("it is planned") };
+    let total = plan(&options(1)).stages[0].bytes.total();
+    let limited = |count: usize| Options {
+        memory: adapters.iter().map(|adapter| (adapter.index, total / 2)).collect(),
+        ..options(count)
+    };
+    for count in [1, 2] {
+        assert!(!plan(&limited(count)).fits, "{} have room for {total}", names(&some(count)));
+    }
+
+    let run = |options: Options| -> (Model, Vec<Row>) {
+        let begin = Instant::now();
+        let model = Model::synthetic(TIED, options).expect("the model opens");
+        let mut session = model.session().expect("a session is free");
+        let prompt = session.evaluate(&[128_000, 5, 70_000], Rows::Last, &[Want::Logits, Want::Argmax]);
+        let mut rows = prompt.expect("the prompt runs");
+        let argmax = rows[0].argmax.expect("it was wanted");
+        rows.extend(session.evaluate(&[argmax], Rows::Last, &[Want::Logits, Want::Argmax]).expect("the step runs"));
+        drop(session);
+        println!("{} stages: {:.1} s", model.ledger().stages.len(), begin.elapsed().as_secs_f64());
+        (model, rows)
+    };
+    let (_, alone) = run(Options { context: Some(64), ..exact(&[&adapters[1]]) });
+    let (model, together) = run(limited(3));
+    let stages = &model.ledger().stages;
+    assert_eq!(stages.len(), 3);
+    for stage in stages {
+        let bytes = &stage.bytes;
+        println!("{}: layers {:?}, weights {}, in all {}", stage.adapter, stage.layers, bytes.weights, bytes.total());
+        assert!(bytes.total() <= total / 2 && stage.available == Some(total / 2), "{stage:?}");
+    }
+    let weights: u64 = stages.iter().map(|stage| stage.bytes.weights).sum();
+    assert!(weights > 1_590_000_000, "the tied matrix is not on both ends: {weights} bytes in all");
+    for (row, expected) in together.iter().zip(&alone) {
+        assert!(row.logits.iter().all(|logit| logit.is_finite()), "a logit is no number");
+        assert_eq!((row.argmax, row.logits.len()), (expected.argmax, 128_256));
+        assert!(nmse(&expected.logits, &row.logits) < 1e-9, "NMSE {}", nmse(&expected.logits, &row.logits));
+    }
+}
+
+/// Runs `ply` with words; `A` to `C` are the numbers of three adapters, `H` is that of the host.
+fn ply(words: &str, adapters: &[Adapter]) -> Value {
+    let number = |word: &str| match ["A", "B", "C", "H"].iter().position(|name| *name == word) {
+        Some(place) => adapters[place].index.to_string(),
+        None => word.to_string(),
+    };
+    let words = words.split(' ').map(|word| {
+        let parts = word.split_inclusive([',', '=']).map(|part| {
+            let (name, end) = part.split_at(part.len() - usize::from(part.ends_with([',', '='])));
+            number(name) + end
+        });
+        parts.collect::<String>()
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
+    command.args(words).arg("--json");
+    // What else there is has room for nothing.
+    command.args(adapters[4..].iter().map(|adapter| format!("--memory={}=1MB", adapter.index)));
+    let ended = finish(start(&mut command, b"", Stdio::piped()), Duration::from_secs(600), |_| {});
+    assert_eq!(ended.status, Some(0), "{command:?}: {}", ended.stderr);
+    println!("{command:?}: {:.1} s", ended.time.as_secs_f64());
+    serde_json::from_str(&ended.stdout).expect("JSON")
+}
+
+/// A model that does not fit as it is asked for, and the flags that are advised.
+struct Refused {
+    /// What is asked, as for [`ply`].
+    asked: &'static str,
+    /// What each advice that is a flag begins with.
+    advised: &'static [&'static str],
+}
+
+/// 1.31 GB of weights on one adapter; on several the ends have 279 MB each, and a layer 65 MB. A token's cache takes 4 KiB in f32 for each
+/// layer, half in f16 and 17/64 in q8_0.
+const REFUSED: &[Refused] = &[
+    // About half of the model each: two are not enough.
+    Refused {
+        asked: "--synthetic llama-1b:q8_0 -c 64 --adapters A --memory A=690MB,B=690MB,C=690MB",
+        advised: &["--adapters "],
+    },
+    // 2, 7 and 2 layers of 16 have room: the host takes the others.
+    Refused {
+        asked: "--synthetic llama-1b:q8_0 -c 64 --adapters A,B,C --memory A=480MB,B=480MB,C=480MB",
+        advised: &["--adapters "],
+    },
+    // One that is named has room for no layer, another for all.
+    Refused {
+        asked: "--synthetic llama-1b:q8_0 -c 64 --adapters A,B --memory B=1MB,C=1MB,H=1MB",
+        advised: &["--adapters "],
+    },
+    // 1.07 GB of cache beside the weights; 0.54 in f16.
+    Refused {
+        asked: "--synthetic llama-1b:q8_0 --context 16384 --kv-type f32 --adapters A --memory A=2.1GB,B=1MB,C=1MB,H=1MB",
+        advised: &["--context ", "--kv-type "],
+    },
+    // 2.5 GB of floats.
+    Refused {
+        asked: "--synthetic llama-1b:f16 -c 64 --adapters A --memory A=2GB,B=1MB,C=1MB,H=1MB",
+        advised: &["--quantize "],
+    },
+    // No flag alone is enough: 8.6 GB of cache beside floats.
+    Refused {
+        asked: "--synthetic llama-1b:f16 -c 131072 --kv-type f32 --adapters A --memory A=2GB,B=1MB,C=1MB,H=1MB",
+        advised: &["--context "],
+    },
+    // Nor here, where two adapters are needed too.
+    Refused {
+        asked: "--synthetic llama-1b:q8_0 -c 131072 --adapters A --memory A=1GB,B=1GB,C=1MB,H=1MB",
+        advised: &["--context "],
+    },
+];
+
+/// Every flag that is advised does what it says where it is written behind what was asked.
+#[test]
+fn advice_is_followed_to_the_letter() {
+    let Some(mut named) = three() else { return };
+    let (host, others): (Vec<Adapter>, Vec<Adapter>) =
+        adapters().into_iter().skip(3).partition(|adapter| adapter.kind == Kind::Host);
+    named.extend(host.into_iter().chain(others));
+    let adapters = named;
+    for (index, Refused { asked, advised }) in REFUSED.iter().enumerate() {
+        let plan = ply(&format!("plan {asked}"), &adapters);
+        assert_eq!(plan["fits"], false, "{asked}: {plan}");
+        let advice = plan["advice"].as_array().expect("a list").iter().filter_map(Value::as_str);
+        let flags: Vec<&str> = advice.filter(|advice| advice.starts_with("--")).collect();
+        println!("{}: {}", plan["reason"], plan["advice"]);
+        assert_eq!(flags.len(), advised.len(), "{asked}: {flags:?}");
+        for (flag, begin) in flags.iter().zip(*advised) {
+            assert!(flag.starts_with(begin), "{asked}: {flag:?}, not {begin:?}");
+            let followed = ply(&format!("plan {asked} {flag}"), &adapters);
+            assert_eq!(followed["fits"], true, "{asked} {flag}: {followed}");
+        }
+        if index == 0 {
+            let measured = ply(&format!("bench {asked} {} -p 0 -n 1 -r 1", flags[0]), &adapters);
+            let rate = measured[0]["tokens_per_s"]["median"].as_f64();
+            assert!(rate.is_some_and(|rate| rate > 0.0), "{measured}");
+        }
+    }
 }

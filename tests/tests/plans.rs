@@ -1,5 +1,6 @@
 //! Plans: the cases that owners argue about, and that a plan and what is loaded are one.
 
+use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -185,13 +186,20 @@ fn advice_works_when_it_is_followed() {
     let asked = || Options { context: Some(131_072), kv_type: KvType::F32, ..Options::default() };
     let without = plan(&asked());
     assert!(!without.fits);
-    // 8 billion weights of 16 bits are 15 GiB of 11.4: no context would do, and quantised, 32 GiB of cache neither.
-    assert_eq!(without.advice, ["4 more RTX 3060 12GB"]);
+    // 8 billion weights of 16 bits are 15 GiB of 11.4: no context would do, and quantised, 32 GiB of cache neither. Together they do: 7.9 GiB of
+    // weights and 34 KiB of cache for a token, of which there are less than 55,000 in the rest.
+    let together = "--context 51200 --kv-type q8_0 --quantize q8_0";
+    assert_eq!(without.advice, [together, "4 more RTX 3060 12GB"]);
+    let quantize = Format::from_name("q8_0");
+    let kv_type = KvType::from_name("q8_0").expect("a type");
+    let followed = |context| Options { context: Some(context), kv_type, quantize, ..Options::default() };
+    assert!(plan(&followed(51_200)).fits && !plan(&followed(51_200 + 256)).fits);
+    let fitted = plan(&Options { fit: true, ..asked() });
+    assert!(fitted.fits && fitted.notes[0].contains(together), "{:?}", fitted.notes);
 
     let asked = || Options { context: Some(4096), ..asked() };
     let without = plan(&asked());
     assert_eq!(without.advice, ["--quantize q8_0", "1 more RTX 3060 12GB"]);
-    let quantize = Format::from_name("q8_0");
     assert!(plan(&Options { quantize, ..asked() }).fits);
     let fitted = plan(&Options { fit: true, ..asked() });
     assert!(fitted.fits && fitted.notes[0].contains("--quantize q8_0"), "{:?}", fitted.notes);
@@ -282,4 +290,52 @@ fn a_model_beyond_one_adapter() {
     let fitted = Model::open("demo", Options { fit: true, ..alone() }).expect("it fits somehow");
     let flag = advice.iter().find(|advice| advice.starts_with("--")).expect("a flag helps");
     assert!(fitted.notes()[0].contains(flag.as_str()), "{:?}", fitted.notes());
+}
+
+/// The adapters that a model needs are measured once, and what is remembered decides how many layers each gets.
+#[test]
+fn speeds_are_measured_once() {
+    let mut adapters = adapters();
+    // Twins share what is remembered.
+    adapters.dedup_by_key(|adapter| adapter.label());
+    adapters.truncate(3);
+    if adapters.len() < 2 {
+        eprintln!("skipped: there is only the host");
+        return;
+    }
+    let entries = adapters.iter().map(Adapter::entry).collect::<Vec<_>>().join(",");
+    let cache = tempfile::tempdir().expect("a temporary folder");
+    let plan = || {
+        let mut ply = std::process::Command::new(env!("CARGO_BIN_EXE_ply-tested"));
+        ply.args(["plan", "demo", "--json", "--adapters", &entries]);
+        // Where programs keep what they can make anew, by system.
+        ply.envs(["XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"].map(|name| (name, cache.path())));
+        let ended = finish(start(&mut ply, b"", Stdio::piped()), Duration::from_secs(120), |_| {});
+        assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+        let plan: Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
+        println!("{:.2} s: {}", ended.time.as_secs_f64(), plan["notes"]);
+        let notes = plan["notes"].as_array().expect("a list").iter();
+        assert_eq!(notes.filter(|note| note.to_string().contains("as measured")).count(), adapters.len(), "{plan}");
+        let layers = |stage: &Value| Some(stage["layers"][1].as_u64()? + 1 - stage["layers"][0].as_u64()?);
+        plan["stages"].as_array().expect("a list").iter().filter_map(layers).collect::<Vec<u64>>()
+    };
+    let first = plan();
+    let below = if cfg!(target_vendor = "apple") { "Library/Caches/plywood" } else { "plywood" };
+    let file = cache.path().join(below).join("bandwidths.json");
+    let read = || fs::read_to_string(&file).expect("it was written");
+    let remembered = read();
+    assert_eq!((plan(), read()), (first, remembered.clone()), "it was measured again");
+
+    // The demo model has 5 layers; those that are slow get one each.
+    for fast in 0..adapters.len() {
+        let mut speeds: Value = serde_json::from_str(&remembered).expect("JSON");
+        for (key, speed) in speeds.as_object_mut().expect("speeds by adapter") {
+            let is_fast = key.starts_with(&adapters[fast].label());
+            *speed = json!({ "products": if is_fast { 1e12 } else { 1e6 }, "copies": null });
+        }
+        fs::write(&file, speeds.to_string()).expect("it is written");
+        let mut expected = vec![1; adapters.len()];
+        expected[fast] = 6 - adapters.len() as u64;
+        assert_eq!(plan(), expected, "{} is fast", adapters[fast].label());
+    }
 }

@@ -1,14 +1,15 @@
-//! How long a token takes: a prediction from bytes and bandwidths, written down here and nowhere else.
+//! How long a token takes: a prediction from bytes and speeds, written down here and nowhere else.
 //!
 //! Decoding reads every weight of a stage and the cache of what was said before; it is bound by memory, where it is not bound by
-//! arithmetic. So a stage takes `max(bytes / (bandwidth × SHARE), multiply-adds / rate) + dispatches × DISPATCH`, and a cut
-//! `CUT + bytes / link` on either side. The cache counts as half full.
+//! arithmetic. So a stage takes `max(bytes / reads, multiply-adds / rate) + dispatches × DISPATCH`, and a cut `CUT + bytes / link`
+//! on either side. What products read per second is measured where several devices are needed (`probe`), and `bandwidth × SHARE` where it
+//! was not. The cache counts as half full.
 
 use std::ops::Range;
 
 use super::{Demand, Device};
 
-/// The share of a device's memory bandwidth that matrix-vector products reach.
+/// The share of a device's memory bandwidth that matrix-vector products reach, where they were not measured.
 pub const SHARE: f64 = 0.6;
 
 /// Seconds that a dispatch takes besides its work: the barrier, and threads that start and end.
@@ -25,10 +26,19 @@ pub const FILE: f64 = 2e9;
 pub struct Speed {
     /// Bytes that its memory moves per second.
     pub bandwidth: f64,
+    /// Bytes of weights that matrix-vector products read per second, where that was measured.
+    pub products: Option<f64>,
     /// Bytes per second between it and the host.
     pub link: f64,
     /// Multiply-adds per second, where these and not memory may bound it; infinite where they never do.
     pub multiply_adds: f64,
+}
+
+impl Speed {
+    /// Bytes of weights and cache that products read per second.
+    pub fn reads(&self) -> f64 {
+        self.products.unwrap_or(self.bandwidth * SHARE)
+    }
 }
 
 /// Picoseconds, so that sums are exact and equal devices take equal times; saturating.
@@ -45,7 +55,7 @@ impl Demand {
         let cost = self.cost(layer..layer + 1);
         let speed = &device.speed;
         let bytes = cost.read.saturating_add(cost.cache_bytes(device) / 2) as f64;
-        let work = (bytes / (speed.bandwidth * SHARE)).max(cost.multiply_adds as f64 / speed.multiply_adds);
+        let work = (bytes / speed.reads()).max(cost.multiply_adds as f64 / speed.multiply_adds);
         picoseconds(work + cost.dispatches as f64 * DISPATCH)
     }
 

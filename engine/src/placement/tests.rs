@@ -12,7 +12,7 @@ fn device(name: &str, memory: u64, bandwidth: f64) -> Device {
         name: name.into(),
         memory,
         pool: 0,
-        speed: Speed { bandwidth: bandwidth * 1e9, link: 12e9, multiply_adds: f64::INFINITY },
+        speed: Speed { bandwidth: bandwidth * 1e9, products: None, link: 12e9, multiply_adds: f64::INFINITY },
         kv_type: KvType::F16,
         last_resort: false,
     }
@@ -81,6 +81,28 @@ fn owners_cases() {
     let mut list = cards(&[("a", 16, 900.0), ("b", 16, 900.0)]);
     list[1].pool = list[0].pool;
     check(&demand(20), &list, &[]);
+}
+
+/// What products reach counts, not what copies do: a device with much memory that was measured to be slow gets what is left.
+#[test]
+fn what_was_measured_decides() {
+    let check = |products: Option<f64>, expected: &[(&str, usize)]| {
+        let mut list = devices(&[("large", 64 * GB, 900.0), ("small", 15 * GB, 500.0)]);
+        list[0].speed.products = products.map(|rate| rate * 1e9);
+        let told_of = |stages: Vec<Stage>| told(&list, &stages);
+        let expected: Vec<(String, usize)> = expected.iter().map(|(name, end)| (name.to_string(), *end)).collect();
+        assert_eq!(place(&demand(20), &list).map(told_of), Ok(expected), "{products:?} GB/s");
+    };
+    check(None, &[("large", 20)]);
+    check(Some(540.0), &[("large", 20)]);
+    // A quarter of the small one's 300 GB/s and less is slow.
+    check(Some(76.0), &[("large", 20)]);
+    check(Some(60.0), &[("large", 7), ("small", 20)]);
+    // In their order too: all but one layer go to the faster of two that have room for them.
+    let mut list = devices(&[("a", 64 * GB, 900.0), ("b", 64 * GB, 900.0)]);
+    list[0].speed.products = Some(30e9);
+    let stages = in_order(&demand(20), &list).expect("there is room");
+    assert_eq!(told(&list, &stages), [("a".to_string(), 1), ("b".to_string(), 20)]);
 }
 
 #[test]
