@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use plywood_kernels::op::Shader;
 
 use super::shader;
-use super::shared::{required_features, required_limits};
+use super::shared::{memory_hints, required_features, required_limits};
 use crate::adapters::Adapter;
 use crate::error::{Error, Result};
 use crate::memory::Purpose;
@@ -44,6 +44,7 @@ impl GpuDevice {
             label: Some("plywood"),
             required_features: required_features(adapter),
             required_limits: required_limits(adapter),
+            memory_hints: memory_hints(),
             ..Default::default()
         };
         let label = facts.label();
