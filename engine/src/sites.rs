@@ -178,8 +178,9 @@ fn usable(facts: &Adapter, system: impl FnOnce() -> Option<Memory>) -> (u64, &'s
             (total / 20 * 19, "95% of all, since the driver and a display need the rest", false)
         }
         (None, Kind::Integrated) => match system() {
-            Some(Memory { total, .. }) => {
-                (total / 3 * 2, "two thirds of the system's memory: the platform does not tell", true)
+            Some(Memory { total, free }) => {
+                let bytes = (total / 3 * 2).min(free.unwrap_or(u64::MAX));
+                (bytes, "two thirds of the system's memory, or what is free of it: the platform does not tell", true)
             }
             None => unknown,
         },
@@ -207,6 +208,7 @@ mod tests {
         check(Kind::Discrete, 24 * GIB, Some(1), 0, false);
         check(Kind::Discrete, 20 * GIB, None, 19 * GIB, false);
         check(Kind::Integrated, 16 * GIB, None, 12 * GIB, false);
+        check(Kind::Integrated, 16 * GIB, Some(6 * GIB), 6 * GIB - RESERVE, false);
         check(Kind::Integrated, 0, None, 20 * GIB, true);
         check(Kind::Discrete, 0, None, ASSUMED, true);
         check(Kind::Software, 30 * GIB, Some(20 * GIB), 20 * GIB, false);

@@ -78,15 +78,13 @@ pub(super) fn describe(adapter: &wgpu::Adapter, features: wgpu::Features, limits
     // Below 4 lanes the scratch memory of reductions would not do; no driver has them.
     let subgroup = (has(wgpu::Features::SUBGROUP) && info.subgroup_min_size >= 4)
         .then_some((info.subgroup_min_size, info.subgroup_max_size));
-    // A software adapter's memory is the system's, whatever heap its driver makes up.
-    let memory = if kind == Kind::Software { crate::host::system_memory() } else { memory::of(adapter) };
     Some(Adapter {
         index: 0,
         name: info.name.clone(),
         backend,
         kind,
         driver: [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_string(),
-        memory,
+        memory: memory::of(adapter, kind),
         features: Features {
             subgroup,
             f16: has(wgpu::Features::SHADER_F16),

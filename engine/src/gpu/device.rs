@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use plywood_kernels::op::Shader;
 
 use super::shader;
-use super::shared::{required_features, required_limits};
+use super::shared::{memory_hints, required_features, required_limits};
 use crate::adapters::Adapter;
 use crate::error::{Error, Result};
 use crate::faults::{Call, Failure, Watch};
@@ -44,6 +44,7 @@ impl GpuDevice {
             label: Some("plywood"),
             required_features: required_features(adapter),
             required_limits: required_limits(adapter),
+            memory_hints: memory_hints(),
             ..Default::default()
         };
         let label = facts.label();
@@ -79,7 +80,7 @@ impl GpuDevice {
     }
 
     /// The queue.
-    fn queue(&self) -> &wgpu::Queue {
+    pub(super) fn queue(&self) -> &wgpu::Queue {
         self.queue.as_ref().expect("it is there until the end")
     }
 

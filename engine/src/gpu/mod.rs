@@ -9,7 +9,7 @@ mod stage;
 mod staging;
 mod upload;
 
-pub use shared::{SharedDevice, required_features, required_limits};
+pub use shared::{SharedDevice, memory_hints, required_features, required_limits};
 /// The wgpu that the engine uses, so that an app that shares a device has the same.
 pub use wgpu;
 

@@ -5,8 +5,11 @@ use crate::adapters::Adapter;
 use crate::error::{Error, Result};
 use crate::faults::Watch;
 
+/// Bytes of a block in which small buffers lie: the least that wgpu's allocator takes.
+pub(super) const MEMORY_BLOCK: u64 = 4 << 20;
+
 /// A device of the app's own. The engine works with the features and limits that it was opened with, leaves its
-/// error handlers alone, and submits to its queue.
+/// error handlers alone, and submits to its queue. How much more than the ledger says is allocated, its [`memory_hints`] decide.
 #[derive(Debug, Clone)]
 pub struct SharedDevice {
     /// The adapter that the device is of.
@@ -25,6 +28,12 @@ pub fn required_features(adapter: &wgpu::Adapter) -> wgpu::Features {
 /// The limits that let the engine use all of an adapter.
 pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
     adapter.limits()
+}
+
+/// The hints by which wgpu allocates about what a model's ledger says: the smallest blocks that it knows, so that larger buffers
+/// have memory of their own. By its defaults buffers of 130 MiB lie each in a block of 256.
+pub fn memory_hints() -> wgpu::MemoryHints {
+    wgpu::MemoryHints::Manual { suballocated_device_memory_block_size: MEMORY_BLOCK..MEMORY_BLOCK }
 }
 
 impl SharedDevice {

@@ -85,3 +85,48 @@ fn what_is_laid_out_fits() {
     assert!((3 << 30..4 << 30).contains(&least), "{least}");
     assert!(fitting > 45, "{fitting}");
 }
+
+/// Devices in the system's memory have it once, whatever each is told to have: an integrated GPU whose heap is smaller or larger
+/// than what the system has, a software driver, and the host. A card beside them has its own.
+#[test]
+fn the_systems_memory_counts_once() {
+    let synthetic = Synthetic::named("llama-8b:q4_k").expect("a shape");
+    let source = Source { weights: &synthetic, config: &synthetic.config };
+    let device = |kind: &str, free: u64| {
+        format!(r#"{{"name": "{kind}", "kind": "{kind}", "memory": "64GiB", "free": {free}, "bandwidth": "50GB/s"}}"#)
+    };
+    // The model takes 4.4 GiB on one device; the most that lies in one pool is counted, and whether it fits at all.
+    let laid = |devices: &[(&str, u64)], manner: &Manner| {
+        let list: Vec<String> = devices.iter().map(|(kind, parts)| device(kind, parts << 28)).collect();
+        let sites = crate::imagined::from_json(&format!("[{}]", list.join(", "))).expect("devices");
+        let layout = lay_out(source, &settings(512), &sites, manner).ok()?;
+        let in_pool = |pool: usize| {
+            let stages = layout.stages.iter().zip(&layout.ledger.stages);
+            let mine = stages.filter(|(stage, _)| sites[stage.site].pool() == pool);
+            mine.map(|(_, ledger)| ledger.bytes.total()).sum::<u64>()
+        };
+        for site in &sites {
+            let largest = sites.iter().filter(|other| other.pool() == site.pool()).map(|other| other.memory).max();
+            let taken = in_pool(site.pool());
+            assert!(largest.is_some_and(|largest| taken <= largest), "{devices:?}: {taken} of {largest:?}");
+        }
+        Some(layout.stages.len())
+    };
+    let split = Manner::Split(vec![1, 1]);
+    for manner in [&Manner::Best, &Manner::InOrder, &split] {
+        // In quarters of a GiB: two halves in one memory are no whole, and two in two are.
+        assert_eq!(laid(&[("integrated", 16), ("host", 16)], manner), None, "{manner:?}");
+        assert_eq!(laid(&[("integrated", 16), ("software", 16)], manner), None, "{manner:?}");
+        assert!(laid(&[("discrete", 16), ("software", 16)], manner).is_some(), "{manner:?}");
+        assert!(laid(&[("discrete", 16), ("integrated", 16)], manner).is_some(), "{manner:?}");
+        // One of them has room for the whole: what the others have is a part of it.
+        for pair in [
+            [("integrated", 24), ("host", 8)],
+            [("integrated", 8), ("host", 24)],
+            [("software", 24), ("integrated", 24)],
+        ] {
+            laid(&pair, manner);
+        }
+    }
+    assert_eq!(laid(&[("integrated", 24), ("host", 8)], &Manner::Best), Some(1));
+}
