@@ -117,3 +117,6 @@ impl Loading {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

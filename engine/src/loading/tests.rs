@@ -1,0 +1,83 @@
+//! Weights that say when they are read.
+
+use std::collections::HashSet;
+use std::sync::Condvar;
+use std::thread::{self, ThreadId};
+
+use plywood_models::TensorInfo;
+use plywood_models::synthetic::Synthetic;
+
+use super::*;
+
+/// Long enough for any machine; only a test that fails waits so long.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What is done at a read, by the thread that reads.
+struct Watched<'a> {
+    weights: Synthetic,
+    read: &'a (dyn Fn() -> plywood_models::Result<()> + Sync),
+}
+
+impl Weights for Watched<'_> {
+    fn tensors(&self) -> &[TensorInfo] {
+        self.weights.tensors()
+    }
+
+    fn read(&self, tensor: usize, offset: u64, buffer: &mut [u8]) -> plywood_models::Result<()> {
+        (self.read)()?;
+        self.weights.read(tensor, offset, buffer)
+    }
+}
+
+/// Loads a small model with half of its layers on each of two devices.
+fn load_two(read: &(dyn Fn() -> plywood_models::Result<()> + Sync)) -> Result<Loaded> {
+    let weights = Synthetic::named("tiny:f32").expect("a shape");
+    let config = weights.config.clone();
+    let weights = Watched { weights, read };
+    let host = "host".to_string();
+    let mut options = Options { adapters: vec![host.clone(), host], split: vec![1, 1], ..Options::default() };
+    let hardware = Hardware::of(&options)?;
+    load(Source { weights: &weights, config: &config }, &mut options, &hardware)
+}
+
+/// Each device's thread waits at its first read until the other's has come.
+#[test]
+fn devices_are_loaded_at_the_same_time() {
+    let (here, come) = (thread::current().id(), Condvar::new());
+    let readers: Mutex<HashSet<ThreadId>> = Mutex::default();
+    let read = || {
+        // Vectors are read before, when the graph is built.
+        if thread::current().id() != here {
+            let mut met = readers.lock().expect("no reader panics");
+            met.insert(thread::current().id());
+            come.notify_all();
+            let (_met, wait) = come.wait_timeout_while(met, DEADLINE, |met| met.len() < 2).expect("no reader panics");
+            assert!(!wait.timed_out(), "the devices are loaded one after the other");
+        }
+        Ok(())
+    };
+    assert!(load_two(&read).is_ok_and(|loaded| loaded.works()));
+}
+
+/// Where one device's weights can't be read, the others end too, and the reason is told.
+#[test]
+fn the_reason_is_told() {
+    let (here, readers) = (thread::current().id(), Mutex::new(Vec::new()));
+    let read = || {
+        let mine = thread::current().id();
+        let mut readers = readers.lock().expect("no reader panics");
+        if mine == here {
+            return Ok(());
+        }
+        if !readers.contains(&mine) {
+            readers.push(mine);
+        }
+        // The second that comes fails; the first is ended.
+        match readers.first() == Some(&mine) {
+            true => Ok(()),
+            false => Err(plywood_models::Error::NotFinite { tensor: "damaged".into(), row: 3 }),
+        }
+    };
+    let error = load_two(&read).map(|_| ()).expect_err("a tensor is damaged").to_string();
+    assert!(error.contains("damaged"), "{error}");
+}
