@@ -99,7 +99,8 @@ pub(crate) fn settle(source: Source, options: &Options, hardware: &Hardware) -> 
     let is_searched = matches!(manner, Manner::Best | Manner::InOrder);
     // Only where several devices would be used it matters how fast they are.
     if layout.as_ref().is_ok_and(|layout| layout.stages.len() > 1) && is_searched && hardware.measure(&mut sites) {
-        layout = lay_out(source, &settings, &sites, manner);
+        // What fits is kept where other cuts would not.
+        layout = lay_out(source, &settings, &sites, manner).or(layout);
     }
     let reason = match layout {
         Ok(layout) => {
