@@ -133,6 +133,15 @@ impl Adapters {
         Adapters { gpus, list }
     }
 
+    /// Leaves some out, by their numbers; those behind them move up. The host stays.
+    pub(crate) fn remove(&mut self, left_out: &[usize]) {
+        let all = 0..self.gpus.len();
+        let mut kept = all.map(|index| !left_out.contains(&index));
+        self.gpus.retain(|_| kept.next().unwrap_or(true));
+        self.list.retain(|adapter| adapter.kind == Kind::Host || !left_out.contains(&adapter.index));
+        self.list.iter_mut().enumerate().for_each(|(index, adapter)| adapter.index = index);
+    }
+
     /// What tests have a platform report.
     #[cfg(test)]
     pub(crate) fn listed(list: Vec<Adapter>) -> Adapters {

@@ -70,7 +70,7 @@ pub struct Measurement {
     pub encode_s: f64,
     /// Bytes of weights and cache that a generation step reads.
     pub bytes_per_step: u64,
-    /// The share of the time in which at least two stages were busy; `None` where there is only one.
+    /// The share of the last run's time in which at least two stages were busy; `None` where there is only one.
     pub overlap: Option<f64>,
 }
 
@@ -80,15 +80,16 @@ pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn() -> boo
     let before = model.times();
     let mut begin = Instant::now();
     for repetition in 0..=repetitions {
+        if repetition == repetitions {
+            begin = Instant::now();
+        }
         let rate = run_once(model, test, &on)?;
         // The first run compiles kernels.
-        if repetition == 0 {
-            begin = Instant::now();
-        } else {
+        if repetition > 0 {
             rates.push(rate);
         }
     }
-    let (after, elapsed) = (model.times(), begin.elapsed());
+    let after = model.times();
     let sum = |get: fn(&crate::stage::StageTimes) -> f64| -> f64 {
         after.iter().map(get).sum::<f64>() - before.iter().map(get).sum::<f64>()
     };
@@ -106,8 +107,7 @@ pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn() -> boo
         dispatches: (sum(|times| times.dispatches as f64) / steps).round() as u64,
         encode_s: sum(|times| times.encode.as_secs_f64()) / steps,
         bytes_per_step,
-        overlap: (after.len() > 1)
-            .then(|| crate::stage::overlap(&after, begin).as_secs_f64() / elapsed.as_secs_f64().max(1e-9)),
+        overlap: (after.len() > 1).then(|| crate::stage::overlap(&after, begin)),
     })
 }
 

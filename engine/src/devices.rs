@@ -1,6 +1,6 @@
 //! The devices that a model may be laid out over, by the options, and the opening of a stage on one.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::measured::Measured;
 use crate::model::Options;
 use crate::plan::StagePlan;
 use crate::probe::Probe;
-use crate::sites::{self, Site};
+use crate::sites::Site;
 use crate::stage::{Stage, WeightReader};
 
 /// What there is to lay a model out over.
@@ -43,63 +43,81 @@ enum Opener {
 impl Hardware {
     /// The machine's devices that the options name: those of the app, adapters by name, or all GPUs.
     pub fn of(options: &Options) -> Result<Hardware> {
-        let watch = Watch { deadline: options.deadline, faults: options.faults.clone() };
         if options.shared.is_empty() {
-            let adapters = Adapters::find();
-            let (sites, manner, others) = select(&adapters, options)?;
-            return Ok(Hardware { opener: Opener::Adapters(adapters), sites, manner, others, watch });
+            return Hardware::over(Adapters::find(), options);
         }
         let site = |(index, shared): (usize, &SharedDevice)| Ok(Site::of(&Adapter { index, ..shared.facts()? }));
         let mut sites = options.shared.iter().enumerate().map(site).collect::<Result<Vec<Site>>>()?;
         limit_memory(&mut sites, options);
         let manner = manner(options, sites.len(), Manner::InOrder)?;
         let opener = Opener::Shared(options.shared.clone());
-        Ok(Hardware { opener, sites, manner, others: Vec::new(), watch })
+        Ok(Hardware { opener, sites, manner, others: Vec::new(), watch: Watch::of(options) })
     }
 
-    /// The same devices, found again, but for those that don't work any more, whose names it gives; where none is left, what there
-    /// is besides. Where one is missing, layers that were placed by hand are placed as usual.
-    pub fn again(&self, options: &Options) -> Result<(Hardware, Vec<String>)> {
-        let (opener, mut left) = match &self.opener {
-            Opener::Shared(shared) => {
-                let own = self.sites.iter().map(|site| site.facts.clone()).collect();
-                (Opener::Shared(shared.clone()), own)
+    /// Those among adapters that the options name.
+    fn over(adapters: Adapters, options: &Options) -> Result<Hardware> {
+        let (sites, manner, others) = select(&adapters, options)?;
+        Ok(Hardware { opener: Opener::Adapters(adapters), sites, manner, others, watch: Watch::of(options) })
+    }
+
+    /// What there is once one of the `used` devices failed: all but those that don't work any more, whose names it gives, and the
+    /// options by the numbers that devices have now. Layers that were placed by hand are placed as usual where a device is missing.
+    pub fn again(&self, used: &[usize], options: &Options) -> Result<(Hardware, Options, Vec<String>)> {
+        match &self.opener {
+            Opener::Adapters(before) => self.adapters_again(before, used, options),
+            _ => self.shared_again(options),
+        }
+    }
+
+    fn adapters_again(
+        &self,
+        before: &Adapters,
+        used: &[usize],
+        options: &Options,
+    ) -> Result<(Hardware, Options, Vec<String>)> {
+        let mut adapters = Adapters::find();
+        let mut now = matched(before.list(), adapters.list());
+        // What is named must be there; of what is not, only what was used.
+        let named = self.sites.iter().map(|site| site.facts.index).filter(|_| !options.adapters.is_empty());
+        let needed: BTreeSet<usize> = used.iter().copied().chain(named).collect();
+        let (mut gone, mut broken) = (Vec::new(), Vec::new());
+        for index in needed {
+            if !now[index].is_some_and(|place| works(open(&adapters, &adapters.list()[place], &self.watch))) {
+                gone.push(before.list()[index].label());
+                broken.extend(now[index].take());
             }
-            _ => {
-                let adapters = Adapters::find();
-                let list = adapters.list().to_vec();
-                (Opener::Adapters(adapters), list)
-            }
+        }
+        adapters.remove(&broken);
+        let place = |index: usize| {
+            let place = (*now.get(index)?)?;
+            Some(place - broken.iter().filter(|broken| **broken < place).count())
         };
-        let (watch, manner) = (self.watch.clone(), self.manner.clone());
-        let mut hardware = Hardware { opener, sites: Vec::new(), manner, others: Vec::new(), watch };
-        // An adapter that is opened twice is one.
-        let mut found: BTreeMap<usize, Option<Adapter>> = BTreeMap::new();
-        let mut gone = Vec::new();
-        for site in &self.sites {
-            let find = || {
-                let facts = left.remove(left.iter().position(|facts| facts.is_like(&site.facts))?);
-                let device = hardware.open(&Site::of(&facts)).ok()?;
-                device.is_none_or(|device| device.works().is_ok()).then_some(facts)
-            };
-            match found.entry(site.facts.index).or_insert_with(find) {
-                Some(facts) => hardware.sites.push(site.again(facts)),
-                None => gone.push(site.facts.label()),
+        let mut renumbered = renumbered(options, place, gone.is_empty());
+        if !options.adapters.is_empty() {
+            let left = self.sites.iter().filter_map(|site| place(site.facts.index));
+            renumbered.adapters = left.map(|index| index.to_string()).collect();
+        }
+        Ok((Hardware::over(adapters, &renumbered)?, renumbered, gone))
+    }
+
+    fn shared_again(&self, options: &Options) -> Result<(Hardware, Options, Vec<String>)> {
+        let (mut shared, mut gone, mut now) = (Vec::new(), Vec::new(), Vec::new());
+        for (site, device) in self.sites.iter().zip(&options.shared) {
+            if works(self.open(site)) {
+                now.push(Some(shared.len()));
+                shared.push(device.clone());
+            } else {
+                now.push(None);
+                gone.push(site.facts.label());
             }
         }
-        gone.dedup();
-        if hardware.sites.is_empty() {
-            hardware.sites = usual(&left).into_iter().map(Site::of).collect();
-        }
-        if hardware.sites.is_empty() {
+        if shared.is_empty() {
             let reason = format!("{} can't be used any more; give others with Model::recover_on", gone.join(", "));
             return Err(Error::Option { option: "Options::shared", reason });
         }
-        if !gone.is_empty() {
-            let any = options.adapters.is_empty() && options.shared.is_empty();
-            hardware.manner = if any { Manner::Best } else { Manner::InOrder };
-        }
-        Ok((hardware, gone))
+        let place = |index: usize| now.get(index).copied().flatten();
+        let renumbered = Options { shared, ..renumbered(options, place, gone.is_empty()) };
+        Ok((Hardware::of(&renumbered)?, renumbered, gone))
     }
 
     /// Devices that are not there.
@@ -131,7 +149,8 @@ impl Hardware {
         for site in sites.iter_mut() {
             let known = measured.probe(&site.facts);
             // Failures that were ordered are for the model.
-            let device = || open(adapters, &site.facts, &Watch::default()).ok();
+            let watch = Watch { faults: None, ..self.watch.clone() };
+            let device = || open(adapters, &site.facts, &watch).ok();
             let probe = || Some(Probe::of(&site.facts, device()?.as_ref())).filter(Probe::is_sane);
             // Where it can't be measured, what is assumed stays.
             let Some(probe) = known.or_else(probe) else { continue };
@@ -178,6 +197,42 @@ pub(crate) fn open(adapters: &Adapters, facts: &Adapter, watch: &Watch) -> Resul
 fn usual(list: &[Adapter]) -> Vec<&Adapter> {
     let gpus: Vec<&Adapter> = list.iter().filter(|adapter| !adapter.kind.computes_on_cpu()).collect();
     if gpus.is_empty() { adapters::best(list).into_iter().collect() } else { gpus }
+}
+
+/// Whether a device opens and does what it is given.
+fn works(device: Result<Option<Arc<GpuDevice>>>) -> bool {
+    device.is_ok_and(|device| device.is_none_or(|device| device.works().is_ok()))
+}
+
+/// Where each adapter of a list is in a later one: at its number, or else with the first of its like that is no other's.
+fn matched(before: &[Adapter], now: &[Adapter]) -> Vec<Option<usize>> {
+    let same = |index: usize| now.get(index).is_some_and(|facts| facts.is_like(&before[index]));
+    let mut places: Vec<Option<usize>> = (0..before.len()).map(|index| same(index).then_some(index)).collect();
+    for (index, facts) in before.iter().enumerate() {
+        if places[index].is_none() {
+            let free = |place: &usize| now[*place].is_like(facts) && !places.contains(&Some(*place));
+            places[index] = (0..now.len()).find(free);
+        }
+    }
+    places
+}
+
+/// What options say of devices, by the numbers that these have now; layers by hand only where all are there.
+fn renumbered(options: &Options, place: impl Fn(usize) -> Option<usize>, all: bool) -> Options {
+    let memory = options.memory.iter().filter_map(|(index, bytes)| Some((place(*index)?, *bytes))).collect();
+    let mut found =
+        Options { memory, deadline: options.deadline, faults: options.faults.clone(), ..Options::default() };
+    if all {
+        found.split.clone_from(&options.split);
+        // Behind named devices they are counted among these.
+        let by_number = options.adapters.is_empty() && options.shared.is_empty();
+        let layers = options.layers.iter().map(|(index, range)| {
+            let index = if by_number { place(*index).unwrap_or(*index) } else { *index };
+            (index, range.clone())
+        });
+        found.layers = layers.collect();
+    }
+    found
 }
 
 /// The sites that the options name, how layers find them, and what else there would be.
@@ -259,7 +314,7 @@ fn manner(options: &Options, count: usize, usual: Manner) -> Result<Manner> {
 fn limit_memory(sites: &mut [Site], options: &Options) {
     for (index, bytes) in &options.memory {
         for site in sites.iter_mut().filter(|site| site.facts.index == *index) {
-            (site.memory, site.memory_from, site.memory_assumed) = (*bytes, sites::MEMORY_TOLD, false);
+            (site.memory, site.memory_from, site.memory_assumed) = (*bytes, "what --memory says", false);
         }
     }
 }
@@ -334,6 +389,45 @@ mod tests {
         let layers = Options { layers: vec![(1, 0..4)], ..Options::default() };
         let without = ["0,host without --layers"];
         check(&[Discrete], &layers, &[0, 1], Manner::Layers(vec![(1, 0..4)]), &without);
+    }
+
+    #[test]
+    fn adapters_are_found_again() {
+        let listed = |names: &str| -> Vec<Adapter> {
+            let adapter = |(index, name): (usize, char)| Adapter { index, name: name.into(), ..host::adapter() };
+            names.chars().enumerate().map(adapter).collect()
+        };
+        let check = |before: &str, now: &str, expected: &[Option<usize>]| {
+            assert_eq!(matched(&listed(before), &listed(now)), expected, "{before} is now {now}");
+        };
+        check("abh", "abh", &[Some(0), Some(1), Some(2)]);
+        check("abh", "bah", &[Some(1), Some(0), Some(2)]);
+        check("abh", "bh", &[None, Some(0), Some(1)]);
+        check("abh", "xabh", &[Some(1), Some(2), Some(3)]);
+        // Twins keep their numbers; of one that is left nobody knows which it is.
+        check("aah", "aah", &[Some(0), Some(1), Some(2)]);
+        check("aah", "ah", &[Some(0), None, Some(1)]);
+        check("aaah", "baah", &[None, Some(1), Some(2), Some(3)]);
+        check("ah", "h", &[None, Some(0)]);
+        check("", "a", &[]);
+    }
+
+    #[test]
+    fn options_follow_their_devices() {
+        let now = [None, Some(2), Some(0)];
+        let place = |index: usize| now.get(index).copied().flatten();
+        let asked = || Options {
+            memory: vec![(0, 5), (1, 6), (2, 7), (9, 8)],
+            layers: vec![(1, 0..3), (2, 3..5)],
+            split: vec![1, 2],
+            ..Options::default()
+        };
+        let found = renumbered(&asked(), place, true);
+        assert_eq!((found.memory, found.layers), (vec![(2, 6), (0, 7)], vec![(2, 0..3), (0, 3..5)]));
+        let named = Options { adapters: vec!["2".into(), "1".into()], ..asked() };
+        assert_eq!(renumbered(&named, place, true).layers, named.layers);
+        let found = renumbered(&asked(), place, false);
+        assert!(found.layers.is_empty() && found.split.is_empty() && found.memory.len() == 2);
     }
 
     #[test]

@@ -138,7 +138,7 @@ pub enum Error {
     Cancelled,
     /// A model whose devices were lost and that was not loaded again.
     #[error(
-        "the model lies on no device any more: what it was loaded on was lost, and loading it again failed; try Model::recover again"
+        "the model lies on no device: what it was loaded on was lost, and it is not loaded again yet (Model::recover)"
     )]
     Unloaded,
     /// A step that several sessions shared failed; the message is that of the session that ran it.

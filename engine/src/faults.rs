@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::model::Options;
+
 /// How long a wait may be. Submissions are bounded far below it, and each waits for the one before; this is for drivers that hang.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -91,8 +93,9 @@ impl Faults {
         let mut state = self.state();
         *state.counts.entry((device.to_string(), call)).or_default() += 1;
         let mine = |order: &Order| order.call == call && device.starts_with(&order.device);
-        state.orders.iter_mut().filter(|order| mine(order)).for_each(|order| order.left -= 1);
-        let due = state.orders.iter().position(|order| order.left == 0)?;
+        // Of several that are due at once, the others happen at the next calls.
+        state.orders.iter_mut().filter(|order| mine(order)).for_each(|order| order.left = order.left.saturating_sub(1));
+        let due = state.orders.iter().position(|order| mine(order) && order.left == 0)?;
         Some(state.orders.swap_remove(due).failure)
     }
 
@@ -119,6 +122,11 @@ impl Default for Watch {
 }
 
 impl Watch {
+    /// As options say.
+    pub fn of(options: &Options) -> Watch {
+        Watch { deadline: options.deadline, faults: options.faults.clone() }
+    }
+
     /// Counts a call; gives what is to happen at it.
     pub fn reach(&self, device: impl FnOnce() -> String, call: Call) -> Option<Failure> {
         self.faults.as_ref()?.reach(&device(), call)

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use plywood_kernels::Format;
@@ -34,7 +34,7 @@ pub type Progress = Box<dyn FnMut(u64, u64) -> bool + Send>;
 pub struct Options {
     /// Tokens of a sequence; the smaller of the model's own and 8192 where `None`.
     pub context: Option<usize>,
-    /// The largest context that fits, up to the model's own, instead of `context`.
+    /// The largest context that fits, up to `context`, or the model's own where that is `None`.
     pub max_context: bool,
     /// Where the model does not fit, what is changed so that it does: the first that [`crate::Error::DoesNotFit`] would advise.
     pub fit: bool,
@@ -120,6 +120,15 @@ impl Shared {
         self.tokenizer.as_ref().ok_or_else(|| Error::Option { option: "PROMPT", reason: reason() })
     }
 
+    /// Where its weights are, and its numbers.
+    fn source(&self) -> Source<'_> {
+        Source { weights: self.weights.as_ref(), config: &self.config }
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The model as it is loaded now.
     pub fn loaded(&self) -> Arc<Loaded> {
         Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
@@ -178,38 +187,69 @@ impl Model {
         Ok(Model { shared: Arc::new(shared) })
     }
 
-    /// Loads the model again where a device was lost or hangs, on the devices that are left, and frees what it had first. Sessions
-    /// go on from their tokens, which they compute again with their next step; those whose tokens the context no longer holds
-    /// (it is smaller only where [`Options::fit`] allowed it) get an error. Where all devices work, nothing is done, so that
-    /// every thread that met the failure may call this.
+    /// Loads the model again where a device was lost or hangs, on the devices that still work, and frees what it had first; says whether
+    /// it did. Where all devices work nothing is done, so that every thread that met the failure may call this.
     ///
-    /// Where it fails, for want of memory perhaps, steps are [`Error::Unloaded`] until it succeeds.
-    pub fn recover(&self) -> Result<()> {
-        self.recover_on(Vec::new())
-    }
-
-    /// The same on devices that an app opened anew, where it gave its own; on those it gave before where there are none.
-    pub fn recover_on(&self, devices: Vec<SharedDevice>) -> Result<()> {
-        let shared = &self.shared;
-        let mut opened = shared.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = shared.loaded();
-        if devices.is_empty() && before.works() {
-            return Ok(());
+    /// Sessions go on from their tokens, which they compute again with their next step. The context stays as it was, if
+    /// [`Options::max_context`] or [`Options::fit`] did not allow a smaller one; a session that has more tokens then gets an error. Where
+    /// loading fails, for want of memory perhaps, steps are [`Error::Unloaded`] until this succeeds. What a device that hangs has is not
+    /// freed before the process ends, since freeing would wait for it.
+    pub fn recover(&self) -> Result<bool> {
+        let mut opened = self.shared.opened();
+        let before = self.shared.loaded();
+        if before.works() {
+            return Ok(false);
         }
         before.scheduler.runner.line.empty();
-        let Opened { options, hardware } = &mut *opened;
-        // What sessions have must go on fitting.
-        (options.context, options.max_context) = (Some(before.limits.context), false);
-        let mut gone = Vec::new();
-        if devices.is_empty() {
-            (*hardware, gone) = hardware.again(options)?;
-        } else {
-            options.shared = devices;
-            *hardware = Hardware::of(options)?;
-        }
-        let mut loaded = load(Source { weights: shared.weights.as_ref(), config: &shared.config }, options, hardware)?;
-        let note = |label: &String| format!("{label} can't be opened any more; the model was loaded without it");
-        loaded.notes = loaded.notes.iter().cloned().chain(gone.iter().map(note)).collect();
+        let (hardware, options, gone) = opened.hardware.again(&before.devices, &opened.options)?;
+        let note = |label: &String| format!("{label} can't be used any more; the model was loaded without it");
+        self.load_again(&mut opened, hardware, options, gone.iter().map(note).collect())?;
+        Ok(true)
+    }
+
+    /// Loads the model again on devices that an app opened anew, whatever became of those that it lies on; else as
+    /// [`Model::recover`] does.
+    pub fn recover_on(&self, devices: Vec<SharedDevice>) -> Result<()> {
+        let mut opened = self.shared.opened();
+        let options = Options {
+            shared: devices,
+            deadline: opened.options.deadline,
+            faults: opened.options.faults.clone(),
+            ..Options::default()
+        };
+        let hardware = Hardware::of(&options)?;
+        self.shared.loaded().scheduler.runner.line.empty();
+        self.load_again(&mut opened, hardware, options, Vec::new())
+    }
+
+    /// Loads the model again over hardware, of which `found` speaks. What was opened before is forgotten only where that succeeds.
+    fn load_again(
+        &self,
+        opened: &mut Opened,
+        hardware: Hardware,
+        found: Options,
+        mut notes: Vec<String>,
+    ) -> Result<()> {
+        let shared = &self.shared;
+        let asked = &opened.options;
+        let mut options = Options {
+            // What sessions have must go on fitting.
+            context: Some(shared.loaded().limits.context),
+            max_context: asked.max_context,
+            fit: asked.fit,
+            kv_type: asked.kv_type,
+            quantize: asked.quantize,
+            exact: asked.exact,
+            sessions: asked.sessions,
+            step_tokens: asked.step_tokens,
+            step_rows: asked.step_rows,
+            max_shard: asked.max_shard,
+            ..found
+        };
+        let mut loaded = load(shared.source(), &mut options, &hardware)?;
+        notes.extend(loaded.notes.iter().cloned());
+        loaded.notes = notes.into();
+        *opened = Opened { options, hardware };
         *shared.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
         Ok(())
     }

@@ -14,9 +14,6 @@ const SYSTEM: usize = usize::MAX;
 /// What a driver takes besides what is allocated: blocks that are partly used, pipelines, queues.
 const RESERVE: u64 = 256 << 20;
 
-/// Where a figure of memory is from that a person gave.
-pub(crate) const MEMORY_TOLD: &str = "what --memory says";
-
 /// What a GPU has where neither the platform nor a person tells: the size that most have.
 const ASSUMED: u64 = 8 << 30;
 
@@ -76,15 +73,6 @@ impl Site {
         };
         let speed_from = if data_sheet.is_some() { SpeedFrom::DataSheet } else { SpeedFrom::Guess };
         Site { facts: facts.clone(), memory, shared_memory: memory, memory_from, memory_assumed, speed, speed_from }
-    }
-
-    /// The same device as it is now, with what a person said of it.
-    pub(crate) fn again(&self, facts: &Adapter) -> Site {
-        let mut site = Site::of(facts);
-        if self.memory_from == MEMORY_TOLD {
-            (site.memory, site.memory_from, site.memory_assumed) = (self.memory, MEMORY_TOLD, false);
-        }
-        site
     }
 
     /// Takes what was measured: memory bounds the products of a GPU, arithmetic those on a CPU, whatever the bits of weights.

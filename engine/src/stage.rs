@@ -84,8 +84,8 @@ impl StageTimes {
     }
 }
 
-/// How long at least two stages were busy at the same time since some instant, by their timelines.
-pub fn overlap(stages: &[StageTimes], since: Instant) -> Duration {
+/// The share of the time in which at least two stages were busy since some instant, by their timelines.
+pub fn overlap(stages: &[StageTimes], since: Instant) -> f64 {
     let spans = stages.iter().flat_map(|times| &times.timeline).filter(|span| span.start >= since);
     let mut changes: Vec<(Instant, i32)> = spans.flat_map(|span| [(span.start, 1), (span.end, -1)]).collect();
     changes.sort();
@@ -96,7 +96,8 @@ pub fn overlap(stages: &[StageTimes], since: Instant) -> Duration {
             both += pair[1].0 - pair[0].0;
         }
     }
-    both
+    let whole = changes.first().zip(changes.last()).map_or(Duration::ZERO, |(first, last)| last.0 - first.0);
+    if whole.is_zero() { 0.0 } else { both.as_secs_f64() / whole.as_secs_f64() }
 }
 
 /// The rows that a value has in a step.

@@ -1,10 +1,13 @@
 //! Conversations through the engine: what is run again and what not, what happens when the context is full, and what is kept.
 
+use std::sync::Arc;
+
 use plywood::chat::{Chat, ChatOptions, Conversation, Message, OnFull, Part, Role, Section, TurnReport};
+use plywood::faults::{Call, Failure, Faults};
 use plywood::models::Template;
 use plywood::{Error, Model, Options, Request, StopReason};
 use plywood_tests::turns::{BOS, PLAIN, fresh, plain, tokens};
-use plywood_tests::{adapters, exact, greedy, none_wrong};
+use plywood_tests::{adapters, exact, gpus, greedy, none_wrong};
 use serde_json::{Map, Value, json};
 
 /// Shows of earlier answers only the first word, as others drop earlier thinking; [`short`] is the same by hand.
@@ -268,4 +271,35 @@ fn templates_are_given_thinking() {
     chat.set_conversation(serde_json::from_value(messages).expect("a conversation"));
     let (_, report) = answer(&mut chat, "Who?", greedy(1)).expect("it fits");
     assert_eq!(report.timings.prompt_tokens, tokens(&model, "Who indeedWho indeed").len());
+}
+
+/// A device that is lost under an answer: what was shown is kept, a message that nothing was shown for is taken back, and once the model is
+/// loaded again the conversation goes on as if nothing had been.
+#[test]
+fn a_conversation_survives_a_lost_device() {
+    for adapter in gpus() {
+        let faults = Arc::new(Faults::default());
+        let model = demo(Options { faults: Some(Arc::clone(&faults)), ..exact(&[&adapter]) });
+        let [mut whole, mut chat] = [(); 2].map(|()| chat(&model, PLAIN, OnFull::Stop));
+        let [first, second] = ["Who is Jane?", "And he?"]
+            .map(|message| answer(&mut whole, message, greedy(12)).expect("nothing is lost").0);
+        assert_eq!(answer(&mut chat, "Who is Jane?", greedy(12)).expect("it is there").0, first);
+        faults.order("", Call::Submit, 1, Failure::Lose);
+        let error = answer(&mut chat, "And he?", greedy(12)).expect_err("the device is gone");
+        assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+        assert_eq!(chat.conversation().messages.len(), 2, "the message was not taken back");
+        model.recover().expect("the adapter is there");
+        let (again, report) = answer(&mut chat, "And he?", greedy(12)).expect("it goes on");
+        assert_eq!((again, report.reused), (second, 0), "{}", adapter.label());
+
+        let mut turn = chat.send("More", greedy(30)).expect("it begins");
+        let mut shown = turn.next().expect("an answer").expect("nothing is lost yet").text;
+        faults.order("", Call::Submit, 1, Failure::Lose);
+        let failed = turn.by_ref().find_map(|part| part.map(|part| shown.push_str(&part.text)).err());
+        drop(turn);
+        assert!(failed.as_ref().is_some_and(Error::is_of_device) && !shown.is_empty(), "{failed:?} behind {shown:?}");
+        let last = chat.conversation().messages.last().expect("there is an answer");
+        assert_eq!((last.role, &last.content), (Role::Assistant, &shown));
+        println!("{}: {} bytes were shown before the device was lost", adapter.label(), shown.len());
+    }
 }

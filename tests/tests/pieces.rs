@@ -93,6 +93,6 @@ fn sessions_follow_each_other() {
     let times = model.times();
     let both = plywood::stage::overlap(&times, begin);
     let tokens: usize = stories.iter().take(3).map(|story| story.ids.len()).sum();
-    println!("{tokens} tokens in {} steps; both stages busy for {both:?} of {:?}", times[0].steps, begin.elapsed());
-    assert!(!both.is_zero(), "the stages never overlap");
+    println!("{tokens} tokens in {} steps; both stages busy for {both:.2} of the time", times[0].steps);
+    assert!(both > 0.0, "the stages never overlap");
 }

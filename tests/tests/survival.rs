@@ -1,6 +1,7 @@
 //! What fails while a model is loaded or runs: an error that says so, everything freed, other sessions alive, and a way back.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
@@ -169,6 +170,15 @@ fn refusals_leave_nothing_behind() {
 fn a_refused_step_runs_again() {
     let story = &demo_stories()[0];
     for adapter in gpus() {
+        // The first step of so many tokens is cut: its second submission is refused while the first runs.
+        let faults = Arc::new(Faults::default());
+        let model = open(&[&adapter], &faults).expect("the model opens");
+        let mut session = model.session().expect("a session is free");
+        let prompt: Vec<u32> = (0..120).map(|token| token * 7 + 3).collect();
+        faults.order("", Call::Submit, 2, Failure::Refuse);
+        assert!(session.evaluate(&prompt, Rows::Last, &[Want::Argmax]).is_err(), "the step was not cut");
+        session.evaluate(&prompt, Rows::Last, &[Want::Argmax]).expect("it runs now");
+
         let faults = Arc::new(Faults::default());
         let model = open(&[&adapter, &adapter], &faults).expect("the model opens");
         let mut session = model.session().expect("a session is free");
@@ -209,9 +219,9 @@ fn sessions_go_on_after_a_device_was_lost() {
             assert!(error.to_string().contains(&device.label()), "{error}");
             let again = tell(&mut sessions).expect_err("it stays gone");
             assert!(again.is_of_device(), "{again}");
-            model.recover().expect("the adapter is still there");
+            assert!(model.recover().expect("the adapter is still there"), "it was not loaded again");
             // Somebody else had met the failure too.
-            model.recover().expect("nothing is to be done");
+            assert!(!model.recover().expect("nothing is to be done"), "it was loaded twice");
             let kept = sessions.each_ref().map(|session| session.tokens().len());
             assert!(kept.iter().zip(before).all(|(kept, before)| *kept >= before), "{what}: tokens were lost");
             tell(&mut sessions).expect("it goes on");
@@ -228,7 +238,10 @@ fn sessions_go_on_after_a_device_was_lost() {
 #[test]
 fn a_model_goes_on_with_what_is_left() {
     let adapters = gpus();
-    let [first, second, ..] = &adapters[..] else { return };
+    let [first, second, ..] = &adapters[..] else {
+        eprintln!("skipped: there is only one adapter");
+        return;
+    };
     let story = &demo_stories()[0];
     let faults = Arc::new(Faults::default());
     let model = open(&[first, second], &faults).expect("the model opens");
@@ -244,7 +257,11 @@ fn a_model_goes_on_with_what_is_left() {
     faults.order(&first.label(), Call::Allocate, 1, Failure::Refuse);
     assert!(matches!(model.recover(), Err(Error::OutOfMemory { .. })));
     assert!(matches!(go_on(&mut session, story, 1), Err(Error::Unloaded)));
-    model.recover().expect("there is memory again");
+    // Now the second device does not open either, and is there the next time.
+    faults.order(&second.label(), Call::Open, 1, Failure::Refuse);
+    faults.order(&first.label(), Call::Allocate, 1, Failure::Refuse);
+    assert!(matches!(model.recover(), Err(Error::OutOfMemory { .. })));
+    assert!(model.recover().expect("there is memory again"));
     assert_eq!(stages(&model), [first.label(), second.label()]);
     go_on(&mut session, story, 2).expect("it goes on");
 
@@ -274,9 +291,42 @@ fn an_app_gives_another_device() {
         let none = model.recover().expect_err("there is no other").to_string();
         assert!(none.contains("recover_on"), "{none}");
         assert!(matches!(go_on(&mut session, story, 1), Err(Error::Unloaded)));
+        // What is lost already is an error too.
+        let lost = Options { context: Some(256), shared: vec![own.shared.clone()], ..Options::default() };
+        assert!(Model::open("demo", lost).is_err_and(|error| error.is_of_device()));
+        assert!(model.recover_on(vec![own.shared.clone()]).is_err_and(|error| error.is_of_device()));
         model.recover_on(vec![another.shared]).expect("it is another");
         go_on(&mut session, story, 3).expect("it goes on");
         println!("{}: {none}", own.shared.adapter.get_info().name);
+    }
+}
+
+/// An app's render thread polls the device and submits to it all the while.
+#[test]
+fn an_app_uses_its_device_meanwhile() {
+    let story = &demo_stories()[0];
+    for own in Own::all() {
+        let ended = AtomicBool::new(false);
+        let rounds = std::thread::scope(|scope| {
+            let app = scope.spawn(|| {
+                let mut rounds = 0;
+                while !ended.load(Ordering::Relaxed) {
+                    let encoder = own.shared.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                    own.shared.queue.submit([encoder.finish()]);
+                    own.shared.device.poll(wgpu::PollType::Poll).expect("the device is there");
+                    rounds += 1;
+                }
+                rounds
+            });
+            // Both stages on the app's device, each loaded by a thread of its own.
+            let shared = vec![own.shared.clone(), own.shared.clone()];
+            let options = Options { context: Some(256), shared, split: vec![1, 1], ..Options::default() };
+            let told = Model::open("demo", options).and_then(|model| go_on(&mut model.session()?, story, 24));
+            ended.store(true, Ordering::Relaxed);
+            told.unwrap_or_else(|error| panic!("{}: {error}", own.shared.adapter.get_info().name));
+            app.join().expect("it does not panic")
+        });
+        println!("{}: {rounds} rounds of the app meanwhile", own.shared.adapter.get_info().name);
     }
 }
 
@@ -312,10 +362,10 @@ fn threads_survive_together() {
     let pair = [&adapters[0], &adapters[1.min(adapters.len() - 1)]];
     let faults = Arc::new(Faults::default());
     let model = open(&pair, &faults).expect("the model opens");
-    let begin = Barrier::new(2);
+    let (begin, met) = (Barrier::new(2), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for story in &stories[..2] {
-            let (model, begin, faults) = (&model, &begin, &faults);
+            let (model, begin, faults, met) = (&model, &begin, &faults, &met);
             scope.spawn(move || {
                 let mut session = model.session().expect("a session is free");
                 begin.wait();
@@ -328,12 +378,14 @@ fn threads_survive_together() {
                         assert!(error.is_of_device(), "{error}");
                         failures += 1;
                         assert!(failures < 100, "{error}");
+                        // Another thread may be at it, or its order may be for what is loaded now.
                         _ = model.recover();
                     }
                 }
                 println!("{:?}: {failures} failures", story.prompt);
+                met.fetch_add(failures, Ordering::Relaxed);
             });
         }
     });
-    println!("{} orders left", faults.call_off());
+    assert!(met.into_inner() >= 3, "the device was hardly ever lost");
 }

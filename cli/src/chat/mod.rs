@@ -155,7 +155,8 @@ fn failed(model: &Model, error: Error) -> Next {
     match error {
         Error::NotANumber => Next::Failure(error.into()),
         error if error.is_of_device() => match model.recover() {
-            Ok(()) => {
+            Ok(false) => Next::Failure(error.into()),
+            Ok(true) => {
                 note(&format!("ply: {error}"));
                 model.notes().iter().for_each(|text| note(&format!("ply: {text}")));
                 note("ply: the model was loaded again, and the conversation goes on");

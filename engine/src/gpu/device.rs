@@ -190,6 +190,10 @@ impl GpuDevice {
 
     /// Bytes read and written per second by copies between two buffers, the best of several.
     pub fn copy_bandwidth(&self) -> Result<f64> {
+        self.caught("copies", || self.copy())
+    }
+
+    fn copy(&self) -> Result<f64> {
         let bytes = COPY_BYTES.min(self.facts.max_buffer);
         let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let buffer =

@@ -187,10 +187,11 @@ impl GpuStage {
             self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label })
         };
         let mut queued: Option<wgpu::SubmissionIndex> = None;
+        let mut sending = !self.written.is_empty();
         let mut encode = Duration::ZERO;
         let mut begin = Instant::now();
         let mut encoder = new_encoder();
-        if !self.written.is_empty() {
+        if sending {
             let stretch =
                 |(handle, bytes): &(Handle, u64)| Stretch { target: &self.buffers[handle.0], offset: 0, bytes: *bytes };
             self.staging.send(&mut encoder, self.written.iter().map(stretch));
@@ -220,7 +221,11 @@ impl GpuStage {
                 encode += begin.elapsed();
                 // A software driver may compute in here. One runs while the next is encoded, so that nothing waits for more
                 // than two.
-                if let Some(before) = queued.replace(self.device.submit(commands)?) {
+                let submission = self.device.submit(commands)?;
+                if std::mem::take(&mut sending) {
+                    self.staging.sent(submission.clone());
+                }
+                if let Some(before) = queued.replace(submission) {
                     self.device.wait(before)?;
                 }
                 begin = Instant::now();
@@ -236,14 +241,23 @@ impl GpuStage {
         }
         let commands = encoder.finish();
         encode += begin.elapsed();
-        Ok(Submitted { last: self.device.submit(commands)?, operations: total, encode })
+        let last = self.device.submit(commands)?;
+        if sending {
+            self.staging.sent(last.clone());
+        }
+        Ok(Submitted { last, operations: total, encode })
     }
 
     /// Reads the rows of a value that was copied out.
     fn read_back(&self, value: ValueId, bytes: u64, rows: &mut Vec<f32>) -> Result<()> {
         let buffer = &self.buffers[self.plan.readbacks[&value].0];
-        let refused = |error| Error::device(&self.device.label(), format!("read back: {error}"));
-        let view = buffer.get_mapped_range(0..bytes).map_err(refused)?;
+        let view = match buffer.get_mapped_range(0..bytes) {
+            Ok(view) => view,
+            Err(error) => {
+                buffer.unmap();
+                return Err(Error::device(&self.device.label(), format!("read back: {error}")));
+            }
+        };
         let (width, stride) = (self.graph.values[value.0].width, StagePlan::stride(&self.graph, value));
         // Bytes, because a mapping need not be aligned for f32.
         let numbers = view.chunks_exact(stride * 4).flat_map(|row| row[..width * 4].chunks_exact(4));

@@ -1,8 +1,5 @@
 //! Staging buffers: memory that the host writes and a device copies from, over and over again.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use super::GpuDevice;
 use crate::error::{Error, Result};
 use crate::plan::BufferPlan;
@@ -10,8 +7,7 @@ use crate::plan::BufferPlan;
 /// A staging buffer. It is the host's until it was sent, and again once the device has read it.
 pub(super) struct Staging {
     buffer: wgpu::Buffer,
-    mapped: Arc<AtomicBool>,
-    /// The submission that last read it.
+    /// The submission that reads it, or did.
     submission: Option<wgpu::SubmissionIndex>,
 }
 
@@ -26,8 +22,11 @@ impl Staging {
     /// Allocates a planned buffer.
     pub fn new(device: &GpuDevice, plan: &BufferPlan) -> Result<Staging> {
         let buffer = device.allocate(plan, wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC)?;
-        let staging = Staging { buffer, mapped: Arc::default(), submission: None };
-        staging.buffer.map_async(wgpu::MapMode::Write, .., staging.arrival());
+        let staging = Staging { buffer, submission: None };
+        device.caught(&plan.label, || {
+            staging.map();
+            Ok(())
+        })?;
         Ok(staging)
     }
 
@@ -36,10 +35,9 @@ impl Staging {
         self.buffer.clone()
     }
 
-    /// What notes that the buffer is the host's again.
-    fn arrival(&self) -> impl FnOnce(Result<(), wgpu::BufferAsyncError>) + Send + 'static {
-        let mapped = Arc::clone(&self.mapped);
-        move |result| mapped.store(result.is_ok(), Ordering::Release)
+    /// Asks for it. Nothing is to be done when it comes: [`Staging::write`] looks whether it has.
+    fn map(&self) {
+        self.buffer.map_async(wgpu::MapMode::Write, .., |_| {});
     }
 
     /// Has its first bytes written, once it is the host's.
@@ -49,33 +47,34 @@ impl Staging {
         bytes: u64,
         write: impl FnOnce(&mut wgpu::BufferViewMut),
     ) -> Result<()> {
-        if let Some(submission) = self.submission.take() {
-            device.wait(submission)?;
-        } else if !self.mapped.load(Ordering::Acquire) {
-            // A mapping that waits for nothing is told when the device is polled.
-            _ = device.poll(wgpu::PollType::Poll)?;
-        }
-        let refused = |error: &dyn std::fmt::Display| Error::device(&device.label(), format!("staging: {error}"));
-        if !self.mapped.load(Ordering::Acquire) {
-            return Err(refused(&"a buffer could not be mapped"));
-        }
-        write(&mut self.buffer.get_mapped_range_mut(0..bytes).map_err(|error| refused(&error))?);
+        let refused = |error| Error::device(&device.label(), format!("staging: {error}"));
+        let mut view = match self.buffer.get_mapped_range_mut(0..bytes) {
+            Ok(view) => view,
+            Err(_) => {
+                match self.submission.take() {
+                    Some(submission) => device.wait(submission)?,
+                    // What waits for nothing comes when the device is polled.
+                    None => _ = device.poll(wgpu::PollType::Poll)?,
+                }
+                self.buffer.get_mapped_range_mut(0..bytes).map_err(refused)?
+            }
+        };
+        write(&mut view);
         Ok(())
     }
 
     /// Has a submission copy what was written, stretch by stretch, and give the buffer back.
     pub fn send<'a>(&self, encoder: &mut wgpu::CommandEncoder, stretches: impl IntoIterator<Item = Stretch<'a>>) {
         self.buffer.unmap();
-        self.mapped.store(false, Ordering::Release);
         let mut from = 0;
         for Stretch { target, offset, bytes } in stretches {
             encoder.copy_buffer_to_buffer(&self.buffer, from, target, offset, bytes);
             from += bytes;
         }
-        encoder.map_buffer_on_submit(&self.buffer, wgpu::MapMode::Write, .., self.arrival());
+        encoder.map_buffer_on_submit(&self.buffer, wgpu::MapMode::Write, .., |_| {});
     }
 
-    /// Says in which submission it was sent, unless somebody waits for that anyway.
+    /// Says in which submission it was sent.
     pub fn sent(&mut self, submission: wgpu::SubmissionIndex) {
         self.submission = Some(submission);
     }
@@ -85,12 +84,9 @@ impl Staging {
         self.submission.take().map_or(Ok(()), |submission| device.wait(submission))
     }
 
-    /// Makes it the host's again where a submission failed.
-    pub fn take_back(&mut self) {
-        self.submission = None;
-        if !self.mapped.load(Ordering::Acquire) {
-            self.buffer.unmap();
-            self.buffer.map_async(wgpu::MapMode::Write, .., self.arrival());
-        }
+    /// Makes it the host's again where sending it failed.
+    pub fn take_back(&self) {
+        self.buffer.unmap();
+        self.map();
     }
 }

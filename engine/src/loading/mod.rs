@@ -23,6 +23,8 @@ pub(crate) struct Loaded {
     pub long_above: Option<usize>,
     pub ledger: Arc<Ledger>,
     pub notes: Arc<[String]>,
+    /// The devices of its stages, by the numbers that they had.
+    pub devices: Vec<usize>,
     /// How long loading took.
     pub time: Duration,
 }
@@ -33,6 +35,7 @@ pub(crate) fn load(source: Source, options: &mut Options, hardware: &Hardware) -
     let Settled { layout, sites, notes, .. } = settle(source, options, hardware)?;
     let limits = layout.steps;
     let (graph, ledger) = (Arc::new(layout.graph), layout.ledger);
+    let devices = layout.stages.iter().map(|laid| sites[laid.site].facts.index).collect();
     let loading = Loading::new(&ledger, options.progress.take());
     let load = |laid: Laid| -> Result<Box<dyn Stage>> {
         let mut progress = |bytes| loading.advance(bytes);
@@ -61,6 +64,7 @@ pub(crate) fn load(source: Source, options: &mut Options, hardware: &Hardware) -
         scheduler: Scheduler::new(Runner::new(graph, stages, limits)),
         ledger: Arc::new(ledger),
         notes: notes.into(),
+        devices,
         time: begin.elapsed(),
     })
 }

@@ -19,6 +19,11 @@ impl Reply {
         self.given.notify_all();
     }
 
+    /// The outcome, if there is one.
+    fn take(&self) -> Option<Result<Vec<Row>>> {
+        self.outcome().take()
+    }
+
     /// Waits for the outcome: whoever took the run gives one, also where it panics.
     fn wait(&self) -> Result<Vec<Row>> {
         let mut outcome = self.outcome();
@@ -78,17 +83,27 @@ impl Scheduler {
         let reply = Arc::new(Reply::default());
         self.queue().push(Job { run, reply: Arc::clone(&reply), answered: false });
         loop {
+            if let Some(outcome) = reply.take() {
+                return outcome;
+            }
             let turn = self.runner.line.enter();
             let jobs = self.take(&reply);
             if jobs.is_empty() {
-                // Another session's step carries this run, or did.
+                // Another session's step carries this run.
                 drop(turn);
                 return reply.wait();
             }
             let runs: Vec<&Run> = jobs.iter().map(|job| &job.run).collect();
             match self.runner.run(turn, &runs) {
                 Ok(rows) => jobs.into_iter().zip(rows).for_each(|(job, rows)| job.answer(Ok(rows))),
-                Err(error) => jobs.into_iter().for_each(|job| job.answer(Err(error.again()))),
+                Err(error) => {
+                    let (mine, others): (Vec<Job>, Vec<Job>) =
+                        jobs.into_iter().partition(|job| Arc::ptr_eq(&job.reply, &reply));
+                    others.into_iter().for_each(|job| job.answer(Err(error.again())));
+                    if let Some(job) = mine.into_iter().next() {
+                        job.answer(Err(error));
+                    }
+                }
             }
         }
     }
@@ -98,23 +113,32 @@ impl Scheduler {
         self.runner.step(self.runner.line.enter(), &runs.iter().collect::<Vec<_>>())
     }
 
-    /// Takes the runs that have waited longest and fit one step together; none where `mine` does not wait any more.
+    /// Takes the runs that have waited longest and fit one step together; none where `mine` does not wait any more. One that is longer than
+    /// a step is led by its own session, so that nobody else's waits for all of it.
     fn take(&self, mine: &Arc<Reply>) -> Vec<Job> {
         let mut queue = self.queue();
         if !queue.iter().any(|job| Arc::ptr_eq(&job.reply, mine)) {
             return Vec::new();
         }
         let limits = &self.runner.limits;
-        let (mut tokens, mut selected, mut count) = (0, 0, 0);
-        for job in queue.iter() {
-            tokens += job.run.tokens.len();
-            selected += job.run.selected.len();
-            if count > 0 && (tokens > limits.tokens || selected > limits.selected) {
-                break;
+        let (mut tokens, mut selected, mut taken, mut left) = (0, 0, Vec::new(), Vec::new());
+        let mut is_full = false;
+        for job in queue.drain(..) {
+            let is_long = job.run.tokens.len() > limits.tokens;
+            let fits =
+                tokens + job.run.tokens.len() <= limits.tokens && selected + job.run.selected.len() <= limits.selected;
+            let alone = taken.is_empty() && (!is_long || Arc::ptr_eq(&job.reply, mine));
+            if !is_full && (fits || alone) {
+                tokens += job.run.tokens.len();
+                selected += job.run.selected.len();
+                taken.push(job);
+            } else {
+                is_full |= !is_long;
+                left.push(job);
             }
-            count += 1;
         }
-        queue.drain(..count).collect()
+        *queue = left;
+        taken
     }
 
     fn queue(&self) -> MutexGuard<'_, Vec<Job>> {

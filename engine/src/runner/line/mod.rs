@@ -144,6 +144,7 @@ impl Line {
 
     /// Asks each stage something, in their order; those that are gone are left out.
     pub fn ask<T>(&self, mut question: impl FnMut(&mut dyn Stage) -> T) -> Vec<T> {
+        let _turn = (!self.overlaps).then(|| self.enter());
         self.places.iter().filter_map(|place| place.stage().as_mut().map(|stage| question(stage.as_mut()))).collect()
     }
 
