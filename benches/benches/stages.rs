@@ -20,7 +20,7 @@ const GPU_TOKENS: usize = 256;
 const CPU_TOKENS: usize = 4;
 
 /// Tokens that are generated one by one.
-const TOKENS: usize = 8;
+const TOKENS: usize = 24;
 
 /// How often one and two are measured in turn.
 const ROUNDS: usize = 5;
@@ -32,7 +32,7 @@ fn main() {
     let piece = if adapter.features.software { CPU_TOKENS } else { GPU_TOKENS };
     let open = |times: usize| {
         let options = Options {
-            context: Some(PIECES * piece),
+            context: Some((PIECES * piece).max(TOKENS)),
             adapters: vec![adapter.entry(); times],
             // Pieces of a prompt are the same on both.
             step_tokens: Some(piece),

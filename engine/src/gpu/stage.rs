@@ -19,7 +19,7 @@ use crate::plan::{BufferPlan, StagePlan};
 use crate::recording::{Command, Handle, Key};
 use crate::stage::{Stage, StageTimes, WeightReader, pack_blocks, pack_tokens, step_size};
 
-/// A submission should take about so long, far below the 2 s after which watchdogs end it.
+/// A submission should take about so long, and a quarter more at most, far below the 2 s after which watchdogs end it.
 const SUBMISSION: Duration = Duration::from_millis(200);
 
 /// Multiply-adds of a first submission, before speed is known: 50 ms on a device of 10 GFLOP/s.
@@ -180,7 +180,11 @@ impl GpuStage {
         size: StepSize,
         results: &[(ValueId, u64)],
     ) -> Result<Submitted> {
-        let budget = self.budget;
+        let operations_of = |prepared: &Prepared| prepared.command.operations(size);
+        let whole: u64 = recording.commands.iter().map(operations_of).sum();
+        // Parts of equal work, rather than full ones and a rest.
+        let parts = whole.div_ceil(self.budget + self.budget / 4).max(1);
+        let part = whole.div_ceil(parts);
         let most = self.device.facts.max_workgroups;
         let new_encoder = || {
             let label = Some("step");
@@ -198,12 +202,13 @@ impl GpuStage {
             self.written.clear();
         }
         let (mut total, mut held, mut next) = (0, 0, 0);
+        let mut end = part;
         while next < recording.commands.len() {
             let mut pass = encoder
                 .begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("step"), timestamp_writes: None });
             while let Some(prepared) = recording.commands.get(next) {
-                let operations = prepared.command.operations(size);
-                if held > 0 && held + operations > budget {
+                let operations = operations_of(prepared);
+                if held > 0 && total + operations / 2 > end {
                     break;
                 }
                 held += operations;
@@ -230,7 +235,7 @@ impl GpuStage {
                 }
                 begin = Instant::now();
                 encoder = new_encoder();
-                held = 0;
+                (held, end) = (0, end + part);
             }
         }
         for (value, bytes) in results {
