@@ -34,7 +34,7 @@ pub type Progress = Box<dyn FnMut(u64, u64) -> bool + Send>;
 pub struct Options {
     /// Tokens of a sequence; the smaller of the model's own and 8192 where `None`.
     pub context: Option<usize>,
-    /// The largest context that fits, up to `context`, or the model's own where that is `None`.
+    /// The largest context that fits, up to the model's own, instead of `context`.
     pub max_context: bool,
     /// Where the model does not fit, what is changed so that it does: the first that [`crate::Error::DoesNotFit`] would advise.
     pub fit: bool,
@@ -235,7 +235,7 @@ impl Model {
         let mut options = Options {
             // What sessions have must go on fitting.
             context: Some(shared.loaded().limits.context),
-            max_context: asked.max_context,
+            max_context: false,
             fit: asked.fit,
             kv_type: asked.kv_type,
             quantize: asked.quantize,
@@ -246,7 +246,14 @@ impl Model {
             max_shard: asked.max_shard,
             ..found
         };
-        let mut loaded = load(shared.source(), &mut options, &hardware)?;
+        let mut loaded = load(shared.source(), &mut options, &hardware);
+        if asked.max_context {
+            options.max_context = true;
+            if matches!(loaded, Err(Error::DoesNotFit { .. })) {
+                loaded = load(shared.source(), &mut options, &hardware);
+            }
+        }
+        let mut loaded = loaded?;
         notes.extend(loaded.notes.iter().cloned());
         loaded.notes = notes.into();
         *opened = Opened { options, hardware };

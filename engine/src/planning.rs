@@ -104,8 +104,7 @@ pub(crate) fn settle(source: Source, options: &Options, hardware: &Hardware) -> 
     }
     let reason = match layout {
         Ok(layout) => {
-            let whole = options.max_context && settings.context == source.config.context;
-            let note = whole.then(|| format!("the context is {}, the model's own", settings.context));
+            let note = options.max_context.then(|| format!("the context is {}, the model's own", settings.context));
             return Ok(settled(layout, sites, settings, note));
         }
         Err(Error::DoesNotFit { reason, .. }) => reason,
@@ -150,8 +149,7 @@ fn settled(layout: Layout, sites: Vec<Site>, settings: Settings, note: Option<St
 
 /// What decides the bytes, from the options.
 fn settings(config: &Config, options: &Options) -> Result<Settings> {
-    let most = options.max_context.then_some(config.context);
-    let asked = options.context.or(most);
+    let asked = if options.max_context { Some(config.context) } else { options.context };
     Ok(Settings {
         context: context(config, asked)?,
         kv_type: options.kv_type,
