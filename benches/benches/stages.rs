@@ -23,7 +23,7 @@ const CPU_TOKENS: usize = 4;
 const TOKENS: usize = 24;
 
 /// How often one and two are measured in turn.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 fn main() {
     let shape = std::env::var("PLYWOOD_SHAPE").unwrap_or(SHAPE.into());
