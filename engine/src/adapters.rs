@@ -97,6 +97,11 @@ impl Adapter {
         if self.kind == Kind::Host { self.name.clone() } else { self.index.to_string() }
     }
 
+    /// Whether all that is done with it is best done by one thread: a GL context belongs to one at a time.
+    pub(crate) fn keeps_to_a_thread(&self) -> bool {
+        self.backend == "gl"
+    }
+
     /// Whether another listing's adapter is this one, or another of its kind.
     pub(crate) fn is_like(&self, other: &Adapter) -> bool {
         let facts = |adapter: &Adapter| (adapter.name.clone(), adapter.backend, adapter.kind, adapter.driver.clone());

@@ -118,7 +118,7 @@ fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
     session.foresee(test.tokens());
     let vocabulary = model.config().vocabulary as u32;
     let token = |index: usize| (index as u32 * 7919 + 13) % vocabulary;
-    let step = model.shared().loaded().scheduler.run_tokens;
+    let step = model.shared().loaded().runner().run_tokens();
     let mut evaluate = |tokens: &[u32], rows| -> Result<()> {
         for piece in tokens.chunks(step) {
             if !on() {
@@ -144,7 +144,7 @@ fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
 /// Bytes of weights and cache that a step of one token reads behind so many.
 fn bytes_per_step(model: &Model, depth: usize) -> u64 {
     let loaded = model.shared().loaded();
-    let runner = &loaded.scheduler.runner;
+    let runner = loaded.runner();
     let graph = &runner.graph;
     let of_stage = |plan: &StagePlan| -> u64 {
         let nodes = graph.nodes[plan.nodes.clone()].iter();
@@ -166,6 +166,6 @@ fn bytes_per_step(model: &Model, depth: usize) -> u64 {
 /// the measuring beside the model.
 pub fn copy_bandwidth(model: &Model) -> Option<f64> {
     let loaded = model.shared().loaded();
-    let measured = loaded.scheduler.runner.line.ask(|stage| stage.copy_bandwidth());
+    let measured = loaded.runner().line.ask(|stage| stage.copy_bandwidth());
     measured.into_iter().next()?.unwrap_or(None)
 }

@@ -95,6 +95,14 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Names the devices that others name.
+    fn name_devices_of(&mut self, others: Options) {
+        let Options { adapters, shared, split, layers, memory, .. } = others;
+        (self.adapters, self.shared, self.split, self.layers, self.memory) = (adapters, shared, split, layers, memory);
+    }
+}
+
 /// What sessions share.
 pub(crate) struct Shared {
     weights: Box<dyn Weights>,
@@ -180,7 +188,7 @@ impl Model {
             weights,
             tokenizer,
             config,
-            free_sequences: Mutex::new((0..loaded.limits.sequences as u32).rev().collect()),
+            free_sequences: Mutex::new((0..loaded.runner().limits.sequences as u32).rev().collect()),
             opened: Mutex::new(Opened { options, hardware }),
             loaded: RwLock::new(Arc::new(loaded)),
         };
@@ -200,7 +208,7 @@ impl Model {
         if before.works() {
             return Ok(false);
         }
-        before.scheduler.runner.line.empty();
+        before.runner().line.empty();
         let (hardware, options, gone) = opened.hardware.again(&before.devices, &opened.options)?;
         let note = |label: &String| format!("{label} can't be used any more; the model was loaded without it");
         self.load_again(&mut opened, hardware, options, gone.iter().map(note).collect())?;
@@ -218,7 +226,7 @@ impl Model {
             ..Options::default()
         };
         let hardware = Hardware::of(&options)?;
-        self.shared.loaded().scheduler.runner.line.empty();
+        self.shared.loaded().runner().line.empty();
         self.load_again(&mut opened, hardware, options, Vec::new())
     }
 
@@ -231,32 +239,20 @@ impl Model {
         mut notes: Vec<String>,
     ) -> Result<()> {
         let shared = &self.shared;
-        let asked = &opened.options;
-        let mut options = Options {
-            // What sessions have must go on fitting.
-            context: Some(shared.loaded().limits.context),
-            max_context: false,
-            fit: asked.fit,
-            kv_type: asked.kv_type,
-            quantize: asked.quantize,
-            exact: asked.exact,
-            sessions: asked.sessions,
-            step_tokens: asked.step_tokens,
-            step_rows: asked.step_rows,
-            max_shard: asked.max_shard,
-            ..found
-        };
-        let mut loaded = load(shared.source(), &mut options, &hardware);
-        if asked.max_context {
-            options.max_context = true;
-            if matches!(loaded, Err(Error::DoesNotFit { .. })) {
-                loaded = load(shared.source(), &mut options, &hardware);
-            }
+        let Opened { options, hardware: before } = opened;
+        // What sessions have must go on fitting; only where that fails the largest context is looked for again.
+        options.context = Some(self.context());
+        let largest = std::mem::take(&mut options.max_context);
+        let mut loaded = load(shared.source(), options, &hardware);
+        options.max_context = largest;
+        if largest && matches!(loaded, Err(Error::DoesNotFit { .. })) {
+            loaded = load(shared.source(), options, &hardware);
         }
         let mut loaded = loaded?;
         notes.extend(loaded.notes.iter().cloned());
         loaded.notes = notes.into();
-        *opened = Opened { options, hardware };
+        options.name_devices_of(found);
+        *before = hardware;
         *shared.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
         Ok(())
     }
@@ -290,7 +286,7 @@ impl Model {
 
     /// How large steps may be.
     pub fn limits(&self) -> StepLimits {
-        self.shared.loaded().limits
+        self.shared.loaded().runner().limits
     }
 
     /// The model's numbers.
@@ -310,7 +306,7 @@ impl Model {
 
     /// How long each stage has been busy.
     pub fn times(&self) -> Vec<StageTimes> {
-        self.shared.loaded().scheduler.runner.line.times()
+        self.shared.loaded().runner().line.times()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

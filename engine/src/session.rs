@@ -79,7 +79,7 @@ impl Model {
     /// does so first, in steps of its own (see [`Session::evaluate`]).
     pub fn step(&self, runs: &mut [SessionRun], wants: &[Want]) -> Result<Vec<Vec<Row>>> {
         let loaded = self.shared().loaded();
-        let limits = loaded.limits;
+        let limits = loaded.runner().limits;
         let (mut tokens, mut rows) = (0, 0);
         for run in runs.iter_mut() {
             if !Arc::ptr_eq(run.session.shared(), self.shared()) {
@@ -134,7 +134,7 @@ impl Session {
         let kept = self.tokens.len();
         self.cached = self.cached.min(kept);
         self.foreseen = 0;
-        self.loaded.scheduler.runner.truncate(self.sequence, kept);
+        self.loaded.runner().truncate(self.sequence, kept);
     }
 
     /// Forgets what is no beginning of `tokens`, and the last of them in any case, so that running the rest gives the logits
@@ -162,7 +162,7 @@ impl Session {
         self.follow(&self.shared.loaded());
         self.check(tokens)?;
         self.prepare(tokens)?;
-        let most = self.loaded.scheduler.run_tokens;
+        let most = self.loaded.runner().run_tokens();
         let mut found = Vec::new();
         let mut rest = tokens;
         while !rest.is_empty() {
@@ -182,13 +182,13 @@ impl Session {
             return Ok(());
         }
         let length = self.foreseen.max(self.tokens.len() + tokens.len());
-        let long = self.loaded.long_above.is_some_and(|limit| length > limit);
+        let long = self.loaded.runner().graph.long_above.is_some_and(|limit| length > limit);
         if long != self.long {
             (self.long, self.cached) = (long, 0);
         }
         while self.cached < self.tokens.len() {
             let rest = &self.tokens[self.cached..];
-            let piece = &rest[..rest.len().min(self.loaded.scheduler.run_tokens)];
+            let piece = &rest[..rest.len().min(self.loaded.runner().run_tokens())];
             let end = self.cached + piece.len();
             self.run(self.run_of(piece, Rows::None, &[]))?;
             self.cached = end;
@@ -241,7 +241,7 @@ impl Session {
 
     /// Tokens that it may have.
     pub(crate) fn context(&self) -> usize {
-        self.loaded.limits.context
+        self.loaded.runner().limits.context
     }
 
     /// Whether somebody cancelled since the last step.

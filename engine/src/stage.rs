@@ -41,10 +41,14 @@ pub(crate) trait Stage: Send {
     fn times(&self) -> &StageTimes;
 
     /// Bytes that it reads and writes per second when it copies; `None` for the host.
-    fn copy_bandwidth(&self) -> Result<Option<f64>>;
+    fn copy_bandwidth(&self) -> Result<Option<f64>> {
+        Ok(None)
+    }
 
-    /// An error if its device does not work.
-    fn check(&self) -> Result<()>;
+    /// An error if its device does not work; the host does.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Fills everything but the weights with NaN, so that a test sees what is read unwritten.
     fn poison(&mut self) -> Result<()>;

@@ -48,9 +48,8 @@ impl GpuDevice {
             ..Default::default()
         };
         let label = facts.label();
-        let refused = |error: &dyn fmt::Display| Error::device(&label, format!("it could not be opened: {error}"));
-        let (device, queue) =
-            pollster::block_on(adapter.request_device(&description)).map_err(|error| refused(&error))?;
+        let (device, queue) = pollster::block_on(adapter.request_device(&description))
+            .map_err(|error| Error::device(&label, format!("it could not be opened: {error}")))?;
         let opened = GpuDevice::new(facts.clone(), device, queue, watch)?;
         opened.listen();
         Ok(opened)

@@ -340,8 +340,7 @@ impl Stage for GpuStage {
     }
 
     fn overlaps(&self) -> bool {
-        // A GL context belongs to one thread at a time.
-        self.device.facts.backend != "gl"
+        !self.device.facts.keeps_to_a_thread()
     }
 
     fn times(&self) -> &StageTimes {

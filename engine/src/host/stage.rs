@@ -123,14 +123,6 @@ impl Stage for HostStage {
         &self.times
     }
 
-    fn copy_bandwidth(&self) -> Result<Option<f64>> {
-        Ok(None)
-    }
-
-    fn check(&self) -> Result<()> {
-        Ok(())
-    }
-
     fn poison(&mut self) -> Result<()> {
         // Values are made anew in every step, and an empty cache is NaN.
         Ok(())

@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::layout::{Laid, Source};
 use crate::memory::Ledger;
 use crate::model::{Options, Progress};
-use crate::plan::StepLimits;
 use crate::planning::{Settled, settle};
 use crate::runner::{Runner, Scheduler};
 use crate::stage::{Stage, WeightReader};
@@ -18,9 +17,6 @@ use crate::stage::{Stage, WeightReader};
 /// A model on its devices, with the pages of its sequences.
 pub(crate) struct Loaded {
     pub scheduler: Scheduler,
-    pub limits: StepLimits,
-    /// Sequences of more tokens than this are long, and turn by other angles.
-    pub long_above: Option<usize>,
     pub ledger: Arc<Ledger>,
     pub notes: Arc<[String]>,
     /// The devices of its stages, by the numbers that they had.
@@ -42,9 +38,8 @@ pub(crate) fn load(source: Source, options: &mut Options, hardware: &Hardware) -
         let stage = hardware.load(&sites[laid.site], &graph, laid.plan, &Reader(source.weights), &mut progress);
         stage.inspect_err(|_| loading.end())
     };
-    // A GL context belongs to one thread at a time.
     let (here, elsewhere): (Vec<_>, Vec<_>) =
-        layout.stages.into_iter().enumerate().partition(|(_, laid)| sites[laid.site].facts.backend == "gl");
+        layout.stages.into_iter().enumerate().partition(|(_, laid)| sites[laid.site].facts.keeps_to_a_thread());
     let mut stages: Vec<(usize, Result<Box<dyn Stage>>)> = std::thread::scope(|scope| {
         let load = &load;
         let begin = |(place, laid)| (place, scope.spawn(move || load(laid)));
@@ -59,8 +54,6 @@ pub(crate) fn load(source: Source, options: &mut Options, hardware: &Hardware) -
     stages.sort_by_key(|(place, stage)| (matches!(stage, Err(Error::Cancelled)), *place));
     let stages = stages.into_iter().map(|(_, stage)| stage).collect::<Result<Vec<_>>>()?;
     Ok(Loaded {
-        limits,
-        long_above: graph.long_above,
         scheduler: Scheduler::new(Runner::new(graph, stages, limits)),
         ledger: Arc::new(ledger),
         notes: notes.into(),
@@ -70,9 +63,14 @@ pub(crate) fn load(source: Source, options: &mut Options, hardware: &Hardware) -
 }
 
 impl Loaded {
+    /// What runs its steps.
+    pub fn runner(&self) -> &Runner {
+        &self.scheduler.runner
+    }
+
     /// Whether all its devices work.
     pub fn works(&self) -> bool {
-        let line = &self.scheduler.runner.line;
+        let line = &self.runner().line;
         let checked = line.ask(|stage| stage.check());
         checked.len() == line.stages() && checked.iter().all(Result::is_ok)
     }

@@ -68,14 +68,11 @@ impl Drop for Job {
 pub(crate) struct Scheduler {
     pub runner: Runner,
     queue: Mutex<Vec<Job>>,
-    /// Tokens that one run may have.
-    pub run_tokens: usize,
 }
 
 impl Scheduler {
     pub fn new(runner: Runner) -> Scheduler {
-        let run_tokens = runner.run_tokens();
-        Scheduler { runner, queue: Mutex::default(), run_tokens }
+        Scheduler { runner, queue: Mutex::default() }
     }
 
     /// Runs tokens, perhaps together with those of other sessions.

@@ -48,14 +48,6 @@ impl Stage for Fake {
         &self.times
     }
 
-    fn copy_bandwidth(&self) -> Result<Option<f64>> {
-        Ok(None)
-    }
-
-    fn check(&self) -> Result<()> {
-        Ok(())
-    }
-
     fn poison(&mut self) -> Result<()> {
         Ok(())
     }
