@@ -10,6 +10,7 @@ pub mod turns;
 use std::path::{Path, PathBuf};
 
 use plywood::adapters::{Adapter, Adapters, Kind};
+use plywood::gpu::wgpu;
 use plywood::kernels::reference;
 use plywood::{Model, Options, Request, Result, Sampling};
 use serde_json::Value;
@@ -102,6 +103,15 @@ pub fn gpus() -> Vec<Adapter> {
         eprintln!("skipped: there is no adapter but the host; install a driver such as Mesa's mesa-vulkan-drivers");
     }
     adapters
+}
+
+/// The adapters as an app finds them, with the instance that they are of.
+pub fn app_adapters() -> (wgpu::Instance, Vec<wgpu::Adapter>) {
+    let mut description = wgpu::InstanceDescriptor::new_without_display_handle();
+    description.flags = wgpu::InstanceFlags::empty();
+    let instance = wgpu::Instance::new(description.with_env());
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    (instance, adapters)
 }
 
 /// Options that place a model on adapters.

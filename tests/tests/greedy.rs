@@ -10,8 +10,8 @@ use plywood::gpu::wgpu;
 use plywood::kernels::graph::Want;
 use plywood::{Model, Options, Rows};
 use plywood_tests::{
-    Story, adapters, demo_stories, exact, expected_stories, names, none_wrong, on, stories, wrong_beginning,
-    wrong_story,
+    Story, adapters, app_adapters, demo_stories, exact, expected_stories, names, none_wrong, on, stories,
+    wrong_beginning, wrong_story,
 };
 
 /// The layers of either model.
@@ -210,10 +210,7 @@ fn demo() {
 fn on_a_device_of_the_app() {
     let Some(stories) = expected_stories("greedy_ids.json") else { return };
     let path = plywood_tests::stories("stories260k-f32.gguf").expect("the data are there");
-    let mut description = wgpu::InstanceDescriptor::new_without_display_handle();
-    description.flags = wgpu::InstanceFlags::empty();
-    let instance = wgpu::Instance::new(description.with_env());
-    for adapter in pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())) {
+    for adapter in app_adapters().1 {
         let most = (plywood::gpu::required_features(&adapter), plywood::gpu::required_limits(&adapter));
         for (features, limits) in [most, (wgpu::Features::empty(), wgpu::Limits::default())] {
             let description = wgpu::DeviceDescriptor {
@@ -238,10 +235,7 @@ fn on_a_device_of_the_app() {
 #[test]
 fn a_device_that_goes_away() {
     let Some(path) = plywood_tests::stories("stories260k-f32.gguf") else { return };
-    let mut description = wgpu::InstanceDescriptor::new_without_display_handle();
-    description.flags = wgpu::InstanceFlags::empty();
-    let instance = wgpu::Instance::new(description.with_env());
-    for adapter in pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())) {
+    for adapter in app_adapters().1 {
         let what = adapter.get_info().name;
         let description = wgpu::DeviceDescriptor {
             required_limits: plywood::gpu::required_limits(&adapter),

@@ -10,7 +10,7 @@ use plywood::faults::{Call, Failure, Faults};
 use plywood::gpu::{SharedDevice, wgpu};
 use plywood::kernels::graph::Want;
 use plywood::{Error, Model, Options, Rows, Session};
-use plywood_tests::{Story, adapters, demo_stories, gpus, names, on};
+use plywood_tests::{Story, adapters, app_adapters, demo_stories, gpus, names, on};
 
 /// Tokens that are generated before and behind a failure.
 const TOKENS: usize = 12;
@@ -88,9 +88,7 @@ struct Own {
 
 impl Own {
     fn all() -> Vec<Own> {
-        let mut description = wgpu::InstanceDescriptor::new_without_display_handle();
-        description.flags = wgpu::InstanceFlags::empty();
-        let instance = wgpu::Instance::new(description.with_env());
+        let (instance, adapters) = app_adapters();
         let open = |adapter: wgpu::Adapter| {
             let description = wgpu::DeviceDescriptor {
                 required_features: plywood::gpu::required_features(&adapter),
@@ -100,7 +98,7 @@ impl Own {
             let (device, queue) = pollster::block_on(adapter.request_device(&description)).expect("it opens");
             Own { instance: instance.clone(), shared: SharedDevice { adapter, device, queue } }
         };
-        pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all())).into_iter().map(open).collect()
+        adapters.into_iter().map(open).collect()
     }
 
     /// How many buffers, kernels, bind groups and shaders there are, and bytes of memory where the backend counts them.
