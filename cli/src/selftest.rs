@@ -86,11 +86,11 @@ fn test(
     let bar = counting_bar(arguments.quiet, cases.len() as u64);
     bar.set_message(adapter.label());
     for case in cases {
-        for rung in bench.rungs(case) {
+        for variant in bench.variants(case) {
             if interrupted.load(Ordering::Relaxed) {
                 return Err(Failure::Interrupted);
             }
-            results.push(bench.check(case, rung));
+            results.push(bench.check(case, &variant));
         }
         bar.inc(1);
     }
@@ -98,19 +98,20 @@ fn test(
     Ok(())
 }
 
-/// A line for each op and rung, and below it the cases that failed.
+/// A line for each op and variant, and below it the cases that failed.
 fn table(adapter: &Adapter, results: &[CaseResult], verbose: bool) -> String {
     use std::fmt::Write;
     let mut text = format!("{}\n", adapter.label());
-    let mut groups: Vec<(&str, &str)> = results.iter().map(|result| (result.op, result.rung)).collect();
+    let mut groups: Vec<(&str, &str)> = results.iter().map(|result| (result.op, result.variant.as_str())).collect();
     groups.sort_unstable();
     groups.dedup();
-    for (op, rung) in groups {
-        let group: Vec<&CaseResult> = results.iter().filter(|result| (result.op, result.rung) == (op, rung)).collect();
+    for (op, variant) in groups {
+        let is_of = |result: &&CaseResult| (result.op, result.variant.as_str()) == (op, variant);
+        let group: Vec<&CaseResult> = results.iter().filter(is_of).collect();
         let passed = group.iter().filter(|result| result.passed).count();
         let worst = group.iter().map(|result| result.nmse.unwrap_or(f64::INFINITY)).fold(0.0, f64::max);
         let verdict = if passed == group.len() { "passed" } else { "FAILED" };
-        _ = writeln!(text, "  {op:<12} {rung:<13} {passed:>3} of {:<3} {verdict}, worst NMSE {worst:.1e}", group.len());
+        _ = writeln!(text, "  {op:<14} {passed:>3} of {:<3} {verdict}, worst NMSE {worst:.1e}, {variant}", group.len());
         for result in group.iter().filter(|result| verbose || !result.passed) {
             let format = result.format.unwrap_or("-");
             let nmse = result.nmse.map_or("not a number".into(), |nmse| format!("{nmse:.1e}"));

@@ -2,9 +2,11 @@
 
 use std::cmp::Reverse;
 
-use plywood_kernels::op::Features;
+use plywood_kernels::device::Features;
+use plywood_kernels::lowering::Precision;
 use serde::{Deserialize, Serialize};
 
+use crate::choices::Choices;
 use crate::error::{Error, Result};
 use crate::gpu;
 use crate::host;
@@ -77,6 +79,8 @@ impl Adapter {
         Limits {
             device: self.label(),
             features: self.features,
+            precision: Precision::Fast,
+            choices: Choices::default(),
             max_binding: self.max_binding.min(self.max_buffer),
             max_shard: self.max_binding.min(self.max_buffer),
             uniform_alignment: self.uniform_alignment,

@@ -145,9 +145,8 @@ fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
 fn bytes_per_step(model: &Model, depth: usize) -> u64 {
     let loaded = model.shared().loaded();
     let runner = loaded.runner();
-    let graph = &runner.graph;
     let of_stage = |plan: &StagePlan| -> u64 {
-        let nodes = graph.nodes[plan.nodes.clone()].iter();
+        let nodes = plan.nodes.iter();
         let of_node = |node: &Node| {
             let Some((read, of)) = node.op.matrices_met() else { return 0 };
             let shards = node.weights.iter().flat_map(|weight| &plan.weights[weight].device.shards);

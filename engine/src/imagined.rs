@@ -1,5 +1,6 @@
 //! Devices that are not there, for planning: by the names of cards, or from a JSON file.
 
+use plywood_kernels::device::{Features, Processor};
 use serde::Deserialize;
 
 use crate::adapters::{Adapter, Kind, Memory};
@@ -94,12 +95,12 @@ fn of_card(card: &Card, index: usize) -> Site {
 
 /// A device with the features and limits that current drivers have.
 fn imagine(name: &str, index: usize, kind: Kind, memory: Memory, bandwidth: f64, link: f64) -> Site {
-    let features = plywood_kernels::op::Features {
+    let features = Features {
         subgroup: Some((32, 32)),
         f16: true,
         workgroup_bytes: 32 << 10,
         workgroup_invocations: 1024,
-        software: false,
+        processor: Processor::Gpu,
     };
     let facts = Adapter {
         index,

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use plywood_kernels::kv_cache::KvType;
+use plywood_kernels::lowering::Precision;
 use plywood_kernels::{Format, Graph};
 use plywood_models::checkpoint::Weights;
 use plywood_models::config::Config;
 
 use crate::adapters::Kind;
+use crate::choices::Choices;
 use crate::error::{Error, Result};
 use crate::gpu;
 use crate::host::HostStage;
@@ -43,6 +46,8 @@ pub(crate) struct Settings {
     pub stored: Option<Format>,
     /// Only float kernels and an f32 cache.
     pub exact: bool,
+    /// How kernels are chosen.
+    pub choices: Choices,
     /// Sessions that may be open at once.
     pub sessions: usize,
     /// Tokens in a step; chosen by device where `None`.
@@ -85,7 +90,7 @@ pub(crate) struct Laid {
 
 /// A model laid out over devices.
 pub(crate) struct Layout {
-    pub graph: Graph,
+    pub graph: Arc<Graph>,
     pub steps: StepLimits,
     pub stages: Vec<Laid>,
     pub ledger: Ledger,
@@ -95,13 +100,13 @@ pub(crate) struct Layout {
 
 /// Lays a model out, or says in [`Error::DoesNotFit`] what is missing.
 pub(crate) fn lay_out(source: Source, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Layout> {
-    let graph = graph(source, settings)?;
+    let graph = Arc::new(graph(source, settings)?);
     let mut devices = sites::devices(sites, settings.kv_type());
     if *manner == Manner::InOrder {
         share_pools(&mut devices, sites);
     }
     let whole_steps = step_limits(settings, sites.iter());
-    let mut demand = Demand::of(&graph, &whole_steps);
+    let mut demand = Demand::of(&graph, &whole_steps, &limits(&sites[0], settings));
     demand.stage = demand.stage.saturating_add(overhead(&graph, settings, &sites[0], whole_steps)?);
     for _ in 0..ROUNDS {
         let placed = choose(&graph, manner, &demand, &devices).map_err(|error| refine(error, sites))?;
@@ -150,7 +155,6 @@ enum Failed {
 /// The model's graph under the settings.
 fn graph(source: Source, settings: &Settings) -> Result<Graph> {
     let mut graph = plywood_models::transformer::build(source.weights, source.config, settings.context)?;
-    graph.fuse();
     if let Some(format) = settings.quantize {
         graph.quantise(format);
     }
@@ -181,7 +185,7 @@ fn pool_memory(sites: &[Site], site: &Site) -> u64 {
 }
 
 /// What a stage takes besides weights and cache: the most that one with the first, a middle or the last layer does.
-fn overhead(graph: &Graph, settings: &Settings, site: &Site, steps: StepLimits) -> Result<u64> {
+fn overhead(graph: &Arc<Graph>, settings: &Settings, site: &Site, steps: StepLimits) -> Result<u64> {
     let layers = graph.layers();
     let mut most = 0;
     for layer in [0, layers / 2, layers.saturating_sub(1)] {
@@ -279,8 +283,8 @@ fn step_limits<'a>(settings: &Settings, sites: impl Iterator<Item = &'a Site>) -
 /// What a plan must know of a device, under the settings.
 fn limits(site: &Site, settings: &Settings) -> Limits {
     let mut limits = site.facts.limits();
-    // The float rungs: weights and activations in f32 wherever they are computed with.
-    limits.features.f16 &= !settings.exact;
+    limits.precision = if settings.exact { Precision::Exact } else { Precision::Fast };
+    limits.choices = settings.choices.clone();
     limits.max_shard = settings.max_shard.unwrap_or(limits.max_shard).min(limits.max_shard);
     limits
 }

@@ -17,6 +17,7 @@ pub mod adapters;
 pub mod bench;
 pub mod cards;
 pub mod chat;
+pub mod choices;
 mod devices;
 pub mod error;
 pub mod faults;

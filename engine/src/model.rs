@@ -12,6 +12,7 @@ use plywood_models::config::Config;
 use plywood_models::synthetic::Synthetic;
 use plywood_models::tokenizer::Tokenizer;
 
+use crate::choices::Choices;
 use crate::devices::Hardware;
 use crate::error::{Error, Result};
 use crate::faults::{self, Faults};
@@ -60,6 +61,8 @@ pub struct Options {
     pub step_tokens: Option<usize>,
     /// Tokens of a step whose logits can be asked for; at least the sessions.
     pub step_rows: usize,
+    /// Which kernels are taken, for measuring and testing them.
+    pub choices: Choices,
     /// The largest shard of a weight or a cache in bytes, for testing; the largest binding where `None`.
     pub max_shard: Option<u64>,
     /// How long a device may take for what it was given, before it counts as hanging.
@@ -87,6 +90,7 @@ impl Default for Options {
             sessions: 1,
             step_tokens: None,
             step_rows: 8,
+            choices: Choices::default(),
             max_shard: None,
             deadline: faults::DEADLINE,
             faults: None,

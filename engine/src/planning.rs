@@ -159,6 +159,7 @@ fn settings(config: &Config, options: &Options) -> Result<Settings> {
         sessions: options.sessions,
         step_tokens: options.step_tokens,
         step_rows: options.step_rows,
+        choices: options.choices.clone(),
         max_shard: options.max_shard,
     })
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plywood_kernels::cases::{Case, Random, random_blocks};
+use plywood_kernels::cases::Case;
 use plywood_kernels::formats::{self, Format};
-use plywood_kernels::graph::{Part, Rows, Source, Want, Weight};
+use plywood_kernels::graph::{Part, Rows, Source, Values, Want, Weight};
 use plywood_kernels::matmul::MatMul;
 use plywood_kernels::op::Op;
-use plywood_kernels::reference::Values;
+use plywood_kernels::random::{Random, random_blocks};
 use serde::{Deserialize, Serialize};
 
 use crate::adapters::Adapter;
@@ -64,7 +64,8 @@ impl Probe {
 /// Bytes of weights that matrix-vector products read per second.
 fn products(facts: &Adapter, device: Option<&Arc<GpuDevice>>) -> Result<f64> {
     let case = product(if facts.kind.computes_on_cpu() { CPU_BYTES } else { GPU_BYTES });
-    let (plan, graph) = (case_plan(&case, facts.limits())?, Arc::new(case.graph.clone()));
+    let plan = case_plan(&case, facts.limits())?;
+    let graph = Arc::clone(&plan.graph);
     let bytes = plan.bytes().weights;
     let (step, given, wants) = (&case.steps[0], case.given(0), [Want::Logits]);
     let seconds = match device {
@@ -117,8 +118,8 @@ fn product(bytes: u64) -> Case {
     let parts = vec![Part { source: Source::Tensor(0), format, rows }];
     let weight = case.graph.weight(Weight { name: "probe weight".into(), columns: COLUMNS, parts, held: None });
     let output = case.graph.value("output", Rows::Tokens, rows);
-    let inputs = [case.graph.whole(input)];
-    case.graph.node(Op::MatMul(MatMul::PLAIN), &inputs, &[weight], None, Some(output));
+    let inputs = [("input", case.graph.whole(input))];
+    case.graph.node(Op::MatMul(MatMul::PLAIN), &inputs, &[("weight", weight)], None, Some(output));
     case.output(output);
     case
 }

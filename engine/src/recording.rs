@@ -1,9 +1,12 @@
 //! Recordings: what a stage runs for steps of one kind, as values over buffer handles.
 
 use std::fmt;
+use std::sync::Arc;
 
+use plywood_kernels::candidate::Candidate;
+use plywood_kernels::dispatch::{Grid, Shader, StepSize, Work};
 use plywood_kernels::graph::{ValueId, Want};
-use plywood_kernels::op::{Class, Grid, Shader, StepSize, Work};
+use plywood_kernels::lowering::Batch;
 use plywood_kernels::step::Step;
 
 /// A buffer by its place in a stage's plan.
@@ -14,9 +17,9 @@ pub struct Handle(pub usize);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     /// How many tokens.
-    pub tokens: Class,
+    pub tokens: Batch,
     /// For how many of them logits are wanted.
-    pub selected: Class,
+    pub selected: Batch,
     /// What is wanted of these.
     pub wants: Vec<Want>,
 }
@@ -27,15 +30,17 @@ impl Key {
         let mut wants = wants.to_vec();
         wants.sort();
         wants.dedup();
-        Key { tokens: Class::of(step.tokens.len()), selected: Class::of(step.selected.len()), wants }
+        Key { tokens: Batch::of(step.tokens.len()), selected: Batch::of(step.selected.len()), wants }
     }
 }
 
 /// One dispatch over buffers.
 #[derive(Debug, Clone)]
 pub struct Command {
+    /// The candidate of its op that was chosen.
+    pub candidate: Arc<Candidate>,
     /// What runs.
-    pub shader: Shader,
+    pub shader: Arc<Shader>,
     /// Where its parameters lie in the stage's buffer of them, in words.
     pub params: usize,
     /// Their size in bytes.
@@ -68,7 +73,13 @@ impl fmt::Display for Recording {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for command in &self.commands {
             let handles: Vec<String> = command.buffers.iter().map(|handle| format!("b{}", handle.0)).collect();
-            writeln!(formatter, "{:<18} {}", command.shader.name, handles.join(" "))?;
+            writeln!(
+                formatter,
+                "{:<18} {:<40} {}",
+                command.shader.name,
+                command.candidate.to_string(),
+                handles.join(" ")
+            )?;
         }
         Ok(())
     }

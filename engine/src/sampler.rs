@@ -1,7 +1,7 @@
 //! Which token comes next: penalty, top-k, top-p, min-p, temperature, in this order.
 
-use plywood_kernels::cases::Random;
 use plywood_kernels::graph::Want;
+use plywood_kernels::random::Random;
 use plywood_kernels::sample::MAX_TOP_K;
 
 use crate::error::{Error, Result};

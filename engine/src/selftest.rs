@@ -1,15 +1,18 @@
-//! The self-test: every case of every op on a device, on every rung of its kernel ladder, against the reference.
+//! The self-test: every case of every op on a device against the reference, with every candidate of its kernels, and with ever fewer of
+//! the device's features.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use plywood_kernels::cases::Case;
-use plywood_kernels::graph::{Element, ValueId, Want};
-use plywood_kernels::op::{Features, Shader};
-use plywood_kernels::reference::{Machine, Values, nmse};
+use plywood_kernels::device::Features;
+use plywood_kernels::dispatch::Shader;
+use plywood_kernels::graph::{Element, ValueId, Values, Want};
+use plywood_kernels::reference::{Machine, nmse};
 use serde::Serialize;
 
 use crate::adapters::{Adapter, Adapters};
+use crate::choices::{Choices, Preference};
 use crate::devices::{self, load_stage};
 use crate::error::Result;
 use crate::faults::Watch;
@@ -32,8 +35,8 @@ pub struct CaseResult {
     pub case: String,
     /// The weight's format, where the op has one.
     pub format: Option<&'static str>,
-    /// The rung of the kernel ladder.
-    pub rung: &'static str,
+    /// How it was run: see [`Variant::name`].
+    pub variant: String,
     /// Normalised mean squared error of the worst output; `None` where something was not a number or the case failed.
     pub nmse: Option<f64>,
     /// The largest that passes.
@@ -50,30 +53,61 @@ pub struct Bench {
     gpu: Option<Arc<GpuDevice>>,
 }
 
+/// A way to run a case on a device.
+#[derive(Debug, Clone)]
+pub struct Variant {
+    /// The features that are used: the device's, or fewer, as lesser devices have them.
+    pub features: Features,
+    /// A candidate that is taken instead of its kernel's best guess.
+    pub preferred: Option<Preference>,
+}
+
+impl Variant {
+    /// Its name: the features, and the candidate that is preferred: `subgroup+f16`, `f16, matmul by tiles, rows 64, bits 16`.
+    pub fn name(&self) -> String {
+        let features = self.features.mask();
+        match &self.preferred {
+            Some(Preference { op, candidate }) => format!("{features}, {op} by {candidate}"),
+            None => features.into(),
+        }
+    }
+}
+
 impl Bench {
     /// Opens an adapter of a list.
     pub fn open(adapters: &Adapters, adapter: &Adapter) -> Result<Bench> {
         Ok(Bench { adapter: adapter.clone(), gpu: devices::open(adapters, adapter, &Watch::default())? })
     }
 
-    /// The rungs of the device's kernel ladder on which a case runs different shaders, best first.
-    pub fn rungs(&self, case: &Case) -> Vec<Features> {
-        let Some(gpu) = &self.gpu else { return vec![self.adapter.features] };
-        let mut seen: Vec<Vec<Shader>> = Vec::new();
-        let mut rungs = gpu.facts.features.rungs();
-        // A case that can't be planned is run once, to tell why.
-        rungs.retain(|rung| {
-            let shaders = self.plan(case, *rung).map(|plan| shaders(case, &plan)).unwrap_or_default();
-            let new = !seen.contains(&shaders);
-            seen.push(shaders);
-            new
-        });
-        rungs
+    /// The variants in which a case runs different shaders, the device's own choice first: with all of its features and ever fewer,
+    /// and with each of them every candidate.
+    pub fn variants(&self, case: &Case) -> Vec<Variant> {
+        let Some(gpu) = &self.gpu else { return vec![self.best()] };
+        let mut seen: Vec<Vec<Arc<Shader>>> = Vec::new();
+        let mut variants = Vec::new();
+        for features in gpu.facts.features.masks() {
+            let best = Variant { features, preferred: None };
+            let preferences = self.plan(case, &best).map(|plan| plan.preferences()).unwrap_or_default();
+            let others = preferences.into_iter().map(|preferred| Variant { features, preferred: Some(preferred) });
+            variants.extend(std::iter::once(best).chain(others).filter(|variant| {
+                // A case that can't be planned is run once, to tell why.
+                let shaders = self.plan(case, variant).map(|plan| shaders(case, &plan)).unwrap_or_default();
+                let is_new = !seen.contains(&shaders);
+                seen.push(shaders);
+                is_new
+            }));
+        }
+        variants
     }
 
-    /// Runs a case on a rung.
-    pub fn check(&self, case: &Case, rung: Features) -> CaseResult {
-        let outcome = self.errors(case, rung);
+    /// The device's own choice.
+    pub fn best(&self) -> Variant {
+        Variant { features: self.adapter.features, preferred: None }
+    }
+
+    /// Runs a case in a variant.
+    pub fn check(&self, case: &Case, variant: &Variant) -> CaseResult {
+        let outcome = self.errors(case, variant);
         let error = outcome.as_ref().err().map(ToString::to_string);
         let (worst, worst_row) = outcome.unwrap_or((f64::INFINITY, f64::INFINITY));
         CaseResult {
@@ -81,7 +115,7 @@ impl Bench {
             op: case.op,
             case: case.name.clone(),
             format: case.format.map(|format| format.name),
-            rung: rung.rung(),
+            variant: variant.name(),
             nmse: worst.is_finite().then_some(worst),
             limit: case.limit,
             passed: worst <= case.limit && worst_row <= case.limit * ROW_ALLOWANCE,
@@ -90,8 +124,8 @@ impl Bench {
     }
 
     /// The largest NMSE of an output, and of a row of one.
-    fn errors(&self, case: &Case, rung: Features) -> Result<(f64, f64)> {
-        let mut stage = self.stage(case, rung)?;
+    fn errors(&self, case: &Case, variant: &Variant) -> Result<(f64, f64)> {
+        let mut stage = self.stage(case, variant)?;
         let mut machine = Machine::new(&case.graph, case.host_weights(), case.kv_type, case.pages());
         stage.poison()?;
         let (mut worst, mut worst_row) = (0f64, 0f64);
@@ -108,17 +142,17 @@ impl Bench {
         Ok((worst, worst_row))
     }
 
-    fn stage(&self, case: &Case, rung: Features) -> Result<Box<dyn Stage>> {
-        let plan = self.plan(case, rung)?;
-        let graph = Arc::new(case.graph.clone());
+    fn stage(&self, case: &Case, variant: &Variant) -> Result<Box<dyn Stage>> {
+        let plan = self.plan(case, variant)?;
+        let graph = Arc::clone(&plan.graph);
         load_stage(self.gpu.as_ref(), &graph, plan, &NoFiles, &Watch::default(), &mut |_| Ok(()))
     }
 
-    /// Loads a case for timing, on the best rung; `None` on the host.
+    /// Loads a case for timing, by the device's own choice; `None` on the host.
     pub fn timed(&self, case: &Case) -> Result<Option<TimedCase>> {
         let Some(gpu) = &self.gpu else { return Ok(None) };
-        let plan = self.plan(case, self.adapter.features)?;
-        let graph = Arc::new(case.graph.clone());
+        let plan = self.plan(case, &self.best())?;
+        let graph = Arc::clone(&plan.graph);
         let stage = GpuStage::load(Arc::clone(gpu), graph, plan, &NoFiles, &mut |_| Ok(()))?;
         Ok(Some(TimedCase { stage, step: case.steps[0].clone(), given: case.given(0) }))
     }
@@ -128,9 +162,9 @@ impl Bench {
         self.gpu.as_ref().map(|gpu| gpu.copy_bandwidth()).transpose()
     }
 
-    fn plan(&self, case: &Case, rung: Features) -> Result<StagePlan> {
-        let limits = self.adapter.limits();
-        case_plan(case, Limits { features: rung, ..limits })
+    fn plan(&self, case: &Case, variant: &Variant) -> Result<StagePlan> {
+        let choices = Choices { preferred: variant.preferred.iter().cloned().collect(), ..Choices::default() };
+        case_plan(case, Limits { features: variant.features, choices, ..self.adapter.limits() })
     }
 }
 
@@ -149,8 +183,8 @@ impl TimedCase {
 }
 
 /// The shaders that a case's steps run, in order.
-pub fn shaders(case: &Case, plan: &StagePlan) -> Vec<Shader> {
-    let recordings = case.steps.iter().map(|step| plan.record(&case.graph, &Key::of(step, &[Want::Logits])));
+pub fn shaders(case: &Case, plan: &StagePlan) -> Vec<Arc<Shader>> {
+    let recordings = case.steps.iter().map(|step| plan.record(&Key::of(step, &[Want::Logits])));
     recordings.flat_map(|recording| recording.commands).map(|command| command.shader).collect()
 }
 
@@ -166,7 +200,7 @@ pub fn case_plan(case: &Case, limits: Limits) -> Result<StagePlan> {
         kv_type: case.kv_type,
     };
     let max_shard = case.max_shard.unwrap_or(limits.max_shard);
-    StagePlan::new(&case.graph, 0..case.graph.nodes.len(), Limits { max_shard, ..limits }, steps)
+    StagePlan::new(&Arc::new(case.graph.clone()), 0..case.graph.nodes.len(), Limits { max_shard, ..limits }, steps)
 }
 
 /// Cases have no files.

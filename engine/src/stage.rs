@@ -5,9 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plywood_kernels::graph::{Part, Rows, Source, ValueId, Want, Weight};
-use plywood_kernels::op::StepSize;
-use plywood_kernels::reference::Values;
+use plywood_kernels::dispatch::StepSize;
+use plywood_kernels::graph::{Part, Rows, Source, ValueId, Values, Want, Weight};
 use plywood_kernels::step::Step;
 use plywood_kernels::{Format, Graph};
 

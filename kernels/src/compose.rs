@@ -1,12 +1,12 @@
 //! Puts WGSL together: `#import name` lines become the module of that name, `$` its prefix.
 //!
-//! There are no conditionals: kinds vary by which module a name stands for, numbers by constants
-//! that are set before the first line. (Constants rather than `override`s: WGSL lets no override size a
-//! local array, and one mechanism is enough.)
+//! There are no conditionals: kinds vary by which module a name stands for, numbers by constants. Constants, `Params` and bindings
+//! are written before the first line, as the kernel declared them. (Constants rather than `override`s: WGSL lets no override size
+//! a local array, and one mechanism is enough.)
 
 use std::fmt::Write;
 
-use crate::op::Shader;
+use crate::dispatch::{Access, Shader};
 
 /// The WGSL of a shader.
 ///
@@ -33,25 +33,71 @@ pub fn compose(shader: &Shader) -> String {
     for (name, value) in &shader.constants {
         writeln!(wgsl, "const {name}: u32 = {value}u;").expect("writing to a string");
     }
+    declare(shader, &mut wgsl);
     wgsl.push_str(&rest.join("\n"));
     wgsl
+}
+
+/// Writes `Params` and the bindings.
+fn declare(shader: &Shader, wgsl: &mut String) {
+    if !shader.params.is_empty() {
+        wgsl.push_str("struct Params {\n");
+        for (name, field) in &shader.params {
+            writeln!(wgsl, "    {name}{}: {},", field.suffix, field.kind).expect("writing to a string");
+        }
+        wgsl.push_str("}\n@group(0) @binding(0) var<uniform> params: Params;\n");
+    }
+    for (index, declaration) in shader.bindings.iter().enumerate() {
+        let access = match declaration.access {
+            Access::Read => "read",
+            Access::Write => "read_write",
+        };
+        let (binding, name, element) = (index + 1, declaration.name, declaration.element);
+        let shape = declaration.shape;
+        writeln!(wgsl, "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>; // {shape}")
+            .expect("writing to a string");
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::{Binding, Count, Dispatch, Grid, Launch, Work, read, write};
+    use crate::lowering::View;
+    use crate::params;
 
     #[test]
-    fn imports_constants_and_directives() {
-        let shader = Shader {
-            name: "test",
-            source: "#import weight\nfn main() { $weight(); }",
+    fn imports_constants_declarations_and_directives() {
+        let launch = Launch {
+            shader: ("test", "#import weight\nfn main() { $weight(); }"),
             modules: vec![("weight", "enable f16;\nfn $decode() {}")],
             constants: vec![("WORKGROUP", 64)],
+            params: params! { rows: 3, scale: 0.5, output: View { offset: 8, stride: 32, width: 20 } },
+            bindings: vec![
+                read("input", "vec4<f32>", "[rows, 5]", Binding::Input("input")),
+                write("output", "f32", "[rows, 20]", Binding::Output),
+            ],
+            grid: Grid { spread: Count::fixed(1), rows: Count::fixed(1) },
+            work: Work::fixed(1),
         };
+        let dispatch = Dispatch::from(launch);
+        assert_eq!(dispatch.params, [3, 0.5f32.to_bits(), 8, 32]);
+        assert_eq!(dispatch.bindings, [Binding::Input("input"), Binding::Output]);
         assert_eq!(
-            compose(&shader),
-            "enable f16;\nconst WORKGROUP: u32 = 64u;\nfn weight_decode() {}\nfn main() { $weight(); }"
+            compose(&dispatch.shader),
+            "enable f16;
+const WORKGROUP: u32 = 64u;
+struct Params {
+    rows: u32,
+    scale: f32,
+    output_offset: u32,
+    output_stride: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> input: array<vec4<f32>>; // [rows, 5]
+@group(0) @binding(2) var<storage, read_write> output: array<f32>; // [rows, 20]
+fn weight_decode() {}
+fn main() { $weight(); }"
         );
     }
 }

@@ -1,11 +1,13 @@
 //! What a model computes, as data: values, weights, cache slots and the ops between them.
 //!
-//! A graph names no device. The engine cuts it at its layer marks, a fusion pass rewrites it, and
+//! A graph names no device. The engine cuts it at its layer marks, [`crate::fuse`] rewrites the part of each device, and
 //! [`crate::reference`] can run any of it.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::formats::{F32, Format};
+use crate::named::Named;
 use crate::op::Op;
 
 /// A value by its place in [`Graph::values`].
@@ -50,6 +52,10 @@ pub struct Value {
     /// What its elements are.
     pub element: Element,
 }
+
+/// The numbers of values in host memory, as they go into a step, from stage to stage, and out of it: `[rows, width]` each, an index as
+/// its bits.
+pub type Values = HashMap<ValueId, Vec<f32>>;
 
 /// Columns `offset .. offset + width` of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,10 +173,10 @@ impl CacheSlot {
 pub struct Node {
     /// What it computes.
     pub op: Op,
-    /// Activations read.
-    pub inputs: Vec<Slice>,
-    /// Weights read.
-    pub weights: Vec<WeightId>,
+    /// Activations read, by the names that the op's documentation gives.
+    pub inputs: Named<Slice>,
+    /// Weights read, likewise.
+    pub weights: Named<WeightId>,
     /// The cache slot read or written.
     pub cache: Option<CacheId>,
     /// The value written; `None` where the cache is all that changes.
@@ -248,12 +254,13 @@ impl Graph {
     pub fn node(
         &mut self,
         op: Op,
-        inputs: &[Slice],
-        weights: &[WeightId],
+        inputs: &[(&'static str, Slice)],
+        weights: &[(&'static str, WeightId)],
         cache: Option<CacheId>,
         output: Option<ValueId>,
     ) {
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), weights: weights.to_vec(), cache, output });
+        let (inputs, weights) = (inputs.iter().copied().collect(), weights.iter().copied().collect());
+        self.nodes.push(Node { op, inputs, weights, cache, output });
     }
 
     /// Marks that a layer begins with the next node (or, after the last layer, that it has ended).
@@ -273,25 +280,19 @@ impl Graph {
 
     /// The nodes needed for what is wanted (writing the cache always is), in order: the rest is dead.
     pub fn needed(&self, wants: &[Want]) -> Vec<usize> {
-        let mut live = vec![false; self.values.len()];
-        for (want, value) in &self.outputs {
-            live[value.0] |= wants.contains(want);
-        }
-        let mut nodes = Vec::new();
-        for (index, node) in self.nodes.iter().enumerate().rev() {
-            if node.output.is_none_or(|value| live[value.0]) {
-                node.inputs.iter().for_each(|slice| live[slice.value.0] = true);
-                nodes.push(index);
-            }
-        }
-        nodes.reverse();
-        nodes
+        needed(&self.nodes, &mut self.wanted(wants))
+    }
+
+    /// The values that are wanted.
+    pub fn wanted(&self, wants: &[Want]) -> HashSet<ValueId> {
+        let wanted = self.outputs.iter().filter(|(want, _)| wants.contains(want));
+        wanted.map(|(_, value)| *value).collect()
     }
 
     /// The matrices that ops read shard by shard, for each op that does.
     pub fn matrices(&self) -> Vec<WeightId> {
         let readers = self.nodes.iter().filter(|node| node.op.kernel().takes_shards());
-        readers.map(|node| node.weights[0]).collect()
+        readers.map(|node| node.weights["weight"]).collect()
     }
 
     /// Has every matrix of floats held in a format, where its blocks divide the rows; what else there is stays as it is, as do
@@ -301,9 +302,9 @@ impl Graph {
     pub fn quantise(&mut self, format: Format) {
         assert!(format.encode.is_some(), "{format} is only read");
         let routes = self.nodes.iter().filter(|node| matches!(node.op, Op::Route(_)));
-        let logits: Vec<ValueId> = routes.map(|node| node.inputs[0].value).collect();
+        let logits: Vec<ValueId> = routes.map(|node| node.inputs["logits"].value).collect();
         let routers = self.nodes.iter().filter(|node| node.output.is_some_and(|value| logits.contains(&value)));
-        let routers: Vec<WeightId> = routers.flat_map(|node| node.weights.first().copied()).collect();
+        let routers: Vec<WeightId> = routers.filter_map(|node| node.weights.get("weight").copied()).collect();
         for weight in self.matrices().into_iter().filter(|weight| !routers.contains(weight)) {
             let weight = &mut self.weights[weight.0];
             let floats = weight.parts.iter().all(|part| part.format.is_float());
@@ -323,42 +324,20 @@ impl Graph {
         };
         self.nodes.iter().map(of_node).sum()
     }
+}
 
-    /// Rewrites `add(matmul(x), residual)` to a matmul that adds the residual as it writes.
-    pub fn fuse(&mut self) {
-        let mut readers = vec![0usize; self.values.len()];
-        for node in &self.nodes {
-            node.inputs.iter().for_each(|slice| readers[slice.value.0] += 1);
-        }
-        self.outputs.iter().for_each(|(_, value)| readers[value.0] += 1);
-        let mut index = 1;
-        while index < self.nodes.len() {
-            if let Some(fused) = self.fused_at(index, &readers) {
-                self.nodes[index] = fused;
-                self.nodes.remove(index - 1);
-                self.marks.iter_mut().filter(|mark| **mark >= index).for_each(|mark| *mark -= 1);
-            }
-            index += 1;
+/// Of some nodes those that are needed where the values in `read` are read after them, in order; what they read is added to it.
+/// Nodes that write the cache always are.
+pub fn needed(nodes: &[Node], read: &mut HashSet<ValueId>) -> Vec<usize> {
+    let mut needed = Vec::new();
+    for (index, node) in nodes.iter().enumerate().rev() {
+        if node.output.is_none_or(|value| read.contains(&value)) {
+            read.extend(node.inputs.iter().map(|slice| slice.value));
+            needed.push(index);
         }
     }
-
-    /// What the node at `index` and the one before it can become together.
-    fn fused_at(&self, index: usize, readers: &[usize]) -> Option<Node> {
-        let (product, sum) = (&self.nodes[index - 1], &self.nodes[index]);
-        let (Op::MatMul(matmul), Op::Add(_), Some(value)) = (&product.op, &sum.op, product.output) else { return None };
-        if readers[value.0] != 1 || product.inputs.len() > 1 || self.marks.contains(&index) {
-            return None;
-        }
-        let place = sum.inputs.iter().position(|slice| *slice == self.whole(value))?;
-        let residual = sum.inputs[1 - place];
-        Some(Node {
-            op: Op::MatMul(matmul.clone()),
-            inputs: vec![product.inputs[0], residual],
-            weights: product.weights.clone(),
-            cache: None,
-            output: sum.output,
-        })
-    }
+    needed.reverse();
+    needed
 }
 
 #[cfg(test)]
@@ -375,8 +354,10 @@ mod tests {
             graph.mark();
             let weight = graph.weight(Weight { name: "weight".into(), columns: 4, parts: Vec::new(), held: None });
             let (product, sum) = (graph.value("product", Rows::Tokens, 4), graph.value("sum", Rows::Tokens, 4));
-            graph.node(Op::MatMul(MatMul::PLAIN), &[graph.whole(residual)], &[weight], None, Some(product));
-            graph.node(Op::Add(Add), &[graph.whole(residual), graph.whole(product)], &[], None, Some(sum));
+            let (input, weights) = ([("input", graph.whole(residual))], [("weight", weight)]);
+            graph.node(Op::MatMul(MatMul::PLAIN), &input, &weights, None, Some(product));
+            let addends = [("a", graph.whole(residual)), ("b", graph.whole(product))];
+            graph.node(Op::Add(Add), &addends, &[], None, Some(sum));
             if shared.contains(&layer) {
                 graph.outputs.push((Want::Normaliser, product));
             }
@@ -385,19 +366,6 @@ mod tests {
         graph.mark();
         graph.outputs.push((Want::Logits, residual));
         graph
-    }
-
-    #[test]
-    fn an_addition_behind_a_matmul_is_fused() {
-        let check = |shared: &[usize], nodes: usize, marks: &[usize]| {
-            let mut graph = graph(shared);
-            graph.fuse();
-            assert_eq!((graph.nodes.len(), graph.marks.as_slice()), (nodes, marks));
-        };
-        check(&[], 2, &[0, 1, 2]);
-        // A product that somebody else reads must be written.
-        check(&[0], 3, &[0, 2, 3]);
-        check(&[0, 1], 4, &[0, 2, 4]);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The oracle: runs any graph on the CPU, op by op, naively, accumulating in float64.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::formats::Format;
-use crate::graph::{CacheSlot, CachedValues, Graph, Node, Rows, Slice, ValueId, Want, Weight};
+use crate::graph::{CacheSlot, CachedValues, Graph, Node, Rows, Slice, Values, Want, Weight};
 use crate::kv_cache::KvType;
+use crate::named::Named;
 use crate::step::{PAGE_TOKENS, Step};
 
 /// Some rows of a host weight, as a file holds them.
@@ -150,9 +150,9 @@ impl Matrix<'_> {
 #[derive(Debug)]
 pub struct Operands<'a> {
     /// Activations read.
-    pub inputs: Vec<Matrix<'a>>,
+    pub inputs: Named<Matrix<'a>>,
     /// Weights read.
-    pub weights: Vec<&'a HostWeight>,
+    pub weights: Named<&'a HostWeight>,
     /// The cache slot read or written.
     pub cache: Option<&'a mut HostCache>,
     /// The step.
@@ -167,9 +167,6 @@ impl Operands<'_> {
         self.cache.as_deref_mut().expect("the op uses the cache")
     }
 }
-
-/// Values in host memory, by id.
-pub type Values = HashMap<ValueId, Vec<f32>>;
 
 /// Reads the bytes of each weight's parts, as [`Machine::new`] wants them.
 pub fn host_weight<E>(
@@ -202,8 +199,8 @@ pub fn run_node(
         width: slice.width,
     };
     let mut operands = Operands {
-        inputs: node.inputs.iter().map(matrix).collect(),
-        weights: node.weights.iter().map(|weight| &weights[weight.0]).collect(),
+        inputs: node.inputs.map(matrix),
+        weights: node.weights.map(|weight| &weights[weight.0]),
         cache: node.cache.map(|cache| &mut caches[cache.0]),
         step,
         rows,

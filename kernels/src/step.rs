@@ -6,8 +6,8 @@ pub const PAGE_TOKENS: usize = 32;
 /// Query tokens that the attention kernel for many tokens takes at once.
 pub const BLOCK_TOKENS: usize = 16;
 
-/// The largest number of columns that the matrix-vector kernel takes.
-pub const MAX_COLUMNS: usize = 8;
+/// The most rows that are few: kernels for few rows are made for each number of them.
+pub const MAX_FEW: usize = 8;
 
 /// One token of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use plywood_kernels::Format;
-use plywood_kernels::cases::{Random, random_blocks};
 use plywood_kernels::formats::{self, F32};
+use plywood_kernels::random::{Random, random_blocks};
 use plywood_kernels::route::Gating;
 
 use crate::architectures;

@@ -6,10 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use plywood_kernels::Graph;
+use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::formats::{F16, Q4_0, Q8_0};
-use plywood_kernels::graph::{Rows, Source, Want};
+use plywood_kernels::fuse::{self, RULES, Rule};
+use plywood_kernels::graph::{Rows, Source, Values, Want};
 use plywood_kernels::kv_cache::KvType;
-use plywood_kernels::reference::{HostWeight, Machine, Values, host_weight, nmse};
+use plywood_kernels::reference::{HostWeight, Machine, host_weight, nmse};
 use plywood_kernels::step::{PAGE_TOKENS, Step, Token};
 use plywood_models::config::Scaling;
 use plywood_models::synthetic::{SHAPES, Synthetic};
@@ -51,25 +53,67 @@ fn check_logits(model: &str, limit: f64) {
     let model = Model::open(path).unwrap();
     let text = "Once upon a time, there was a little girl named Lily.";
     assert_eq!(model.tokenizer.encode(text, EncodeOptions { special: true, bos: true }).unwrap(), ids);
-    let mut graph = model.graph(512).unwrap();
-    graph.fuse();
+    let graph = model.graph(512).unwrap();
     let weights = load(&graph, &model.checkpoint);
+    let error = nmse(&logits, &reference_logits(&graph, weights, &ids));
+    assert!(error <= limit, "NMSE {error:e} of {}", model.checkpoint.path().display());
+}
+
+/// The logits of all tokens of a prompt, computed by the reference ops: `[tokens, vocabulary]`.
+fn reference_logits(graph: &Graph, weights: Vec<HostWeight>, ids: &[u32]) -> Vec<f32> {
     let pages = ids.len().div_ceil(PAGE_TOKENS);
+    let token = |(position, id): (usize, &u32)| Token { id: *id, position: position as u32, sequence: 0, long: false };
     let step = Step {
-        tokens: ids
-            .iter()
-            .zip(0..)
-            .map(|(id, position)| Token { id: *id, position, sequence: 0, long: false })
-            .collect(),
+        tokens: ids.iter().enumerate().map(token).collect(),
         selected: (0..ids.len() as u32).collect(),
         pages: (0..pages as u32).collect(),
         pages_per_sequence: pages,
     };
-    let mut machine = Machine::new(&graph, weights, KvType::F32, pages);
-    let values = machine.step(&step, Values::default(), &[Want::Logits]);
+    let mut machine = Machine::new(graph, weights, KvType::F32, pages);
+    let mut values = machine.step(&step, Values::default(), &[Want::Logits]);
     let output = graph.outputs.iter().find(|(want, _)| *want == Want::Logits).unwrap().1;
-    let error = nmse(&logits, &values[&output]);
-    assert!(error <= limit, "NMSE {error:e} of {}", model.checkpoint.path().display());
+    values.remove(&output).unwrap()
+}
+
+/// What devices of today can do, on which every rule applies.
+const DEVICE: Features = Features {
+    subgroup: Some((32, 32)),
+    f16: true,
+    workgroup_bytes: 32 << 10,
+    workgroup_invocations: 1024,
+    processor: Processor::Gpu,
+};
+
+/// A graph rewritten as a whole; its marks are no longer right.
+fn rewritten(graph: &Graph, rules: &[&dyn Rule]) -> Graph {
+    Graph { nodes: fuse::rewrite(graph, 0..graph.nodes.len(), DEVICE, rules), ..graph.clone() }
+}
+
+/// Every family, rewritten by each rule alone and by all together, gives the logits of its plain graph.
+#[test]
+fn rewritten_graphs_give_the_same_logits() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/families");
+    let folders = std::fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path());
+    let mut families: Vec<_> = folders.filter(|path| path.join("config.json").exists()).collect();
+    families.sort();
+    assert!(families.len() >= 26, "only {} families were found", families.len());
+    for rules in RULES.iter().map(std::slice::from_ref).chain([RULES]) {
+        let mut applied = 0;
+        for family in &families {
+            let model = Model::open(family).unwrap();
+            let graph = model.graph(64).unwrap();
+            let ids: Vec<u32> = (0..9).map(|index| (index * 7 + 3) % model.config.vocabulary as u32).collect();
+            let weights = load(&graph, &model.checkpoint);
+            let rewritten = rewritten(&graph, rules);
+            applied += graph.nodes.len() - rewritten.nodes.len();
+            let plain = reference_logits(&graph, weights.clone(), &ids);
+            // What was rounded to f32 between two nodes is no longer.
+            let error = nmse(&plain, &reference_logits(&rewritten, weights, &ids));
+            assert!(error <= 1e-12, "{}: NMSE {error:.1e} by {rules:?}", family.display());
+        }
+        println!("{rules:?} took {applied} nodes out of {} families", families.len());
+        assert!(applied > 0, "{rules:?} never applied");
+    }
 }
 
 #[test]
@@ -132,10 +176,10 @@ fn outputs_and_marks() {
         };
         assert_eq!((value.rows, value.width), (Rows::Selected, width));
     }
-    // Embedding; 12 ops in a layer, of which fusion takes two; selection, norm, output and three samplers.
+    // Embedding; 12 ops in a layer; selection, norm, output and three samplers.
     assert_eq!((graph.nodes.len(), graph.marks[1] - graph.marks[0]), (1 + 6 * 12 + 6, 12));
-    graph.fuse();
-    assert_eq!((graph.nodes.len(), graph.marks[1] - graph.marks[0]), (1 + 6 * 10 + 6, 10));
+    // Two sums of a layer go into products.
+    assert_eq!(rewritten(&graph, RULES).nodes.len(), 1 + 6 * 10 + 6);
 }
 
 /// A model's table of tensors with one of them changed.

@@ -1,4 +1,4 @@
-//! Every case of every op on every adapter and every rung of its kernel ladder, against the reference.
+//! Every case of every op on every adapter against the reference, with every candidate and with fewer features.
 
 use std::time::Instant;
 
@@ -19,29 +19,32 @@ fn check(adapters: &Adapters, adapter: &Adapter, cases: &[Case]) -> Vec<String> 
         Ok(bench) => bench,
         Err(error) => return vec![error.to_string()],
     };
-    let run = |case: &Case| bench.rungs(case).into_iter().map(|rung| bench.check(case, rung)).collect::<Vec<_>>();
+    let run = |case: &Case| {
+        let variants = bench.variants(case);
+        variants.iter().map(|variant| bench.check(case, variant)).collect::<Vec<_>>()
+    };
     let results: Vec<CaseResult> = cases.iter().flat_map(run).collect();
-    let mut rungs: Vec<&str> = results.iter().map(|result| result.rung).collect();
-    rungs.sort_unstable();
-    rungs.dedup();
-    for rung in rungs {
-        let here: Vec<&CaseResult> = results.iter().filter(|result| result.rung == rung).collect();
+    let mut variants: Vec<&str> = results.iter().map(|result| result.variant.as_str()).collect();
+    variants.sort_unstable();
+    variants.dedup();
+    for variant in variants {
+        let here: Vec<&CaseResult> = results.iter().filter(|result| result.variant == variant).collect();
         let worst = |exact: bool| {
             let group = here.iter().filter(|result| (result.limit <= EXACT) == exact);
             group.map(|result| result.nmse.unwrap_or(f64::INFINITY)).fold(0.0, f64::max)
         };
         let (label, passed) = (adapter.label(), here.iter().filter(|result| result.passed).count());
         let (exact, loose, all) = (worst(true), worst(false), here.len());
-        println!("{label}, {rung}: {passed} of {all} passed, worst NMSE {exact:.1e} in f32, {loose:.1e} with f16");
+        println!("{label}, {variant}: {passed} of {all} passed, worst NMSE {exact:.1e} in f32, {loose:.1e} with f16");
     }
     println!("{}: {:.1} s", adapter.label(), begin.elapsed().as_secs_f64());
     results.iter().filter(|result| !result.passed).map(describe).collect()
 }
 
 fn describe(result: &CaseResult) -> String {
-    let CaseResult { adapter, op, case, format, rung, nmse, limit, error, .. } = result;
+    let CaseResult { adapter, op, case, format, variant, nmse, limit, error, .. } = result;
     let (format, error) = (format.unwrap_or("-"), error.as_deref().unwrap_or("no error"));
-    format!("{adapter}, {rung}: {op}, {case}, {format}: NMSE {nmse:?}, limit {limit:.0e} ({error})")
+    format!("{adapter}, {variant}: {op}, {case}, {format}: NMSE {nmse:?}, limit {limit:.0e} ({error})")
 }
 
 #[test]
@@ -191,7 +194,7 @@ fn a_limit_of_nothing_fails() {
     let cases: Vec<Case> = cases::all().iter().filter(|case| case.op == "matmul").map(strict).collect();
     for adapter in adapters.list().iter().filter(|adapter| adapter.kind != Kind::Host) {
         let bench = Bench::open(&adapters, adapter).expect("the adapter opens");
-        let failed = cases.iter().map(|case| bench.check(case, adapter.features)).filter(|result| !result.passed);
+        let failed = cases.iter().map(|case| bench.check(case, &bench.best())).filter(|result| !result.passed);
         let failed = failed.count();
         println!("{}: {failed} of {} cases differ from the reference at all", adapter.label(), cases.len());
         assert!(failed > 0, "{}: all cases are exact, so that nothing was computed there", adapter.label());

@@ -1,18 +1,23 @@
 //! Every shader variant, translated by naga to SPIR-V, MSL and HLSL: how Metal and DX12 are held without them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{Module, ShaderStage};
+use plywood::choices::Choices;
 use plywood::plan::{Limits, StagePlan, StepLimits};
 use plywood::recording::Key;
 use plywood_kernels::cases;
 use plywood_kernels::compose::compose;
+use plywood_kernels::device::{Features, Processor};
+use plywood_kernels::dispatch::Shader;
 use plywood_kernels::formats;
 use plywood_kernels::graph::{Graph, Rows, Want};
 use plywood_kernels::kv_cache::KvType;
-use plywood_kernels::op::{Class, Features, Shader};
+use plywood_kernels::lowering::{Batch, Precision};
 use plywood_models::synthetic::{SHAPES, Synthetic};
 use plywood_models::transformer;
 use plywood_tests::none_wrong;
@@ -22,9 +27,9 @@ fn lattice() -> Vec<Features> {
     let mut lattice = Vec::new();
     for subgroup in [None, Some((4, 4)), Some((8, 8)), Some((8, 32)), Some((32, 32)), Some((64, 64)), Some((4, 64))] {
         for f16 in [false, true] {
-            for software in [false, true] {
+            for processor in [Processor::Gpu, Processor::Cpu] {
                 for (workgroup_bytes, workgroup_invocations) in [(16 << 10, 256), (32 << 10, 256), (32 << 10, 1024)] {
-                    lattice.push(Features { subgroup, f16, workgroup_bytes, workgroup_invocations, software });
+                    lattice.push(Features { subgroup, f16, workgroup_bytes, workgroup_invocations, processor });
                 }
             }
         }
@@ -33,22 +38,30 @@ fn lattice() -> Vec<Features> {
 }
 
 fn limits(features: Features, max_shard: u64) -> Limits {
-    Limits { device: "a device".into(), features, max_binding: 1 << 40, max_shard, uniform_alignment: 256 }
+    Limits {
+        device: "a device".into(),
+        features,
+        precision: Precision::Fast,
+        choices: Choices::default(),
+        max_binding: 1 << 40,
+        max_shard,
+        uniform_alignment: 256,
+    }
 }
 
 /// Shaders, each with the smallest device that gets it.
-type Variants = HashMap<Shader, Features>;
+type Variants = HashMap<Arc<Shader>, Features>;
 
-/// Adds the shaders of a plan for steps of every class.
-fn add(variants: &mut Variants, plan: &StagePlan, graph: &Graph) {
-    // A node's shader depends on the class of its own rows alone, so each kind of rows goes through its classes.
-    let one = Class::Columns(1);
-    let of_tokens = plan.steps.classes(Rows::Tokens).map(|tokens| (tokens, one));
-    let of_selected = plan.steps.classes(Rows::Selected).map(|selected| (one, selected));
+/// Adds the shaders of a plan for steps of every batch.
+fn add(variants: &mut Variants, plan: &StagePlan) {
+    // A node's shader depends on the batch of its own rows alone, so each kind of rows goes through its batches.
+    let one = Batch::Few(1);
+    let of_tokens = plan.steps.batches(Rows::Tokens).map(|tokens| (tokens, one));
+    let of_selected = plan.steps.batches(Rows::Selected).map(|selected| (one, selected));
     for (tokens, selected) in of_tokens.chain(of_selected) {
         for wants in [vec![Want::Logits], vec![Want::Argmax, Want::TopK, Want::Normaliser]] {
             let key = Key { tokens, selected, wants };
-            for command in plan.record(graph, &key).commands {
+            for command in plan.record(&key).commands {
                 let least = variants.entry(command.shader).or_insert(plan.limits.features);
                 if plan.limits.features.workgroup_bytes < least.workgroup_bytes {
                     *least = plan.limits.features;
@@ -58,21 +71,38 @@ fn add(variants: &mut Variants, plan: &StagePlan, graph: &Graph) {
     }
 }
 
-/// Steps that may be of every class, whatever a case's own are.
+/// Adds the shaders of some nodes on a device, with the best guess of every kernel and with every other candidate.
+fn add_all(variants: &mut Variants, graph: &Arc<Graph>, nodes: Range<usize>, limits: &Limits, steps: StepLimits) {
+    let plan = |preferred| {
+        let limits = Limits { choices: Choices { preferred, ..Choices::default() }, ..limits.clone() };
+        StagePlan::new(graph, nodes.clone(), limits, steps).expect("it can be planned")
+    };
+    let best = plan(Vec::new());
+    add(variants, &best);
+    for preference in best.preferences() {
+        add(variants, &plan(vec![preference]));
+    }
+}
+
+/// Steps that may be of every batch, whatever a case's own are.
 fn steps(context: usize, pages: usize, kv_type: KvType) -> StepLimits {
     StepLimits { tokens: 64, selected: 64, sequences: pages, context, pages, kv_type }
 }
 
 /// The shaders of all cases, and of models with the shapes of real ones in every format, on every device.
-fn variants() -> Vec<(Shader, Features)> {
+fn variants() -> Vec<(Arc<Shader>, Features)> {
     let mut variants = Variants::new();
     let lattice = lattice();
     for case in cases::all() {
+        let (graph, steps) = (Arc::new(case.graph.clone()), steps(case.context(), case.pages(), case.kv_type));
         for features in &lattice {
-            let limits = limits(*features, case.max_shard.unwrap_or(1 << 27));
-            let steps = steps(case.context(), case.pages(), case.kv_type);
-            let plan = StagePlan::new(&case.graph, 0..case.graph.nodes.len(), limits, steps);
-            add(&mut variants, &plan.expect("a case can be planned"), &case.graph);
+            add_all(
+                &mut variants,
+                &graph,
+                0..graph.nodes.len(),
+                &limits(*features, case.max_shard.unwrap_or(1 << 27)),
+                steps,
+            );
         }
     }
     let of_cases = variants.len();
@@ -84,23 +114,21 @@ fn variants() -> Vec<(Shader, Features)> {
             }
             let synthetic = Synthetic::new(shape, format);
             let graph = transformer::build(&synthetic, &synthetic.config, 64);
-            let mut graph = graph.expect("a synthetic model has a graph");
-            graph.fuse();
+            let graph = Arc::new(graph.expect("a synthetic model has a graph"));
             for features in &lattice {
                 for (kv_type, max_shard) in [(KvType::F16, 1 << 27), (KvType::F32, 1 << 40)] {
                     let steps = steps(64, 2, kv_type);
                     let limits = limits(*features, max_shard);
                     // Layers are alike: the first, and what lies before and behind them.
                     for nodes in [0..graph.marks[1], graph.marks[graph.layers()]..graph.nodes.len()] {
-                        let plan = StagePlan::new(&graph, nodes, limits.clone(), steps).expect("it can be planned");
-                        add(&mut variants, &plan, &graph);
+                        add_all(&mut variants, &graph, nodes, &limits, steps);
                     }
                 }
             }
         }
     }
     println!("{of_cases} variants in cases, {} with those of synthetic models", variants.len());
-    let mut variants: Vec<(Shader, Features)> = variants.into_iter().collect();
+    let mut variants: Vec<(Arc<Shader>, Features)> = variants.into_iter().collect();
     variants.sort_by(|(a, _), (b, _)| (a.name, &a.constants).cmp(&(b.name, &b.constants)));
     variants
 }

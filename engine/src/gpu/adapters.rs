@@ -1,6 +1,6 @@
 //! The adapters of every backend that wgpu has.
 
-use plywood_kernels::op::Features;
+use plywood_kernels::device::{Features, Processor};
 
 use super::memory;
 
@@ -90,7 +90,7 @@ pub(super) fn describe(adapter: &wgpu::Adapter, features: wgpu::Features, limits
             f16: has(wgpu::Features::SHADER_F16),
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             workgroup_invocations: limits.max_compute_invocations_per_workgroup,
-            software: kind == Kind::Software,
+            processor: if kind == Kind::Software { Processor::Cpu } else { Processor::Gpu },
         },
         matrix: has(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
         max_binding: limits.max_storage_buffer_binding_size,

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use plywood_kernels::op::Shader;
+use plywood_kernels::dispatch::Shader;
 
 use super::shader;
 use super::shared::{memory_hints, required_features, required_limits};

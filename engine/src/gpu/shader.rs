@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "release builds trust kernels that the tests have run with checks on")]
 
 use plywood_kernels::compose::compose;
-use plywood_kernels::op::Shader;
+use plywood_kernels::dispatch::Shader;
 
 /// A pipeline of a shader. Errors go to the error scope that is open.
 pub(super) fn pipeline(device: &wgpu::Device, shader: &Shader) -> wgpu::ComputePipeline {

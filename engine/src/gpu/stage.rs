@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
-use plywood_kernels::graph::{ValueId, Want};
-use plywood_kernels::op::StepSize;
-use plywood_kernels::reference::Values;
+use plywood_kernels::dispatch::StepSize;
+use plywood_kernels::graph::{ValueId, Values, Want};
 use plywood_kernels::step::Step;
 
 use super::GpuDevice;
@@ -112,7 +111,7 @@ impl GpuStage {
         if let Some(recording) = self.recordings.get(key) {
             return Ok(Arc::clone(recording));
         }
-        let recording = self.plan.record(&self.graph, key);
+        let recording = self.plan.record(key);
         let mut commands = Vec::with_capacity(recording.commands.len());
         for command in recording.commands {
             let pipeline = self.device.pipeline(&command.shader)?;

@@ -2,7 +2,7 @@
 
 mod stage;
 
-use plywood_kernels::op::Features;
+use plywood_kernels::device::{Features, Processor};
 
 use crate::adapters::{Adapter, Kind, Memory};
 
@@ -36,7 +36,7 @@ pub(crate) fn adapter() -> Adapter {
             f16: false,
             workgroup_bytes: 16 << 10,
             workgroup_invocations: 256,
-            software: true,
+            processor: Processor::Cpu,
         },
         matrix: false,
         max_binding: 1 << 40,

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
-use plywood_kernels::graph::{CacheId, Node, Part, Want, Weight, WeightId};
+use plywood_kernels::graph::{CacheId, Node, Part, Values, Want, Weight, WeightId};
 use plywood_kernels::op::Op;
-use plywood_kernels::reference::{HostCache, HostPart, HostWeight, Operands, Values, run_node};
+use plywood_kernels::reference::{HostCache, HostPart, HostWeight, Operands, run_node};
 use plywood_kernels::step::Step;
 
 use super::threads;
 use crate::error::{Error, Result};
 use crate::faults::{Call, Watch};
 use crate::memory::Bytes;
-use crate::plan::StagePlan;
+use crate::plan::{Needed, StagePlan};
 use crate::stage::{READ_BYTES, Stage, StageTimes, WeightReader, part_rows};
 
 /// A stage on the host.
@@ -99,13 +99,12 @@ impl Stage for HostStage {
     fn run(&mut self, step: &Step, wants: &[Want], given: &Values, results: &mut Values) -> Result<()> {
         let begin = Instant::now();
         let mut values = given.clone();
-        let needed = self.graph.needed(wants);
-        for index in needed.iter().filter(|index| self.plan.nodes.contains(index)) {
-            let node = &self.graph.nodes[*index];
+        let Needed { nodes, results: read } = self.plan.needed(wants);
+        for index in nodes {
+            let node = &self.plan.nodes[index];
             run_node(&self.graph, node, &mut values, &self.weights, &mut self.caches, step, compute);
         }
         results.clear();
-        let read = self.plan.results(&self.graph, &needed, wants);
         results.extend(read.into_iter().filter_map(|value| Some((value, values.remove(&value)?))));
         self.times.add(begin, Duration::ZERO, 0);
         Ok(())
@@ -148,7 +147,7 @@ fn compute(node: &Node, operands: &mut Operands) -> Vec<f32> {
 
 /// What is computed for each row of a weight, in order, cut over threads.
 fn parallel_rows<T: Send>(operands: &Operands, compute: impl Fn(Range<usize>) -> Vec<T> + Sync) -> Vec<T> {
-    let rows = operands.weights[0].rows();
+    let rows = operands.weights["weight"].rows();
     let share = rows.div_ceil(threads()).max(64);
     let shares = (0..rows).step_by(share).map(|first| first..(first + share).min(rows));
     let compute = &compute;

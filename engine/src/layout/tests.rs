@@ -10,6 +10,7 @@ fn settings(context: usize) -> Settings {
         quantize: None,
         stored: None,
         exact: false,
+        choices: Choices::default(),
         sessions: 2,
         step_tokens: None,
         step_rows: 8,
@@ -24,10 +25,11 @@ fn estimates_are_what_plans_say() {
         let synthetic = Synthetic::named(model).expect("a shape");
         let settings = settings(256);
         let source = Source { weights: &synthetic, config: &synthetic.config };
-        let graph = graph(source, &settings).expect("a graph");
+        let graph = Arc::new(graph(source, &settings).expect("a graph"));
         let sites = crate::imagined::from_names("2x RTX 3090").expect("a card");
         let steps = step_limits(&settings, sites.iter());
-        let (demand, devices) = (Demand::of(&graph, &steps), sites::devices(&sites, KvType::F16));
+        let (demand, devices) =
+            (Demand::of(&graph, &steps, &limits(&sites[0], &settings)), sites::devices(&sites, KvType::F16));
         let layers = graph.layers();
         for cut in [0, 1, layers / 2, layers - 1, layers] {
             let ranges: Vec<Range<usize>> =

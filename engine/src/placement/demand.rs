@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use plywood_kernels::Graph;
+use plywood_kernels::fuse;
 use plywood_kernels::graph::{Node, WeightId};
 use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::step::PAGE_TOKENS;
 
 use super::Device;
-use crate::plan::StepLimits;
+use crate::plan::{Limits, StepLimits};
 
 /// What some nodes cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,8 +67,8 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// What a graph costs in steps of these limits, besides what every stage takes.
-    pub fn of(graph: &Graph, steps: &StepLimits) -> Demand {
+    /// What a graph costs in steps of these limits, rewritten as for a device, besides what every stage takes.
+    pub fn of(graph: &Graph, steps: &StepLimits, limits: &Limits) -> Demand {
         let layers = graph.layers();
         let range = |index: usize| graph.marks[index]..graph.marks[index + 1];
         let end = graph.marks[layers]..graph.nodes.len();
@@ -85,7 +86,8 @@ impl Demand {
         };
         let cost = |nodes: Range<usize>| {
             let mut sum = Cost { weights: held(used(nodes.clone())), ..Cost::default() };
-            graph.nodes[nodes].iter().for_each(|node| sum.add(node_cost(graph, node, steps)));
+            let rewritten = fuse::rewrite(graph, nodes, limits.features, &limits.choices.rules);
+            rewritten.iter().for_each(|node| sum.add(node_cost(graph, node, steps)));
             sum
         };
         let (first, last) = (used(0..graph.marks[0]), used(end.clone()));

@@ -2,6 +2,7 @@
 //!
 //! All of it is arithmetic on a graph and a device's limits; nothing is allocated here.
 
+mod lowered;
 mod shards;
 #[cfg(test)]
 mod tests;
@@ -9,28 +10,38 @@ mod values;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 
 use plywood_kernels::Graph;
+use plywood_kernels::candidate::Candidate;
+use plywood_kernels::device::Features;
+use plywood_kernels::dispatch::{Binding, Grid, Shader, Work};
 use plywood_kernels::formats::UNIT;
-use plywood_kernels::graph::{CacheId, Node, Rows, Slice, ValueId, Want, WeightId};
+use plywood_kernels::fuse;
+use plywood_kernels::graph::{CacheId, Node, Rows, ValueId, Want, WeightId, needed};
 use plywood_kernels::kv_cache::KvType;
-use plywood_kernels::op::{Binding, Class, DeviceCache, DeviceWeight, Features, Lowered, Site, View};
-use plywood_kernels::step::{MAX_COLUMNS, PAGE_TOKENS};
+use plywood_kernels::lowering::{Batch, DeviceCache, DeviceWeight, Precision};
+use plywood_kernels::step::{MAX_FEW, PAGE_TOKENS};
 
+use crate::choices::Choices;
 use crate::error::{Error, Result};
 use crate::memory::{Bytes, Purpose};
-use crate::recording::{Command, Handle, Key, Recording};
+use crate::recording::{Handle, Key, Recording};
 
 /// Rows of a value are allotted in tiles of the largest matmul.
 const TILE_ROWS: usize = 64;
 
 /// What a plan must know of a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// The device's name, for messages.
     pub device: String,
     /// What its shaders can do.
     pub features: Features,
+    /// What its kernels may round.
+    pub precision: Precision,
+    /// Which of its kernels are taken.
+    pub choices: Choices,
     /// The largest storage binding and buffer, in bytes.
     pub max_binding: u64,
     /// The largest shard of a weight or a cache, in bytes; the largest binding but where a test forces shards.
@@ -62,11 +73,11 @@ impl StepLimits {
         self.context.div_ceil(PAGE_TOKENS)
     }
 
-    /// The classes that steps may have by the number of their rows of a kind.
-    pub fn classes(&self, rows: Rows) -> impl Iterator<Item = Class> {
+    /// The batches that steps may have by the number of their rows of a kind.
+    pub fn batches(&self, rows: Rows) -> impl Iterator<Item = Batch> {
         let most = self.rows(rows);
-        let few = (1..=most.min(MAX_COLUMNS)).map(|columns| Class::Columns(columns as u32));
-        few.chain((most > MAX_COLUMNS).then_some(Class::Many))
+        let few = (1..=most.min(MAX_FEW)).map(|rows| Batch::Few(rows as u32));
+        few.chain((most > MAX_FEW).then_some(Batch::Many))
     }
 
     /// The most rows of a kind, in whole tiles where there are many.
@@ -75,7 +86,7 @@ impl StepLimits {
             Rows::Tokens => self.tokens,
             Rows::Selected => self.selected,
         };
-        if most <= MAX_COLUMNS { most } else { most.next_multiple_of(TILE_ROWS) }
+        if most <= MAX_FEW { most } else { most.next_multiple_of(TILE_ROWS) }
     }
 }
 
@@ -139,8 +150,12 @@ pub struct StagePlan {
     pub limits: Limits,
     /// How large steps may be.
     pub steps: StepLimits,
-    /// Its nodes of the graph.
-    pub nodes: Range<usize>,
+    /// The whole graph.
+    pub graph: Arc<Graph>,
+    /// The stage's nodes of it.
+    pub range: Range<usize>,
+    /// What it runs instead of these: the same, rewritten for the device.
+    pub nodes: Vec<Node>,
     /// Values that come from the stage before, or from outside.
     pub received: Vec<ValueId>,
     /// Values that the stages behind read.
@@ -159,6 +174,8 @@ pub struct StagePlan {
     pub readbacks: HashMap<ValueId, Handle>,
     /// The parameters of every dispatch.
     pub params: Params,
+    /// What each of its nodes was lowered to, for each batch.
+    pub lowered: Vec<BTreeMap<Batch, LoweredNode>>,
     /// The scratch buffers, shared by all nodes.
     scratch: Vec<Handle>,
 }
@@ -170,24 +187,42 @@ pub struct Params {
     pub buffer: Handle,
     /// What it holds.
     pub words: Vec<u32>,
-    /// Where parameters lie in it, in words.
-    places: HashMap<Vec<u32>, usize>,
 }
 
-impl Params {
-    /// Adds the parameters of a dispatch at a multiple of so many words.
-    fn add(&mut self, params: Vec<u32>, alignment: usize) {
-        if !self.places.contains_key(&params) {
-            self.places.insert(params.clone(), self.words.len());
-            self.words.extend(params);
-            self.words.resize(self.words.len().next_multiple_of(alignment), 0);
-        }
-    }
+/// What a node was lowered to for a batch.
+#[derive(Debug, Clone)]
+pub struct LoweredNode {
+    /// The candidate that was chosen.
+    pub candidate: Arc<Candidate>,
+    /// Its dispatches in order.
+    dispatches: Vec<PlannedDispatch>,
+}
+
+/// A dispatch whose parameters have their place.
+#[derive(Debug, Clone)]
+struct PlannedDispatch {
+    shader: Arc<Shader>,
+    /// Where its parameters lie, in words.
+    params: usize,
+    /// Their size in bytes.
+    params_bytes: usize,
+    bindings: Vec<Binding>,
+    grid: Grid,
+    work: Work,
+}
+
+/// What a step needs of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needed {
+    /// The stage's nodes that run, by their index in [`StagePlan::nodes`].
+    pub nodes: Vec<usize>,
+    /// The values that leave the stage: those that needed nodes of later stages read, then the results wanted.
+    pub results: Vec<ValueId>,
 }
 
 impl StagePlan {
     /// Plans the nodes of a stage for a device.
-    pub fn new(graph: &Graph, nodes: Range<usize>, limits: Limits, steps: StepLimits) -> Result<StagePlan> {
+    pub fn new(graph: &Arc<Graph>, range: Range<usize>, limits: Limits, steps: StepLimits) -> Result<StagePlan> {
         let mut buffers = Vec::new();
         let mut step = StepBuffers {
             tokens: allot(&mut buffers, "tokens", 16 * steps.tokens as u64, Purpose::Activations),
@@ -203,11 +238,14 @@ impl StagePlan {
         };
         let words: u64 = buffers.iter().map(|buffer: &BufferPlan| buffer.bytes).sum();
         step.staging = allot(&mut buffers, "step staging", words, Purpose::Staging);
-        let (received, sent) = values::crossing(graph, &nodes);
+        let (received, sent) = values::crossing(graph, &range);
+        let nodes = fuse::rewrite(graph, range.clone(), limits.features, &limits.choices.rules);
         let mut plan = StagePlan {
             limits,
             steps,
-            nodes,
+            graph: Arc::clone(graph),
+            range,
+            nodes: Vec::new(),
             received,
             sent,
             buffers,
@@ -216,11 +254,12 @@ impl StagePlan {
             values: HashMap::new(),
             step,
             readbacks: HashMap::new(),
-            params: Params { buffer: Handle(0), words: Vec::new(), places: HashMap::new() },
+            params: Params { buffer: Handle(0), words: Vec::new() },
+            lowered: Vec::new(),
             scratch: Vec::new(),
         };
-        for node in &graph.nodes[plan.nodes.clone()] {
-            for weight in &node.weights {
+        for node in &nodes {
+            for weight in node.weights.iter() {
                 if !plan.weights.contains_key(weight) {
                     let planned = plan.plan_weight(&graph.weights[weight.0], node.op.kernel().takes_shards())?;
                     plan.weights.insert(*weight, planned);
@@ -233,11 +272,12 @@ impl StagePlan {
                 plan.caches.insert(cache, planned);
             }
         }
-        plan.assign_values(graph);
-        let received: u64 = plan.received.iter().map(|value| plan.value_bytes(graph, *value)).sum();
+        plan.nodes = nodes;
+        plan.assign_values();
+        let received: u64 = plan.received.iter().map(|value| plan.value_bytes(*value)).sum();
         plan.buffers[step.staging.0].bytes += received.next_multiple_of(16);
-        plan.assign_readbacks(graph);
-        plan.lower_all(graph);
+        plan.assign_readbacks();
+        plan.lower();
         plan.check_bindings()?;
         Ok(plan)
     }
@@ -255,74 +295,36 @@ impl StagePlan {
     }
 
     /// What the stage runs for steps of a kind.
-    pub fn record(&self, graph: &Graph, key: &Key) -> Recording {
-        let mut recording = Recording::default();
-        let needed = graph.needed(&key.wants);
-        for index in needed.iter().filter(|index| self.nodes.contains(index)) {
-            let node = &graph.nodes[*index];
-            let class = match rows_of(graph, node) {
-                Rows::Tokens => key.tokens,
-                Rows::Selected => key.selected,
-            };
-            for dispatch in self.lower(graph, node, class).dispatches {
-                recording.commands.push(Command {
-                    buffers: dispatch.bindings.iter().map(|binding| self.resolve(node, *binding)).collect(),
-                    params: self.params.places[&dispatch.params],
-                    // A uniform struct's size is a multiple of 16 bytes.
-                    params_bytes: dispatch.params.len().next_multiple_of(4) * 4,
-                    shader: dispatch.shader,
-                    grid: dispatch.grid,
-                    work: dispatch.work,
-                });
-            }
+    pub fn record(&self, key: &Key) -> Recording {
+        let Needed { nodes, results } = self.needed(&key.wants);
+        let commands = nodes.into_iter().flat_map(|index| self.commands(index, self.batch(index, key)));
+        Recording { commands: commands.collect(), results }
+    }
+
+    /// The batch that a node has in steps of a kind.
+    fn batch(&self, index: usize, key: &Key) -> Batch {
+        match self.rows_of(&self.nodes[index]) {
+            Rows::Tokens => key.tokens,
+            Rows::Selected => key.selected,
         }
-        recording.results = self.results(graph, &needed, &key.wants);
-        recording
     }
 
-    /// The values that leave the stage: those that needed nodes behind it read, and the results wanted.
-    pub fn results(&self, graph: &Graph, needed: &[usize], wants: &[Want]) -> Vec<ValueId> {
-        let behind = needed.iter().filter(|index| **index >= self.nodes.end);
-        let read: Vec<ValueId> =
-            behind.flat_map(|index| graph.nodes[*index].inputs.iter().map(|slice| slice.value)).collect();
-        let wanted = graph.outputs.iter().filter(|(want, _)| wants.contains(want)).map(|(_, value)| *value);
-        let mine = wanted.filter(|value| self.values.contains_key(value));
-        self.sent.iter().copied().filter(|value| read.contains(value)).chain(mine).collect()
+    /// What a step of which so much is wanted needs of the stage.
+    pub fn needed(&self, wants: &[Want]) -> Needed {
+        let wanted = self.graph.wanted(wants);
+        let mut read = wanted.clone();
+        needed(&self.graph.nodes[self.range.end..], &mut read);
+        let leaves = |value: &&ValueId| read.contains(value);
+        let sent: Vec<ValueId> = self.sent.iter().filter(leaves).copied().collect();
+        let outputs = self.graph.outputs.iter().map(|(_, value)| *value);
+        let mine = outputs.filter(|value| wanted.contains(value) && self.values.contains_key(value));
+        let results = sent.into_iter().chain(mine).collect();
+        Needed { nodes: needed(&self.nodes, &mut read), results }
     }
 
-    fn lower(&self, graph: &Graph, node: &Node, class: Class) -> Lowered {
-        let rows = rows_of(graph, node);
-        let view = |slice: &Slice| View {
-            offset: slice.offset as u32,
-            stride: Self::stride(graph, slice.value) as u32,
-            width: slice.width as u32,
-        };
-        node.op.kernel().lower(&Site {
-            features: self.limits.features,
-            class,
-            rows,
-            max_rows: self.steps.rows(rows) as u32,
-            inputs: node.inputs.iter().map(view).collect(),
-            output: node.output.map(|value| view(&graph.whole(value))),
-            weights: node.weights.iter().map(|weight| &self.weights[weight].device).collect(),
-            cache: node.cache.map(|cache| &self.caches[&cache].device),
-        })
-    }
-
-    fn resolve(&self, node: &Node, binding: Binding) -> Handle {
-        let cache = || &self.caches[&node.cache.expect("the op uses the cache")];
-        match binding {
-            Binding::Input(input) => self.values[&node.inputs[input].value],
-            Binding::Output => self.values[&node.output.expect("the op writes a value")],
-            Binding::Shard { weight, shard } => self.weights[&node.weights[weight]].shards[shard].0,
-            Binding::Keys(shard) => cache().shards[shard].0,
-            Binding::Values(shard) => cache().shards[shard].1,
-            Binding::Scratch(index) => self.scratch[index],
-            Binding::Tokens => self.step.tokens,
-            Binding::Blocks => self.step.blocks,
-            Binding::Selected => self.step.selected,
-            Binding::Pages => self.step.pages,
-        }
+    /// The rows that a node computes: those of its output, or of the tokens where it writes the cache.
+    fn rows_of(&self, node: &Node) -> Rows {
+        node.output.map_or(Rows::Tokens, |value| self.graph.values[value.0].rows)
     }
 
     fn check_bindings(&self) -> Result<()> {
@@ -339,11 +341,6 @@ impl StagePlan {
         let device = self.limits.device.clone();
         Error::Binding { device, what: what.to_string(), bytes, limit: self.limits.max_binding, advice }
     }
-}
-
-/// The rows that a node computes: those of its output, or of the tokens where it writes the cache.
-fn rows_of(graph: &Graph, node: &Node) -> Rows {
-    node.output.map_or(Rows::Tokens, |value| graph.values[value.0].rows)
 }
 
 fn allot(buffers: &mut Vec<BufferPlan>, label: impl Into<String>, bytes: u64, purpose: Purpose) -> Handle {

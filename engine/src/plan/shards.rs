@@ -2,7 +2,7 @@
 
 use plywood_kernels::Graph;
 use plywood_kernels::graph::{CacheId, CachedValues, Weight};
-use plywood_kernels::op::{DeviceCache, DeviceWeight, Shard};
+use plywood_kernels::lowering::{DeviceCache, DeviceWeight, Shard};
 use plywood_kernels::step::PAGE_TOKENS;
 
 use super::{Piece, PlannedCache, PlannedWeight, StagePlan, allot};

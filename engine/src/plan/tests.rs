@@ -6,22 +6,38 @@ use std::sync::Arc;
 use plywood_kernels::Graph;
 use plywood_kernels::add::Add;
 use plywood_kernels::attention::Attention;
+use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::formats::{F32, Format, Q8_0};
 use plywood_kernels::graph::{CacheSlot, CachedValues, Part, Rows, Slice, Source, Want, Weight};
 use plywood_kernels::kv_cache::{KvType, KvWrite};
+use plywood_kernels::lowering::{Batch, Precision};
 use plywood_kernels::matmul::MatMul;
-use plywood_kernels::op::{Class, Features, Op};
+use plywood_kernels::op::Op;
 
 use super::{Limits, StagePlan, StepLimits};
+use crate::choices::Choices;
 use crate::recording::Key;
 
 const STEPS: StepLimits =
     StepLimits { tokens: 64, selected: 4, sequences: 2, context: 256, pages: 16, kv_type: KvType::F32 };
 
 fn limits(max_shard: u64) -> Limits {
-    let features =
-        Features { subgroup: None, f16: false, workgroup_bytes: 16384, workgroup_invocations: 256, software: true };
-    Limits { device: "test".into(), features, max_binding: 1 << 20, max_shard, uniform_alignment: 256 }
+    let features = Features {
+        subgroup: None,
+        f16: false,
+        workgroup_bytes: 16384,
+        workgroup_invocations: 256,
+        processor: Processor::Cpu,
+    };
+    Limits {
+        device: "test".into(),
+        features,
+        precision: Precision::Fast,
+        choices: Choices::default(),
+        max_binding: 1 << 20,
+        max_shard,
+        uniform_alignment: 256,
+    }
 }
 
 fn part(format: Format, rows: usize) -> Part {
@@ -29,16 +45,18 @@ fn part(format: Format, rows: usize) -> Part {
 }
 
 /// A graph of one matmul over parts of so many rows, 64 wide, and a residual.
-fn graph(parts: Vec<Part>) -> Graph {
+fn graph(parts: Vec<Part>) -> Arc<Graph> {
     let mut graph = Graph::default();
     let rows = parts.iter().map(|part| part.rows).sum();
     let weight = graph.weight(Weight { name: "weight".into(), columns: 64, parts, held: None });
     let (input, residual) = (graph.input("input", Rows::Tokens, 64), graph.input("residual", Rows::Tokens, rows));
     let (product, sum) = (graph.value("product", Rows::Tokens, rows), graph.value("sum", Rows::Tokens, rows));
-    graph.node(Op::MatMul(MatMul::PLAIN), &[graph.whole(input)], &[weight], None, Some(product));
-    graph.node(Op::Add(Add), &[graph.whole(product), graph.whole(residual)], &[], None, Some(sum));
+    let inputs = [("input", graph.whole(input))];
+    graph.node(Op::MatMul(MatMul::PLAIN), &inputs, &[("weight", weight)], None, Some(product));
+    let addends = [("a", graph.whole(product)), ("b", graph.whole(residual))];
+    graph.node(Op::Add(Add), &addends, &[], None, Some(sum));
     graph.outputs.push((Want::Logits, sum));
-    graph
+    Arc::new(graph)
 }
 
 #[test]
@@ -69,13 +87,12 @@ fn shards_hold_every_row_once_and_stay_small() {
 
 #[test]
 fn no_command_reads_what_it_writes() {
-    let mut graph = graph(vec![part(F32, 64)]);
-    graph.fuse();
-    assert_eq!(graph.nodes.len(), 1, "the addition is fused");
-    let plan = StagePlan::new(&graph, 0..1, limits(1 << 20), STEPS).expect("it fits");
-    for tokens in [Class::Columns(1), Class::Columns(8), Class::Many] {
-        let key = Key { tokens, selected: Class::Columns(1), wants: vec![Want::Logits] };
-        let recording = plan.record(&graph, &key);
+    let graph = graph(vec![part(F32, 64)]);
+    let plan = StagePlan::new(&graph, 0..2, limits(1 << 20), STEPS).expect("it fits");
+    assert_eq!(plan.nodes.len(), 1, "the addition is fused");
+    for tokens in [Batch::Few(1), Batch::Few(8), Batch::Many] {
+        let key = Key { tokens, selected: Batch::Few(1), wants: vec![Want::Logits] };
+        let recording = plan.record(&key);
         assert!(!recording.commands.is_empty());
         for command in recording.commands {
             // Binding 3 of both matmul kernels is the output.
@@ -83,7 +100,7 @@ fn no_command_reads_what_it_writes() {
             assert!(!inputs.contains(&output), "{command:?}");
             assert_eq!(command.params * 4 % 256, 0);
         }
-        assert!(plan.record(&graph, &Key { wants: Vec::new(), ..key }).commands.is_empty(), "nothing is wanted");
+        assert!(plan.record(&Key { wants: Vec::new(), ..key }).commands.is_empty(), "nothing is wanted");
     }
 }
 
@@ -94,15 +111,16 @@ fn caches_are_cut_by_heads() {
     let (keys, values) = (graph.input("keys", Rows::Tokens, 40), graph.input("values", Rows::Tokens, 40));
     let attended = graph.value("attended", Rows::Tokens, 40);
     let (keys, values) = (graph.whole(keys), graph.whole(values));
-    graph.node(Op::KvWrite(KvWrite), &[keys, values], &[], Some(cache), None);
+    graph.node(Op::KvWrite(KvWrite), &[("keys", keys), ("values", values)], &[], Some(cache), None);
     graph.node(
         Op::Attention(Attention { heads: 5, scale: 1.0, window: None, soft_cap: None }),
-        &[keys],
+        &[("queries", keys)],
         &[],
         Some(cache),
         Some(attended),
     );
     graph.outputs.push((Want::Logits, attended));
+    let graph = Arc::new(graph);
     // One head of 16 pages of 32 tokens: 16 KiB.
     let plan = StagePlan::new(&graph, 0..2, limits(40_000), STEPS).expect("two heads fit");
     let planned = &plan.caches[&cache];
@@ -120,13 +138,15 @@ fn values_in_keys_are_not_stored_again() {
         let cache = graph.cache(CacheSlot { kv_heads: 1, key_width: 24, value_width: 16, values });
         let query = graph.input("query", Rows::Tokens, 48);
         let attended = graph.value("attended", Rows::Tokens, 32);
-        let parts = [(0, 24), (24, 16)].map(|(offset, width)| Slice { value: query, offset, width });
+        let slice = |offset, width| Slice { value: query, offset, width };
+        let parts = [("keys", slice(0, 24)), ("values", slice(24, 16))];
         graph.node(Op::KvWrite(KvWrite), &parts[..written], &[], Some(cache), None);
         let attention = Attention { heads: 2, scale: 1.0, window: None, soft_cap: None };
-        graph.node(Op::Attention(attention), &[graph.whole(query)], &[], Some(cache), Some(attended));
+        let queries = [("queries", graph.whole(query))];
+        graph.node(Op::Attention(attention), &queries, &[], Some(cache), Some(attended));
         graph.outputs.push((Want::Logits, attended));
         let steps = StepLimits { kv_type, ..STEPS };
-        let plan = StagePlan::new(&graph, 0..2, limits(1 << 20), steps).expect("it fits");
+        let plan = StagePlan::new(&Arc::new(graph), 0..2, limits(1 << 20), steps).expect("it fits");
         let (keys, values) = plan.caches[&cache].shards[0];
         assert_eq!((plan.bytes().kv_cache, HashSet::from([keys, values]).len()), (bytes, buffers));
     };

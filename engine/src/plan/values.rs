@@ -1,21 +1,22 @@
-//! Buffers of the values between ops, of what leaves a stage, and of what nodes need within them.
+//! Buffers of the values between ops, and of what leaves a stage.
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use plywood_kernels::Graph;
 use plywood_kernels::graph::ValueId;
 
-use super::{StagePlan, allot, rows_of};
+use super::{StagePlan, allot};
 use crate::memory::Purpose;
 use crate::recording::Handle;
 
 impl StagePlan {
     /// Gives each value a buffer; a buffer is taken again once no later node reads what it held.
-    pub(super) fn assign_values(&mut self, graph: &Graph) {
+    pub(super) fn assign_values(&mut self) {
+        let graph = Arc::clone(&self.graph);
         let mut last_use: HashMap<ValueId, usize> = HashMap::new();
-        for index in self.nodes.clone() {
-            let node = &graph.nodes[index];
+        for (index, node) in self.nodes.iter().enumerate() {
             let used = node.inputs.iter().map(|slice| slice.value).chain(node.output);
             used.for_each(|value| _ = last_use.insert(value, index));
         }
@@ -23,12 +24,11 @@ impl StagePlan {
         kept.for_each(|value| _ = last_use.entry(*value).and_modify(|last| *last = usize::MAX));
         let mut free: Vec<Handle> = Vec::new();
         for value in self.received.clone() {
-            self.assign_value(graph, value, &mut free);
+            self.assign_value(value, &mut free);
         }
-        for index in self.nodes.clone() {
-            let node = &graph.nodes[index];
-            if let Some(value) = node.output {
-                self.assign_value(graph, value, &mut free);
+        for index in 0..self.nodes.len() {
+            if let Some(value) = self.nodes[index].output {
+                self.assign_value(value, &mut free);
             }
             // Only now, so that no op reads what it writes.
             let mut ended: Vec<ValueId> =
@@ -39,16 +39,16 @@ impl StagePlan {
     }
 
     /// Bytes of the most rows that a value may have.
-    pub(super) fn value_bytes(&self, graph: &Graph, value: ValueId) -> u64 {
-        (4 * Self::stride(graph, value) * self.steps.rows(graph.values[value.0].rows)) as u64
+    pub(super) fn value_bytes(&self, value: ValueId) -> u64 {
+        (4 * Self::stride(&self.graph, value) * self.steps.rows(self.graph.values[value.0].rows)) as u64
     }
 
     /// Gives a value the free buffer that needs to grow least, or a new one.
-    fn assign_value(&mut self, graph: &Graph, value: ValueId, free: &mut Vec<Handle>) {
+    fn assign_value(&mut self, value: ValueId, free: &mut Vec<Handle>) {
         if self.values.contains_key(&value) {
             return;
         }
-        let bytes = self.value_bytes(graph, value);
+        let bytes = self.value_bytes(value);
         let growth = |handle: &Handle| {
             let size = self.buffers[handle.0].bytes;
             (bytes.saturating_sub(size), size)
@@ -61,37 +61,20 @@ impl StagePlan {
                 buffer.bytes = buffer.bytes.max(bytes);
                 handle
             }
-            None => allot(&mut self.buffers, graph.values[value.0].name, bytes, Purpose::Activations),
+            None => allot(&mut self.buffers, self.graph.values[value.0].name, bytes, Purpose::Activations),
         };
         self.values.insert(value, handle);
     }
 
     /// Allots a read-back buffer for each value that may leave the stage.
-    pub(super) fn assign_readbacks(&mut self, graph: &Graph) {
+    pub(super) fn assign_readbacks(&mut self) {
+        let graph = Arc::clone(&self.graph);
         let outputs = graph.outputs.iter().map(|(_, value)| *value).filter(|value| self.values.contains_key(value));
         for value in self.sent.iter().copied().chain(outputs).collect::<Vec<_>>() {
             let label = format!("read back {}", graph.values[value.0].name);
-            let bytes = self.value_bytes(graph, value);
+            let bytes = self.value_bytes(value);
             self.readbacks.insert(value, allot(&mut self.buffers, label, bytes, Purpose::Staging));
         }
-    }
-
-    /// Lowers every node in every class, for the scratch buffers and the parameters that any recording needs.
-    pub(super) fn lower_all(&mut self, graph: &Graph) {
-        let mut sizes: Vec<u64> = Vec::new();
-        let alignment = (self.limits.uniform_alignment as usize / 4).max(4);
-        for node in &graph.nodes[self.nodes.clone()] {
-            for class in self.steps.classes(rows_of(graph, node)) {
-                let lowered = self.lower(graph, node, class);
-                sizes.resize(sizes.len().max(lowered.scratch.len()), 0);
-                sizes.iter_mut().zip(lowered.scratch).for_each(|(size, bytes)| *size = bytes.max(*size));
-                lowered.dispatches.into_iter().for_each(|dispatch| self.params.add(dispatch.params, alignment));
-            }
-        }
-        let mut scratch = |bytes| allot(&mut self.buffers, "scratch", bytes, Purpose::Activations);
-        self.scratch = sizes.into_iter().map(&mut scratch).collect();
-        let bytes = 4 * self.params.words.len() as u64;
-        self.params.buffer = allot(&mut self.buffers, "parameters", bytes, Purpose::Activations);
     }
 }
 

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plywood_kernels::Graph;
-use plywood_kernels::graph::{ValueId, Want};
-use plywood_kernels::reference::Values;
+use plywood_kernels::graph::{ValueId, Values, Want};
 use plywood_kernels::step::{Step, Token};
 
 use self::line::{Line, WantedStep};

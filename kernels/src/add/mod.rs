@@ -1,11 +1,14 @@
 //! Sum of two values, element by element.
 
+use crate::candidate::Candidate;
 use crate::cases::Case;
+use crate::dispatch::{Launch, Lowered};
 use crate::graph::Rows;
-use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site};
+use crate::lowering::LoweringContext;
+use crate::op::{Kernel, Op};
 use crate::reference::Operands;
 
-/// Inputs a and b of one shape; output a + b.
+/// Inputs `a` and `b` of one shape; output a + b.
 #[derive(Debug, Clone)]
 pub struct Add;
 
@@ -14,14 +17,13 @@ impl Kernel for Add {
         "add"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Output];
+    fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
         let shader = ("add", include_str!("add.wgsl"));
-        Lowered::one(Dispatch::elementwise(site, shader, vec![], &[], bindings))
+        Lowered::one(Launch::elementwise(context, shader, vec![], vec![], vec![]))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let (a, b) = (&operands.inputs[0], &operands.inputs[1]);
+        let (a, b) = (&operands.inputs["a"], &operands.inputs["b"]);
         let sum = |row| a.row(row).iter().zip(b.row(row)).map(|(a, b)| a + b);
         (0..operands.rows).flat_map(sum).collect()
     }
@@ -34,7 +36,7 @@ pub fn cases() -> Vec<Case> {
         let a = case.graph.input("a", Rows::Tokens, width);
         let b = case.graph.input("b", Rows::Tokens, width);
         let sum = case.graph.value("sum", Rows::Tokens, width);
-        let inputs = [case.graph.whole(a), case.graph.whole(b)];
+        let inputs = [("a", case.graph.whole(a)), ("b", case.graph.whole(b))];
         case.graph.node(Op::Add(Add), &inputs, &[], None, Some(sum));
         case.output(sum);
         case

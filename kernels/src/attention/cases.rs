@@ -4,6 +4,7 @@ use super::Attention;
 use crate::cases::{Case, EXACT, HALF, sequences};
 use crate::graph::{CacheSlot, CachedValues, Rows, Slice, Weight, WeightId};
 use crate::kv_cache::{KvType, KvWrite};
+use crate::named::Named;
 use crate::op::Op;
 
 /// Keys and values are written by [`crate::kv_cache::KvWrite`] on the way, so that these are its cases too: head widths
@@ -120,7 +121,7 @@ fn block_cases(ragged: &[&[(usize, usize)]]) -> Vec<Case> {
 }
 
 /// A case's attention, and the weights of its node.
-fn attention(case: &mut Case) -> (&mut Attention, &mut Vec<WeightId>) {
+fn attention(case: &mut Case) -> (&mut Attention, &mut Named<WeightId>) {
     let attention = case.graph.nodes.iter_mut().find_map(|node| match &mut node.op {
         Op::Attention(attention) => Some((attention, &mut node.weights)),
         _ => None,
@@ -132,7 +133,7 @@ fn attention(case: &mut Case) -> (&mut Attention, &mut Vec<WeightId>) {
 fn add_sinks(case: &mut Case, window: Option<usize>, sinks: &[f32]) {
     let weight = case.graph.weight(Weight::computed("sinks", sinks.len(), sinks));
     let (attention, weights) = attention(case);
-    (attention.window, *weights) = (window, vec![weight]);
+    (attention.window, *weights) = (window, Named::from_iter([("sinks", weight)]));
     case.name += &format!(", window {window:?}, sinks {:?}", &sinks[..2]);
 }
 
@@ -179,14 +180,14 @@ fn slot_case(heads: usize, slot: CacheSlot, kv_type: KvType, runs: &[&[(usize, u
     let cache = case.graph.cache(slot);
     let output = case.graph.value("attended", Rows::Tokens, heads * value_width);
     let slice = |offset, width| Slice { value: qkv, offset, width };
-    let mut written = vec![slice(queries, keys)];
+    let mut written = vec![("keys", slice(queries, keys))];
     if values == CachedValues::Own {
-        written.push(slice(queries + keys, kv_heads * value_width));
+        written.push(("values", slice(queries + keys, kv_heads * value_width)));
     }
     case.graph.node(Op::KvWrite(KvWrite), &written, &[], Some(cache), None);
     let scale = 1.0 / (key_width as f32).sqrt();
     let op = Op::Attention(Attention { heads, scale, window: None, soft_cap: None });
-    case.graph.node(op, &[slice(0, queries)], &[], Some(cache), Some(output));
+    case.graph.node(op, &[("queries", slice(0, queries))], &[], Some(cache), Some(output));
     case.output(output);
     case
 }

@@ -1,18 +1,4 @@
 // Combines what few.wgsl left for the spans that a token sees. One workgroup for each token and query head.
-struct Params {
-    span: u32, // keys
-    spans: u32, // that memory is set aside for
-    heads: u32,
-    output_offset: u32, // in vec4
-    output_stride: u32, // in vec4
-    window: u32, // keys that a token sees, itself among them
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 1 in a long one
-@group(0) @binding(2) var<storage, read> sums: array<vec4<f32>>; // [tokens, heads, spans, VALUE_QUADS]
-@group(0) @binding(3) var<storage, read> softmax: array<vec2<f32>>; // [tokens, heads, spans] of maximum, total
-@group(0) @binding(4) var<storage, read_write> output: array<vec4<f32>>; // [tokens, heads, VALUE_QUADS]
 
 #import sink
 

@@ -4,30 +4,6 @@
 #import reduce
 #import kv
 
-struct Params {
-    kv_heads: u32, // of this shard
-    parts: u32, // groups of query heads for each KV head
-    pages_per_sequence: u32,
-    scale: f32,
-    span: u32, // keys
-    spans: u32, // that memory is set aside for
-    heads: u32, // query heads of all shards
-    first_head: u32, // query head of this shard
-    input_offset: u32, // in vec4
-    input_stride: u32, // in vec4
-    window: u32, // keys that a token sees, itself among them
-    soft_cap: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 1 in a long one
-@group(0) @binding(2) var<storage, read> pages: array<u32>; // [sequences, pages_per_sequence]
-@group(0) @binding(3) var<storage, read> input: array<vec4<f32>>; // [tokens, heads, KEY_QUADS]
-@group(0) @binding(4) var<storage, read> keys: array<KvWord>; // [pages, kv_heads, PAGE_TOKENS, KEY_WORDS]
-@group(0) @binding(5) var<storage, read> values: array<KvWord>; // [pages, kv_heads, PAGE_TOKENS, VALUE_WORDS]
-@group(0) @binding(6) var<storage, read_write> sums: array<vec4<f32>>; // [tokens, heads, spans, VALUE_QUADS]
-@group(0) @binding(7) var<storage, read_write> softmax: array<vec2<f32>>; // [tokens, heads, spans] of maximum, total
-
 #import pages
 #import cached
 #import tanh

@@ -3,29 +3,6 @@
 #import grid
 #import kv
 
-struct Params {
-    kv_heads: u32, // of this shard
-    pages_per_sequence: u32,
-    scale: f32,
-    group: u32, // query heads for each KV head
-    first_head: u32, // query head of this shard
-    input_offset: u32, // in vec4
-    input_stride: u32, // in vec4
-    output_offset: u32, // in vec4
-    output_stride: u32, // in vec4
-    window: u32, // keys that a token sees, itself among them
-    soft_cap: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 1 in a long one
-@group(0) @binding(2) var<storage, read> blocks: array<vec4<u32>>; // [blocks] of first token, tokens, sequence, 0
-@group(0) @binding(3) var<storage, read> pages: array<u32>; // [sequences, pages_per_sequence]
-@group(0) @binding(4) var<storage, read> input: array<vec4<f32>>; // [tokens, heads, KEY_QUADS]
-@group(0) @binding(5) var<storage, read> keys: array<KvWord>; // [pages, kv_heads, PAGE_TOKENS, KEY_WORDS]
-@group(0) @binding(6) var<storage, read> values: array<KvWord>; // [pages, kv_heads, PAGE_TOKENS, VALUE_WORDS]
-@group(0) @binding(7) var<storage, read_write> output: array<vec4<f32>>; // [tokens, heads, VALUE_QUADS]
-
 #import pages
 #import cached
 #import tanh

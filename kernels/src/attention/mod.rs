@@ -7,16 +7,20 @@
 
 mod cases;
 
-use crate::kv_cache::PAGES;
-use crate::op::{
-    Binding, Class, Count, DeviceCache, Dispatch, Extent, Grid, Kernel, Lowered, Shader, Site, Work, shared,
+use crate::candidate::Candidate;
+use crate::dispatch::{
+    Binding, Bound, Count, Extent, Grid, Launch, Lowered, Source, Work, read, read_pages, read_tokens, write,
 };
+use crate::kv_cache::PAGES;
+use crate::lowering::{Batch, DeviceCache, LoweringContext};
+use crate::op::Kernel;
 use crate::reference::Operands;
 use crate::step::{BLOCK_TOKENS, PAGE_TOKENS};
+use crate::{params, shared};
 
 pub use self::cases::{cases, large_cases};
 
-/// Input queries `[tokens, heads * key_width]`; perhaps a weight of sinks `[heads]` in F32; output `[tokens, heads * value_width]`, of
+/// `queries` `[tokens, heads * key_width]`; perhaps a weight `sinks` `[heads]` in F32; output `[tokens, heads * value_width]`, of
 /// the widths of the cache slot, which already holds the tokens of the step.
 ///
 /// A head's sink is one more score of its softmax, as it is, whose share is dropped: what a head puts there it gives to no token
@@ -60,10 +64,36 @@ impl Quads {
         }
     }
 
+    /// What both kernels are specialised by.
+    fn constants(&self) -> [(&'static str, u32); 5] {
+        [
+            ("PAGE_TOKENS", PAGE_TOKENS as u32),
+            ("KEY_QUADS", self.key),
+            ("VALUE_QUADS", self.value),
+            ("KEY_WORDS", self.key_words),
+            ("VALUE_WORDS", self.value_words),
+        ]
+    }
+
+    /// The keys and the values of a shard.
+    fn read(&self, shard: usize) -> [Bound; 2] {
+        [
+            read("keys", "KvWord", "[pages, kv_heads, PAGE_TOKENS, KEY_WORDS]", Binding::Keys(shard)),
+            read("values", "KvWord", "[pages, kv_heads, PAGE_TOKENS, VALUE_WORDS]", Binding::Values(shard)),
+        ]
+    }
+
     /// Multiply-adds of a query head with a key and its value.
     fn operations(&self) -> u64 {
         4 * u64::from(self.key + self.value)
     }
+}
+
+const SUMS: &str = "[tokens, heads, spans, VALUE_QUADS]";
+const SOFTMAX: &str = "[tokens, heads, spans] of maximum, total";
+
+fn read_queries() -> Bound {
+    read("input", "vec4<f32>", "[tokens, heads, KEY_QUADS]", Binding::Input("queries"))
 }
 
 impl Kernel for Attention {
@@ -71,19 +101,40 @@ impl Kernel for Attention {
         "attention"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        match site.class {
-            Class::Columns(_) => self.lower_few(site),
-            Class::Many => self.lower_many(site),
+    fn candidates(&self, context: &LoweringContext) -> Vec<Candidate> {
+        let value_quads = context.cache().slot.value_width as u32 / 4;
+        let mut candidates = match context.batch {
+            Batch::Few(_) => {
+                // Every quad of a value needs an invocation of its own.
+                let of_size = |lanes: u32| {
+                    Candidate::new("spans of keys").with("workgroup", lanes.max(value_quads.next_power_of_two()))
+                };
+                context.features.sizes([64, 16]).map(of_size).to_vec()
+            }
+            Batch::Many => {
+                // With few lanes to a query, each would hold more sums of wide values than there are registers.
+                let lanes = if value_quads > WIDE_QUADS { [16, 4] } else { [4, 16] };
+                let of_lanes = |lanes| Candidate::new("blocks of queries").with("lanes", lanes);
+                lanes.map(of_lanes).to_vec()
+            }
+        };
+        candidates.dedup();
+        candidates
+    }
+
+    fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
+        match context.batch {
+            Batch::Few(tokens) => self.lower_few(context, candidate, tokens),
+            Batch::Many => self.lower_many(context, candidate),
         }
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let step = operands.step;
-        let queries = operands.inputs[0];
+        let queries = operands.inputs["queries"];
         let cache = operands.cache.as_deref().expect("the op uses the cache");
         let slot = cache.slot();
-        let sinks = operands.weights.first().map(|sinks| sinks.row(0));
+        let sinks = operands.weights.get("sinks").map(|sinks| sinks.row(0));
         let mut output = Vec::new();
         for (row, token) in step.tokens.iter().enumerate() {
             let last = token.position as usize;
@@ -114,16 +165,12 @@ impl Kernel for Attention {
 }
 
 impl Attention {
-    /// What the kernels' parameters end with, and what they make of a score.
+    /// Keys that a token sees.
     fn window(&self) -> u32 {
         self.window.map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX))
     }
 
-    fn soft_cap(&self) -> u32 {
-        self.soft_cap.unwrap_or(0.0).to_bits()
-    }
-
-    fn score(&self) -> (&'static str, &'static str) {
+    fn score(&self) -> Source {
         let source = match self.soft_cap {
             None => include_str!("score_plain.wgsl"),
             Some(_) => include_str!("score_capped.wgsl"),
@@ -131,178 +178,154 @@ impl Attention {
         ("score", source)
     }
 
-    /// What a softmax begins with.
-    fn sink(site: &Site) -> (&'static str, &'static str) {
-        let source =
-            if site.weights.is_empty() { include_str!("sink_none.wgsl") } else { include_str!("sink_vector.wgsl") };
-        ("sink", source)
-    }
-
-    /// The sinks, which follow the other bindings.
-    fn sinks(site: &Site) -> Option<Binding> {
-        (!site.weights.is_empty()).then_some(Binding::Shard { weight: 0, shard: 0 })
+    /// What a softmax begins with, and what that binds.
+    fn sink(context: &LoweringContext) -> (Source, Option<Bound>) {
+        if context.weights.has("sinks") {
+            let sinks = read("sinks", "f32", "[heads]", Binding::Shard { weight: "sinks", shard: 0 });
+            (("sink", include_str!("sink_vector.wgsl")), Some(sinks))
+        } else {
+            (("sink", include_str!("sink_none.wgsl")), None)
+        }
     }
 
     /// Query heads for each KV head.
-    fn group(&self, site: &Site) -> u32 {
-        (self.heads / site.cache().slot.kv_heads) as u32
+    fn group(&self, context: &LoweringContext) -> u32 {
+        (self.heads / context.cache().slot.kv_heads) as u32
     }
 
-    fn lower_few(&self, site: &Site) -> Lowered {
-        let (cache, input, out) = (site.cache(), site.inputs[0], site.output());
-        let heads = self.heads as u32;
+    /// As many of the query heads that share a KV head as workgroup memory holds: of DeepSeek's 16 or 128, with keys of 576 and values
+    /// of 512, 4 in 16 KiB (13,824 bytes) and 8 in 32 KiB (25,088), so that each key is read 32 or 16 times for 128.
+    fn heads_together(&self, context: &LoweringContext, quads: &Quads, workgroup: u32) -> u32 {
+        let group = self.group(context);
+        let bytes = |share: u32| 16 * share * quads.key + 4 * share * workgroup + 20 * workgroup;
+        let fits = |share: &u32| group.is_multiple_of(*share) && bytes(*share) <= context.features.workgroup_bytes;
+        (1..=group).rev().find(fits).unwrap_or(1)
+    }
+
+    fn lower_few(&self, context: &LoweringContext, candidate: &Candidate, tokens: u32) -> Lowered {
+        let (cache, heads, rows) = (context.cache(), self.heads as u32, Count::each(Extent::Rows(context.rows)));
         let quads = Quads::of(cache);
         let span = cache.context.div_ceil(MAX_SPANS).next_multiple_of(MIN_SPAN);
         let spans = cache.context.div_ceil(span);
-        // Every quad of a value needs an invocation of its own.
-        let lanes = if site.features.software { 16 } else { 64 };
-        let workgroup = quads.value.next_power_of_two().max(lanes);
-        let group = self.group(site);
-        // As many of the query heads that share a KV head as workgroup memory holds: of DeepSeek's 16 or 128, with keys of 576 and
-        // values of 512, 4 in 16 KiB (13,824 bytes) and 8 in 32 KiB (25,088), so that each key is read 32 or 16 times for 128.
-        let bytes = |share: u32| 16 * share * quads.key + 4 * share * workgroup + 20 * workgroup;
-        let fits = |share: &u32| group.is_multiple_of(*share) && bytes(*share) <= site.features.workgroup_bytes;
-        let share = (1..=group).rev().find(fits).unwrap_or(1);
+        let workgroup = candidate.number("workgroup");
+        let group = self.group(context);
+        let share = self.heads_together(context, &quads, workgroup);
         let [kv, cached] = cache.kv_type.reading();
         let mut lowered = Lowered::default();
         let mut first_head = 0;
         for (shard, kv_heads) in cache.shards.iter().enumerate() {
-            lowered.dispatches.push(Dispatch {
-                shader: Shader {
-                    name: "attention_few",
-                    source: include_str!("few.wgsl"),
-                    modules: vec![
-                        shared::GRID,
-                        shared::reduce(site.features),
-                        kv,
-                        PAGES,
-                        cached,
-                        shared::TANH,
-                        self.score(),
-                    ],
-                    constants: vec![
-                        ("WORKGROUP", workgroup),
-                        ("PAGE_TOKENS", PAGE_TOKENS as u32),
-                        ("KEY_QUADS", quads.key),
-                        ("VALUE_QUADS", quads.value),
-                        ("KEY_WORDS", quads.key_words),
-                        ("VALUE_WORDS", quads.value_words),
-                        ("GROUP", share),
-                    ],
-                },
-                params: vec![
-                    *kv_heads,
-                    group / share,
-                    cache.pages_per_sequence,
-                    self.scale.to_bits(),
-                    span,
-                    spans,
-                    heads,
-                    first_head * group,
-                    input.offset / 4,
-                    input.stride / 4,
-                    self.window(),
-                    self.soft_cap(),
+            let [keys, values] = quads.read(shard);
+            lowered.push(Launch {
+                shader: ("attention_few", include_str!("few.wgsl")),
+                modules: vec![
+                    shared::GRID,
+                    shared::reduce(context.features),
+                    kv,
+                    PAGES,
+                    cached,
+                    shared::TANH,
+                    self.score(),
                 ],
+                constants: [("WORKGROUP", workgroup), ("GROUP", share)].into_iter().chain(quads.constants()).collect(),
+                params: params! {
+                    kv_heads: *kv_heads,
+                    // Groups of query heads for each KV head.
+                    parts: group / share,
+                    pages_per_sequence: cache.pages_per_sequence,
+                    scale: self.scale,
+                    // Keys, and spans of them that memory is set aside for.
+                    span: span,
+                    spans: spans,
+                    heads: heads,
+                    first_head: first_head * group,
+                    window: self.window(),
+                    soft_cap: self.soft_cap.unwrap_or(0.0),
+                    input: context.inputs["queries"].quads(),
+                },
                 bindings: vec![
-                    Binding::Tokens,
-                    Binding::Pages,
-                    Binding::Input(0),
-                    Binding::Keys(shard),
-                    Binding::Values(shard),
-                    Binding::Scratch(0),
-                    Binding::Scratch(1),
+                    read_tokens(),
+                    read_pages(),
+                    read_queries(),
+                    keys,
+                    values,
+                    write("sums", "vec4<f32>", SUMS, Binding::Scratch(0)),
+                    write("softmax", "vec2<f32>", SOFTMAX, Binding::Scratch(1)),
                 ],
                 grid: Grid {
                     spread: Count { extent: Extent::Keys, divisor: span, factor: kv_heads * (group / share), plus: 0 },
-                    rows: Count::each(Extent::Rows(site.rows)),
+                    rows,
                 },
                 work: Work::fixed(u64::from(span) * u64::from(share) * quads.operations()),
             });
             first_head += kv_heads;
         }
-        let bindings = [Binding::Tokens, Binding::Scratch(0), Binding::Scratch(1), Binding::Output];
-        lowered.dispatches.push(Dispatch {
-            shader: Shader {
-                name: "attention_combine",
-                source: include_str!("combine.wgsl"),
-                modules: vec![Self::sink(site)],
-                constants: vec![("WORKGROUP", 32), ("VALUE_QUADS", quads.value), ("SINK_BINDING", 5)],
+        let (sink, sinks) = Self::sink(context);
+        let bindings = [
+            read_tokens(),
+            read("sums", "vec4<f32>", SUMS, Binding::Scratch(0)),
+            read("softmax", "vec2<f32>", SOFTMAX, Binding::Scratch(1)),
+            write("output", "vec4<f32>", "[tokens, heads, VALUE_QUADS]", Binding::Output),
+        ];
+        lowered.push(Launch {
+            shader: ("attention_combine", include_str!("combine.wgsl")),
+            modules: vec![sink],
+            constants: vec![("WORKGROUP", 32), ("VALUE_QUADS", quads.value)],
+            params: params! {
+                span: span,
+                spans: spans,
+                heads: heads,
+                window: self.window(),
+                output: context.output().quads(),
             },
-            params: vec![span, spans, heads, out.offset / 4, out.stride / 4, self.window()],
-            bindings: bindings.into_iter().chain(Self::sinks(site)).collect(),
-            grid: Grid { spread: Count::fixed(heads), rows: Count::each(Extent::Rows(site.rows)) },
+            bindings: bindings.into_iter().chain(sinks).collect(),
+            grid: Grid { spread: Count::fixed(heads), rows },
             work: Work::fixed(u64::from(spans) * u64::from(quads.value) * 4),
         });
-        let Class::Columns(columns) = site.class else { unreachable!("few tokens are columns") };
-        let results = u64::from(columns * heads * spans);
+        let results = u64::from(tokens * heads * spans);
         lowered.scratch = vec![results * u64::from(quads.value) * 16, results * 8];
         lowered
     }
 
-    fn lower_many(&self, site: &Site) -> Lowered {
-        let (cache, input, out) = (site.cache(), site.inputs[0], site.output());
-        let group = self.group(site);
+    fn lower_many(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
+        let cache = context.cache();
+        let group = self.group(context);
         let quads = Quads::of(cache);
-        // More lanes to a query where four would each hold more sums of wide values than registers.
-        let (lanes, fold) =
-            if quads.value > WIDE_QUADS && site.features.workgroup_invocations >= 16 * BLOCK_TOKENS as u32 {
-                (16, include_str!("lanes_16.wgsl"))
-            } else {
-                (4, include_str!("lanes_4.wgsl"))
-            };
+        let lanes = candidate.number("lanes");
+        let fold = if lanes == 4 { include_str!("lanes_4.wgsl") } else { include_str!("lanes_16.wgsl") };
         let [kv, cached] = cache.kv_type.reading();
         let mut lowered = Lowered::default();
         let mut first_head = 0;
         for (shard, kv_heads) in cache.shards.iter().enumerate() {
+            let (sink, sinks) = Self::sink(context);
+            let [keys, values] = quads.read(shard);
             let bindings = [
-                Binding::Tokens,
-                Binding::Blocks,
-                Binding::Pages,
-                Binding::Input(0),
-                Binding::Keys(shard),
-                Binding::Values(shard),
-                Binding::Output,
+                read_tokens(),
+                read("blocks", "vec4<u32>", "[blocks] of first token, tokens, sequence, 0", Binding::Blocks),
+                read_pages(),
+                read_queries(),
+                keys,
+                values,
+                write("output", "vec4<f32>", "[tokens, heads, VALUE_QUADS]", Binding::Output),
             ];
-            lowered.dispatches.push(Dispatch {
-                shader: Shader {
-                    name: "attention_many",
-                    source: include_str!("many.wgsl"),
-                    modules: vec![
-                        shared::GRID,
-                        kv,
-                        PAGES,
-                        cached,
-                        shared::TANH,
-                        self.score(),
-                        Self::sink(site),
-                        ("lanes", fold),
-                    ],
-                    constants: vec![
-                        ("QUERIES", BLOCK_TOKENS as u32),
-                        ("PAGE_TOKENS", PAGE_TOKENS as u32),
-                        ("KEY_QUADS", quads.key),
-                        ("VALUE_QUADS", quads.value),
-                        ("KEY_WORDS", quads.key_words),
-                        ("VALUE_WORDS", quads.value_words),
-                        ("LANES", lanes),
-                        ("SINK_BINDING", 8),
-                    ],
+            lowered.push(Launch {
+                shader: ("attention_many", include_str!("many.wgsl")),
+                modules: vec![shared::GRID, kv, PAGES, cached, shared::TANH, self.score(), sink, ("lanes", fold)],
+                constants: [("QUERIES", BLOCK_TOKENS as u32), ("LANES", lanes)]
+                    .into_iter()
+                    .chain(quads.constants())
+                    .collect(),
+                params: params! {
+                    kv_heads: *kv_heads,
+                    pages_per_sequence: cache.pages_per_sequence,
+                    scale: self.scale,
+                    group: group,
+                    first_head: first_head * group,
+                    window: self.window(),
+                    soft_cap: self.soft_cap.unwrap_or(0.0),
+                    input: context.inputs["queries"].quads(),
+                    output: context.output().quads(),
                 },
-                params: vec![
-                    *kv_heads,
-                    cache.pages_per_sequence,
-                    self.scale.to_bits(),
-                    group,
-                    first_head * group,
-                    input.offset / 4,
-                    input.stride / 4,
-                    out.offset / 4,
-                    out.stride / 4,
-                    self.window(),
-                    self.soft_cap(),
-                ],
-                bindings: bindings.into_iter().chain(Self::sinks(site)).collect(),
+                bindings: bindings.into_iter().chain(sinks).collect(),
                 grid: Grid { spread: Count::fixed(kv_heads * group), rows: Count::each(Extent::Blocks) },
                 work: Work { operations: BLOCK_TOKENS as u64 * quads.operations(), each: Extent::Keys },
             });

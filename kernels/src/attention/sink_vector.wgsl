@@ -1,6 +1,4 @@
 // A softmax that begins with one more score of each head, which no value belongs to.
-@group(0) @binding(SINK_BINDING) var<storage, read> sinks: array<f32>; // [heads]
-
 const $TOTAL: f32 = 1.0;
 
 fn $largest(head: u32) -> f32 {

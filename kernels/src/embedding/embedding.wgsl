@@ -1,21 +1,6 @@
 // output[token] = weight[id of token], for the ids whose rows this shard has. One invocation decodes one unit.
 #import unit
 
-struct Params {
-    first_row: u32,
-    rows: u32,
-    row_stride: u32, // in vec4
-    units: u32, // in a row
-    output_offset: u32, // in vec4
-    output_stride: u32, // in vec4
-    scale: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 1 in a long one
-@group(0) @binding(2) var<storage, read> weight_words: array<vec4<u32>>; // [rows, row_stride]
-@group(0) @binding(3) var<storage, read_write> output: array<vec4<f32>>; // [tokens, output_stride]
-
 #import weight
 
 @compute @workgroup_size(WORKGROUP)

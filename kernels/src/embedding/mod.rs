@@ -1,15 +1,19 @@
 //! Rows of a matrix of any format by token id.
 
+use crate::candidate::Candidate;
 use crate::cases::Case;
+use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Work, read, read_tokens, write};
 use crate::formats::{self, Format, UNIT};
 use crate::graph::Rows;
-use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work, shared};
+use crate::lowering::{LoweringContext, Shard};
+use crate::op::{Kernel, Op};
 use crate::reference::Operands;
 use crate::step::Token;
+use crate::{params, shared};
 
 const WORKGROUP: u32 = 64;
 
-/// Weight `[vocabulary, width]`; output `[tokens, width]`. Runs once per shard; the shard that has a row writes it.
+/// `weight` `[vocabulary, width]`; output `[tokens, width]`. Runs once per shard; the shard that has a row writes it.
 #[derive(Debug, Clone)]
 pub struct Embedding {
     /// What each element is multiplied by.
@@ -30,34 +34,45 @@ impl Kernel for Embedding {
         true
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let out = site.output();
-        let units = out.width.div_ceil(UNIT as u32);
-        let dispatch = |(index, shard): (usize, &crate::op::Shard)| Dispatch {
-            shader: Shader {
-                name: "embedding",
-                source: include_str!("embedding.wgsl"),
-                modules: vec![shared::UNIT, ("weight", shard.format.wgsl)],
-                constants: vec![("WORKGROUP", WORKGROUP)],
+    fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
+        let output = context.output();
+        let units = output.width.div_ceil(UNIT as u32);
+        let mut lowered = Lowered::default();
+        let launch = |(index, shard): (usize, &Shard)| Launch {
+            shader: ("embedding", include_str!("embedding.wgsl")),
+            modules: vec![shared::UNIT, ("weight", shard.format.wgsl)],
+            constants: vec![("WORKGROUP", WORKGROUP)],
+            // Strides are in vec4.
+            params: params! {
+                first_row: shard.first_row,
+                rows: shard.rows,
+                row_stride: shard.row_stride,
+                units: units,
+                scale: self.scale,
+                output: output.quads(),
             },
-            params: vec![
-                shard.first_row,
-                shard.rows,
-                shard.row_stride,
-                units,
-                out.offset / 4,
-                out.stride / 4,
-                self.scale.to_bits(),
+            bindings: vec![
+                read_tokens(),
+                read(
+                    "weight_words",
+                    "vec4<u32>",
+                    "[rows, row_stride]",
+                    Binding::Shard { weight: "weight", shard: index },
+                ),
+                write("output", "vec4<f32>", "[tokens, output_stride]", Binding::Output),
             ],
-            bindings: vec![Binding::Tokens, Binding::Shard { weight: 0, shard: index }, Binding::Output],
-            grid: Grid { spread: Count::fixed(units.div_ceil(WORKGROUP)), rows: Count::each(Extent::Rows(site.rows)) },
+            grid: Grid {
+                spread: Count::fixed(units.div_ceil(WORKGROUP)),
+                rows: Count::each(Extent::Rows(context.rows)),
+            },
             work: Work::fixed(u64::from(WORKGROUP) * UNIT as u64),
         };
-        Lowered { dispatches: site.weights[0].shards.iter().enumerate().map(dispatch).collect(), scratch: Vec::new() }
+        context.weights["weight"].shards.iter().enumerate().map(launch).for_each(|launch| lowered.push(launch));
+        lowered
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let row = |token: &Token| operands.weights[0].row(token.id as usize);
+        let row = |token: &Token| operands.weights["weight"].row(token.id as usize);
         let scaled = |number| (f64::from(self.scale) * f64::from(number)) as f32;
         operands.step.tokens.iter().flat_map(row).map(scaled).collect()
     }
@@ -81,7 +96,7 @@ pub fn cases() -> Vec<Case> {
         case.graph.node(
             Op::Embedding(Embedding { scale: if tokens == 1 { 1.0 } else { 11.3125 } }),
             &[],
-            &[weight],
+            &[("weight", weight)],
             None,
             Some(embedded),
         );

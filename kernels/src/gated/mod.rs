@@ -1,8 +1,12 @@
 //! Gated activation: `activation(gate) * up` (SwiGLU, Shazeer, <https://arxiv.org/abs/2002.05202>).
 
+use crate::candidate::Candidate;
 use crate::cases::Case;
+use crate::dispatch::{Launch, Lowered};
 use crate::graph::{Rows, Slice};
-use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site};
+use crate::lowering::LoweringContext;
+use crate::op::{Kernel, Op};
+use crate::params;
 use crate::reference::Operands;
 
 /// The function applied to the gate.
@@ -51,7 +55,7 @@ impl Activation {
     }
 }
 
-/// Inputs gate and up of one shape; output `activation(gate) * up`, or what its activation says.
+/// Inputs `gate` and `up` of one shape; output `activation(gate) * up`, or what its activation says.
 #[derive(Debug, Clone)]
 pub struct Gated {
     /// The function applied to the gate.
@@ -63,15 +67,15 @@ impl Kernel for Gated {
         "gated"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Output];
+    fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
         let shader = ("gated", include_str!("gated.wgsl"));
         let modules = vec![("activation", self.activation.wgsl())];
-        Lowered::one(Dispatch::elementwise(site, shader, modules, &[self.activation.limit().to_bits()], bindings))
+        let params = params! { limit: self.activation.limit() };
+        Lowered::one(Launch::elementwise(context, shader, modules, params, vec![]))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let (gate, up) = (&operands.inputs[0], &operands.inputs[1]);
+        let (gate, up) = (&operands.inputs["gate"], &operands.inputs["up"]);
         let gated = |(gate, up): (&f32, &f32)| self.activation.apply(f64::from(*gate), f64::from(*up)) as f32;
         (0..operands.rows).flat_map(|row| gate.row(row).iter().zip(up.row(row)).map(gated)).collect()
     }
@@ -86,7 +90,7 @@ pub fn cases() -> Vec<Case> {
         let gated = case.graph.value("gated", Rows::Tokens, width);
         let half = |offset| Slice { value: both, offset, width };
         let op = Op::Gated(Gated { activation });
-        case.graph.node(op, &[half(0), half(width)], &[], None, Some(gated));
+        case.graph.node(op, &[("gate", half(0)), ("up", half(width))], &[], None, Some(gated));
         case.output(gated);
         case
     };

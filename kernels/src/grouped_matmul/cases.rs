@@ -95,20 +95,20 @@ fn case(format: Format, shape: Shape, tokens: usize, kind: Kind, biased: bool, m
         Kind::OwnFirst => slots * (columns + 8),
     };
     let input = case.graph.input("input", Rows::Tokens, width);
-    let mut inputs = vec![case.graph.whole(input)];
+    let mut inputs = vec![("input", case.graph.whole(input))];
     if matches!(kind, Kind::Chosen | Kind::ChosenApart) {
         let logits = case.graph.input("logits", Rows::Tokens, matrices);
         let routes = case.graph.value("routes", Rows::Tokens, 2 * slots);
         let route = Route { chosen: slots, gating: Gating::Softmax, normalised: true, scale: 1.0, groups: None };
         let all = case.graph.whole(logits);
-        case.graph.node(Op::Route(route), &[all], &[], None, Some(routes));
-        inputs.push(case.graph.whole(routes));
+        case.graph.node(Op::Route(route), &[("logits", all)], &[], None, Some(routes));
+        inputs.push(("routes", case.graph.whole(routes)));
     }
-    let mut weights = vec![case.random_weight(&[parts * matrices * rows], columns)];
+    let mut weights = vec![("weight", case.random_weight(&[parts * matrices * rows], columns))];
     if biased {
         let count = parts * matrices * rows;
         let numbers: Vec<f32> = (0..count).map(|row| (row as f32 * 0.7).sin() * 3.0).collect();
-        weights.push(case.graph.weight(Weight::computed("bias", count, numbers)));
+        weights.push(("bias", case.graph.weight(Weight::computed("bias", count, numbers))));
     }
     let output = case.graph.value("output", Rows::Tokens, parts * slots * rows);
     let op = Op::GroupedMatMul(GroupedMatMul { matrices, slots, parts, stack });

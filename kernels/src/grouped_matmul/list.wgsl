@@ -1,15 +1,5 @@
 // Sorts the slots of all tokens by the matrices that were chosen for them, and cuts each matrix's into tiles. One workgroup does
 // all; the grid has as many as there are tokens, which tells their number.
-struct Params {
-    slots: u32,
-    routes_offset: u32,
-    routes_stride: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> routes: array<f32>; // [tokens, matrices of slots, then their shares]
-@group(0) @binding(2) var<storage, read_write> tiles: array<vec4<u32>>; // [tiles] of matrix, first, last + 1, 0
-@group(0) @binding(3) var<storage, read_write> listed: array<u32>; // [tokens * slots] of token * slots + slot
 
 var<workgroup> counts: array<atomic<u32>, MATRICES>;
 var<workgroup> firsts: array<u32, MATRICES>;

@@ -9,16 +9,20 @@ mod cases;
 
 use std::ops::Range;
 
-use crate::matmul::{Product, SMALL_TILE, tile};
-use crate::op::{Binding, Class, Count, Dispatch, Extent, Grid, Kernel, Lowered, Shader, Shard, Site, StepSize, Work};
+use crate::candidate::Candidate;
+use crate::dispatch::{Binding, Bound, Count, Extent, Grid, Launch, Lowered, Param, StepSize, Work, read, write};
+use crate::lowering::{Batch, LoweringContext, Shard};
+use crate::matmul::{self, Product, SMALL_TILE};
+use crate::op::Kernel;
+use crate::params;
 use crate::reference::Operands;
 
 pub use self::cases::{cases, large_cases};
 
-/// Input `[tokens, columns]` that all slots share, or `[tokens, slots * width]`, of which a slot takes the first `columns` of its own,
-/// `width` a multiple of 4; then, where matrices are chosen, routes `[tokens, 2 * slots]` of [`crate::route::Route`].
+/// `input` `[tokens, columns]` that all slots share, or `[tokens, slots * width]`, of which a slot takes the first `columns` of its own,
+/// `width` a multiple of 4; and, where matrices are chosen, `routes` `[tokens, 2 * slots]` of [`crate::route::Route`].
 ///
-/// Weight `[parts * matrices * rows, columns]` in the order of [`Stack`], and perhaps a bias `[parts * matrices * rows]` in F32, likewise.
+/// `weight` `[parts * matrices * rows, columns]` in the order of [`Stack`], and perhaps a `bias` `[parts * matrices * rows]` in F32, likewise.
 /// Output `[tokens, parts * slots * rows]`: row `r` of part `p` of slot `s`'s matrix at `(p * slots + s) * rows + r`.
 #[derive(Debug, Clone)]
 pub struct GroupedMatMul {
@@ -57,6 +61,13 @@ pub const MAX_MATRICES: usize = 1000;
 /// Invocations that sort slots.
 const LIST_WORKGROUP: u32 = 64;
 
+const TILES: &str = "[tiles] of matrix, first, last + 1, 0";
+const LISTED: &str = "[tokens * slots] of token * slots + slot";
+
+fn read_routes() -> Bound {
+    read("routes", "f32", "[tokens, matrices of slots, then their shares]", Binding::Input("routes"))
+}
+
 impl Kernel for GroupedMatMul {
     fn name(&self) -> &'static str {
         "grouped_matmul"
@@ -66,64 +77,68 @@ impl Kernel for GroupedMatMul {
         true
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let (slots, is_routed) = (self.slots as u32, site.inputs.len() > 1);
-        let (places, routing, rows) = match (is_routed, site.class) {
-            (true, Class::Columns(_)) => {
-                let rows = Count { factor: slots, ..Count::each(Extent::Rows(site.rows)) };
-                (include_str!("places_token.wgsl"), vec![Binding::Input(1)], rows)
+    fn candidates(&self, context: &LoweringContext) -> Vec<Candidate> {
+        // The slots of one matrix are few, whatever the batch.
+        let largest_tile = if context.inputs.has("routes") { SMALL_TILE } else { u32::MAX };
+        matmul::candidates(context, context.batch, largest_tile)
+    }
+
+    fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
+        let (slots, tokens) = (self.slots as u32, Extent::Rows(context.rows));
+        let is_routed = context.inputs.has("routes");
+        let (places, bindings, rows) = match (is_routed, context.batch) {
+            (true, Batch::Few(_)) => {
+                let rows = Count { factor: slots, ..Count::each(tokens) };
+                (include_str!("places_token.wgsl"), vec![read_routes()], rows)
             }
-            (true, Class::Many) => {
-                let rows = Count {
-                    factor: slots,
-                    plus: self.matrices as u32,
-                    ..Count::per(Extent::Rows(site.rows), SMALL_TILE)
-                };
-                (include_str!("places_listed.wgsl"), vec![Binding::Scratch(0), Binding::Scratch(1)], rows)
+            (true, Batch::Many) => {
+                let tile = candidate.number("rows");
+                let rows = Count { factor: slots, plus: self.matrices as u32, ..Count::per(tokens, tile) };
+                let bindings = vec![
+                    read("tiles", "vec4<u32>", TILES, Binding::Scratch(0)),
+                    read("listed", "u32", LISTED, Binding::Scratch(1)),
+                ];
+                (include_str!("places_listed.wgsl"), bindings, rows)
             }
-            (false, Class::Columns(_)) => (include_str!("places_slots.wgsl"), vec![], Count::fixed(slots)),
-            (false, Class::Many) => {
+            (false, Batch::Few(_)) => (include_str!("places_slots.wgsl"), vec![], Count::fixed(slots)),
+            (false, Batch::Many) => {
                 // The rows of input of a slot are few or many as the step's tokens are; so are its tiles.
-                let tile = tile(site.features, &site.weights[0].shards[0]);
-                let rows = Count { factor: slots, ..Count::per(Extent::Rows(site.rows), tile) };
+                let rows = Count { factor: slots, ..Count::per(tokens, candidate.number("rows")) };
                 (include_str!("places_slots.wgsl"), vec![], rows)
             }
         };
         let mut lowered = Lowered::default();
-        if is_routed && site.class == Class::Many {
-            lowered.dispatches.push(self.list_dispatch(site));
-            let tiles = rows.at(StepSize { tokens: site.max_rows, ..Default::default() });
-            lowered.scratch = vec![u64::from(tiles) * 16, u64::from(site.max_rows * slots) * 4];
+        if is_routed && context.batch == Batch::Many {
+            lowered.push(self.list(context, candidate.number("rows")));
+            let tiles = rows.at(StepSize { tokens: context.max_rows, ..Default::default() });
+            lowered.scratch = vec![u64::from(tiles) * 16, u64::from(context.max_rows * slots) * 4];
         }
-        for (index, shard) in site.weights[0].shards.iter().enumerate() {
-            let mut bindings = vec![Binding::Shard { weight: 0, shard: index }, Binding::Input(0), Binding::Output];
-            bindings.extend(&routing);
+        for (index, shard) in context.weights["weight"].shards.iter().enumerate() {
             let product = Product {
-                site,
-                shard,
-                width: site.weights[0].columns,
-                rows: (self.parts * self.part_rows(site)) as u32,
+                context,
+                candidate,
+                shard: index,
+                width: context.weights["weight"].columns,
+                rows: (self.parts * self.part_rows(context)) as u32,
                 modules: vec![
-                    ("operands", include_str!("operands.wgsl")),
                     ("rows", include_str!("rows_of_matrices.wgsl")),
                     ("places", places),
                     ("finish", include_str!("finish_slot.wgsl")),
                 ],
-                params: self.params(site, shard),
-                bindings,
+                params: self.params(context, shard),
+                bindings: bindings.clone(),
             };
-            lowered.dispatches.push(match (is_routed, site.class) {
-                (true, Class::Columns(_)) => product.columns(1, rows),
-                (false, Class::Columns(columns)) => product.columns(columns, rows),
-                (true, Class::Many) => product.tiles(SMALL_TILE, rows),
-                (false, Class::Many) => product.tiles(rows.divisor, rows),
+            lowered.push(match (is_routed, context.batch) {
+                (true, Batch::Few(_)) => product.columns(1, rows),
+                (false, Batch::Few(columns)) => product.columns(columns, rows),
+                (_, Batch::Many) => product.tiles(rows),
             });
         }
         lowered
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let results = self.reference_rows(operands, 0..operands.weights[0].rows());
+        let results = self.reference_rows(operands, 0..operands.weights["weight"].rows());
         let mut output = vec![0.0; results.len()];
         results.into_iter().for_each(|(place, result)| output[place] = result);
         output
@@ -133,18 +148,18 @@ impl Kernel for GroupedMatMul {
 impl GroupedMatMul {
     /// The reference for some rows of the weight: results with their places in the output.
     pub fn reference_rows(&self, operands: &Operands, rows: Range<usize>) -> Vec<(usize, f32)> {
-        let weight = operands.weights[0];
+        let weight = operands.weights["weight"];
         let part_rows = weight.rows() / (self.parts * self.matrices);
         let strides = self.strides(part_rows);
         let mut weight_row = vec![0.0; weight.columns];
-        let biases = operands.weights.get(1).map(|bias| bias.row(0));
+        let biases = operands.weights.get("bias").map(|bias| bias.row(0));
         let mut computed = Vec::new();
         for row in rows {
             let (part, matrix, row_of_part) = strides.place(row, self.stack);
             weight.decode_row(row, &mut weight_row);
             for token in 0..operands.rows {
                 for slot in (0..self.slots).filter(|slot| self.matrix_of(operands, token, *slot) == matrix) {
-                    let input = operands.inputs[0].row(token);
+                    let input = operands.inputs["input"].row(token);
                     let shared = input.len() == weight.columns;
                     let width = input.len() / self.slots;
                     let input = if shared { input } else { &input[slot * width..][..weight.columns] };
@@ -160,16 +175,16 @@ impl GroupedMatMul {
 
     /// The matrix that a slot of a token meets.
     fn matrix_of(&self, operands: &Operands, token: usize, slot: usize) -> usize {
-        operands.inputs.get(1).map_or(slot, |routes| routes.row(token)[slot] as usize)
+        operands.inputs.get("routes").map_or(slot, |routes| routes.row(token)[slot] as usize)
     }
 
     /// Rows of one part of a matrix.
-    fn part_rows(&self, site: &Site) -> usize {
-        let rows: u32 = site.weights[0].shards.iter().map(|shard| shard.rows).sum();
+    fn part_rows(&self, context: &LoweringContext) -> usize {
+        let rows: u32 = context.weights["weight"].shards.iter().map(|shard| shard.rows).sum();
         rows as usize / (self.parts * self.matrices)
     }
 
-    /// How a weight's rows follow each other whose parts have so many.
+    /// How the rows of a weight follow each other whose parts have this many.
     fn strides(&self, part_rows: usize) -> Strides {
         match self.stack {
             Stack::PartByPart => Strides { part: self.matrices * part_rows, matrix: part_rows, row: 1 },
@@ -178,52 +193,49 @@ impl GroupedMatMul {
         }
     }
 
-    /// The words of `Params` of both kernels.
-    fn params(&self, site: &Site, shard: &Shard) -> Vec<u32> {
-        let (input, out, columns) = (site.inputs[0], site.output(), site.weights[0].columns);
+    /// What both kernels are told.
+    fn params(&self, context: &LoweringContext, shard: &Shard) -> Vec<(&'static str, Param)> {
+        let (input, columns) = (context.inputs["input"], context.weights["weight"].columns);
         let slot_width = if input.width == columns { 0 } else { input.width / self.slots as u32 };
         assert!(slot_width.is_multiple_of(4), "a slot's input begins at a vec4");
-        let (routes_offset, routes_stride) = site.inputs.get(1).map_or((0, 0), |view| (view.offset, view.stride));
-        let part_rows = self.part_rows(site);
+        let part_rows = self.part_rows(context);
         let strides = self.strides(part_rows);
-        vec![
-            (self.parts * part_rows) as u32,
-            shard.row_stride,
-            columns,
-            input.offset / 4,
-            input.stride / 4,
-            out.offset,
-            out.stride,
-            shard.first_row,
-            shard.rows,
-            part_rows as u32,
-            strides.part as u32,
-            strides.matrix as u32,
-            strides.row as u32,
-            self.slots as u32,
-            slot_width / 4,
-            routes_offset,
-            routes_stride,
-        ]
+        let mut params = params! {
+            // Of the results of a slot, all parts.
+            rows: (self.parts * part_rows) as u32,
+            row_stride: shard.row_stride,
+            // Elements along k.
+            width: columns,
+            first_row: shard.first_row,
+            shard_rows: shard.rows,
+            part_rows: part_rows as u32,
+            // Rows of the weight from a part to the next, from a matrix to the next, and from a row of a part to the next.
+            part_stride: strides.part as u32,
+            matrix_stride: strides.matrix as u32,
+            step: strides.row as u32,
+            slots: self.slots as u32,
+            // Of the input from a slot to the next, in vec4; 0 where slots share it.
+            slot_quads: slot_width / 4,
+            input: input.quads(),
+            output: context.output(),
+        };
+        params.extend(context.inputs.get("routes").map(|view| ("routes", Param::from(*view))));
+        params
     }
 
-    /// The sorting of slots by their matrices.
-    fn list_dispatch(&self, site: &Site) -> Dispatch {
-        let routes = site.inputs[1];
-        Dispatch {
-            shader: Shader {
-                name: "grouped_list",
-                source: include_str!("list.wgsl"),
-                modules: vec![],
-                constants: vec![
-                    ("WORKGROUP", LIST_WORKGROUP),
-                    ("MATRICES", self.matrices as u32),
-                    ("TILE", SMALL_TILE),
-                ],
-            },
-            params: vec![self.slots as u32, routes.offset, routes.stride],
-            bindings: vec![Binding::Input(1), Binding::Scratch(0), Binding::Scratch(1)],
-            grid: Grid { spread: Count::fixed(1), rows: Count::each(Extent::Rows(site.rows)) },
+    /// The sorting of slots by their matrices, in tiles of this many.
+    fn list(&self, context: &LoweringContext, tile: u32) -> Launch {
+        Launch {
+            shader: ("grouped_list", include_str!("list.wgsl")),
+            modules: vec![],
+            constants: vec![("WORKGROUP", LIST_WORKGROUP), ("MATRICES", self.matrices as u32), ("TILE", tile)],
+            params: params! { slots: self.slots as u32, routes: context.inputs["routes"] },
+            bindings: vec![
+                read_routes(),
+                write("tiles", "vec4<u32>", TILES, Binding::Scratch(0)),
+                write("listed", "u32", LISTED, Binding::Scratch(1)),
+            ],
+            grid: Grid { spread: Count::fixed(1), rows: Count::each(Extent::Rows(context.rows)) },
             work: Work::fixed(self.slots as u64 * 8),
         }
     }

@@ -1,7 +1,4 @@
 // A tile of the slots for which one matrix was chosen, as list.wgsl sorted them.
-@group(0) @binding(4) var<storage, read> tiles: array<vec4<u32>>; // [tiles] of matrix, first, last + 1, 0
-@group(0) @binding(5) var<storage, read> listed: array<u32>; // [tokens * slots] of token * slots + slot
-
 var<private> $last: u32;
 var<private> $none: bool;
 

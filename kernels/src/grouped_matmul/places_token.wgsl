@@ -1,6 +1,4 @@
 // One slot of one token, with the matrix that was chosen for it.
-@group(0) @binding(4) var<storage, read> routes: array<f32>; // [tokens, matrices of slots, then their shares]
-
 var<private> $token: u32;
 var<private> $slot: u32;
 

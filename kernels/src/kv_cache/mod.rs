@@ -5,8 +5,14 @@
 //! whole words of the cache's type. The page table gives the page of each
 //! stretch of a sequence.
 
+use crate::candidate::Candidate;
+use crate::dispatch::{
+    Binding, Count, Extent, Grid, Launch, Lowered, Source, Work, read, read_pages, read_tokens, write,
+};
 use crate::graph::{CacheSlot, CachedValues};
-use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Shader, Site, Work};
+use crate::lowering::{LoweringContext, View};
+use crate::op::Kernel;
+use crate::params;
 use crate::reference::Operands;
 use crate::step::PAGE_TOKENS;
 
@@ -16,9 +22,6 @@ const WORKGROUP: u32 = 64;
 const BLOCK: usize = 32;
 
 const LARGEST_HALF: f32 = 65504.0;
-
-/// WGSL, and the name under which it is imported.
-type Module = (&'static str, &'static str);
 
 /// How the numbers of a KV cache are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,7 +102,7 @@ impl KvType {
     }
 
     /// `alias KvWord`, `kv_QUADS`, `kv_WORDS`, `kv_encode` and `kv_decode`.
-    fn module(self) -> Module {
+    fn module(self) -> Source {
         let source = match self {
             KvType::F32 => include_str!("f32.wgsl"),
             KvType::F16 => include_str!("f16.wgsl"),
@@ -109,7 +112,7 @@ impl KvType {
     }
 
     /// What reads `keys` and `values`: [`KvType::module`], and `cached_key` and `cached_value`.
-    pub(crate) fn reading(self) -> [Module; 2] {
+    pub(crate) fn reading(self) -> [Source; 2] {
         let source = match self {
             KvType::F32 | KvType::F16 => include_str!("read_quads.wgsl"),
             KvType::Q8 => include_str!("read_blocks.wgsl"),
@@ -133,9 +136,9 @@ fn round_block(numbers: &mut [f32]) {
 }
 
 /// `pages_place`: which key or value is that of a head at a position.
-pub(crate) const PAGES: (&str, &str) = ("pages", include_str!("pages.wgsl"));
+pub(crate) const PAGES: Source = ("pages", include_str!("pages.wgsl"));
 
-/// Inputs keys `[tokens, kv_heads * key_width]`, and values `[tokens, kv_heads * value_width]` where they are not in the keys; written
+/// Inputs `keys` `[tokens, kv_heads * key_width]`, and `values` `[tokens, kv_heads * value_width]` where they are not in the keys; written
 /// to the cache slot at each token's position.
 #[derive(Debug, Clone)]
 pub struct KvWrite;
@@ -145,11 +148,11 @@ impl Kernel for KvWrite {
         "kv_cache"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let cache = site.cache();
+    fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
+        let cache = context.cache();
         let (key_width, value_width) = (cache.slot.key_width as u32, cache.slot.value_width as u32);
-        let keys = site.inputs[0];
-        let values = site.inputs.get(1).copied().unwrap_or(keys);
+        let keys = context.inputs["keys"];
+        let values = context.inputs.get("values").copied().unwrap_or(keys);
         let own = include_str!("own.wgsl");
         let values_module = match cache.slot.values {
             CachedValues::Own => own,
@@ -161,38 +164,45 @@ impl Kernel for KvWrite {
         let mut lowered = Lowered::default();
         let mut first_head = 0;
         for (shard, heads) in cache.shards.iter().enumerate() {
-            let mut bindings = vec![Binding::Tokens, Binding::Pages, Binding::Input(0), Binding::Keys(shard)];
+            let mut bindings = vec![
+                read_tokens(),
+                read_pages(),
+                read("keys_given", "f32", "[tokens, kv_heads, 4 * keys_QUADS]", Binding::Input("keys")),
+                write("keys_cached", "KvWord", "[pages, heads, PAGE_TOKENS, keys_WORDS]", Binding::Keys(shard)),
+            ];
             if cache.slot.values == CachedValues::Own {
-                bindings.extend([Binding::Input(1), Binding::Values(shard)]);
+                bindings.extend([
+                    read("values_given", "f32", "[tokens, kv_heads, 4 * values_QUADS]", Binding::Input("values")),
+                    write(
+                        "values_cached",
+                        "KvWord",
+                        "[pages, heads, PAGE_TOKENS, values_WORDS]",
+                        Binding::Values(shard),
+                    ),
+                ]);
             }
-            lowered.dispatches.push(Dispatch {
-                shader: Shader {
-                    name: "kv_write",
-                    source: include_str!("kv_write.wgsl"),
-                    modules: vec![cache.kv_type.module(), PAGES, ("keys", own), ("values", values_module)],
-                    constants: vec![
-                        ("WORKGROUP", WORKGROUP),
-                        ("PAGE_TOKENS", PAGE_TOKENS as u32),
-                        ("keys_BINDING", 3),
-                        ("keys_QUADS", key_width / 4),
-                        ("keys_WORDS", words(key_width)),
-                        ("values_BINDING", 5),
-                        ("values_QUADS", value_width / 4),
-                        ("values_WORDS", words(value_width)),
-                    ],
-                },
-                params: vec![
-                    *heads,
-                    cache.pages_per_sequence,
-                    keys.offset + first_head * key_width,
-                    keys.stride,
-                    values.offset + first_head * value_width,
-                    values.stride,
+            lowered.push(Launch {
+                shader: ("kv_write", include_str!("kv_write.wgsl")),
+                modules: vec![cache.kv_type.module(), PAGES, ("keys", own), ("values", values_module)],
+                constants: vec![
+                    ("WORKGROUP", WORKGROUP),
+                    ("PAGE_TOKENS", PAGE_TOKENS as u32),
+                    ("keys_QUADS", key_width / 4),
+                    ("keys_WORDS", words(key_width)),
+                    ("values_QUADS", value_width / 4),
+                    ("values_WORDS", words(value_width)),
                 ],
+                // Heads are those of the shard, and views begin with its first.
+                params: params! {
+                    heads: *heads,
+                    pages_per_sequence: cache.pages_per_sequence,
+                    keys: View { offset: keys.offset + first_head * key_width, ..keys },
+                    values: View { offset: values.offset + first_head * value_width, ..values },
+                },
                 bindings,
                 grid: Grid {
                     spread: Count::fixed((heads * units).div_ceil(WORKGROUP)),
-                    rows: Count::each(Extent::Rows(site.rows)),
+                    rows: Count::each(Extent::Rows(context.rows)),
                 },
                 work: Work::fixed(8 * u64::from(unit_quads * WORKGROUP)),
             });
@@ -204,8 +214,8 @@ impl Kernel for KvWrite {
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let step = operands.step;
         for (row, token) in step.tokens.iter().enumerate() {
-            let keys = operands.inputs[0].row(row).to_vec();
-            let values = operands.inputs.get(1).map_or_else(Vec::new, |values| values.row(row).to_vec());
+            let keys = operands.inputs["keys"].row(row).to_vec();
+            let values = operands.inputs.get("values").map_or_else(Vec::new, |values| values.row(row).to_vec());
             let place = step.place(token.sequence, token.position as usize);
             operands.cache().write(place, &keys, &values);
         }
@@ -216,8 +226,8 @@ impl Kernel for KvWrite {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cases::Random;
     use crate::formats::Q8_0;
+    use crate::random::Random;
 
     #[test]
     fn heads_are_whole_words() {

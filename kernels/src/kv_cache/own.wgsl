@@ -1,6 +1,4 @@
 // Keys, or values, in memory of their own.
-@group(0) @binding($BINDING) var<storage, read> $given: array<f32>; // [tokens, kv_heads, 4 * QUADS]
-@group(0) @binding($BINDING + 1u) var<storage, read_write> $cached: array<KvWord>; // [pages, heads, PAGE_TOKENS, WORDS]
 
 // Of a head: the last may have fewer quads.
 const $UNITS: u32 = ($QUADS + kv_QUADS - 1u) / kv_QUADS;

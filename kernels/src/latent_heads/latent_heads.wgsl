@@ -1,34 +1,6 @@
 // Puts the heads of latent attention together: what meets the latent, then what turns. One invocation for each two elements.
 #import pairing
 
-struct Params {
-    query_heads: u32, // the key's one head follows them
-    rank: u32,
-    rotated: u32,
-    head_stride: u32, // from a head's turning elements to the next one's
-    table_stride: u32,
-    long_offset: u32, // in a row, from the table for short sequences to that for long ones
-    queries_offset: u32,
-    queries_stride: u32,
-    turning_queries_offset: u32,
-    turning_queries_stride: u32,
-    latent_offset: u32,
-    latent_stride: u32,
-    turning_key_offset: u32,
-    turning_key_stride: u32,
-    output_offset: u32,
-    output_stride: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 1 in a long one
-@group(0) @binding(2) var<storage, read> queries: array<f32>; // [tokens, query_heads, rank]
-@group(0) @binding(3) var<storage, read> turning_queries: array<f32>; // [tokens, query_heads, head_stride]
-@group(0) @binding(4) var<storage, read> latent: array<f32>; // [tokens, rank]
-@group(0) @binding(5) var<storage, read> turning_key: array<f32>; // [tokens, rotated]
-@group(0) @binding(6) var<storage, read> table: array<f32>; // [FINE_POSITIONS + coarse rows, tables, rotated / 2, (cos, sin)]
-@group(0) @binding(7) var<storage, read_write> output: array<f32>; // [tokens, query_heads + 1, rank + rotated]
-
 #import rotation
 
 @compute @workgroup_size(WORKGROUP)

@@ -1,17 +1,23 @@
 //! The heads of multi-head latent attention (DeepSeek-V2, <https://arxiv.org/abs/2405.04434>, §2.1), in the absorbed form: a query
 //! that meets the latent itself, and a key that is the latent, each followed by elements that turn with the position.
 
+use crate::candidate::Candidate;
 use crate::cases::Case;
+use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Work, read, read_tokens, write};
 use crate::graph::{Rows, Slice, Weight};
-use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
+use crate::lowering::{LoweringContext, View};
+use crate::op::{Kernel, Op};
+use crate::params;
 use crate::reference::Operands;
-use crate::rope::{FINE_POSITIONS, Pairing, ROTATION, Rotation, tables};
+use crate::rope::{FINE_POSITIONS, Pairing, ROTATION, Rotation, long_offset, read_tables, tables};
 
 const WORKGROUP: u32 = 64;
 
-/// Inputs: queries that meet the latent `[tokens, heads * rank]`; queries of which the last `rotated` elements of each head turn
-/// `[tokens, heads * head_width]`; the latent `[tokens, rank]`; what turns of the one key `[tokens, rotated]`. Weight: as of
-/// [`crate::rope::Rope`]. Output `[tokens, (heads + 1) * (rank + rotated)]`: the query heads, then the key, each with what turns behind.
+const INPUTS: [&str; 4] = ["queries", "turning_queries", "latent", "turning_key"];
+
+/// Inputs: `queries` that meet the latent `[tokens, heads * rank]`; `turning_queries`, of which the last `rotated` elements of each head
+/// turn, `[tokens, heads * head_width]`; `latent` `[tokens, rank]`; `turning_key`, what turns of the one key, `[tokens, rotated]`. Weight
+/// `tables`: as of [`crate::rope::Rope`]. Output `[tokens, (heads + 1) * (rank + rotated)]`: the query heads, then the key, each with what turns behind.
 #[derive(Debug, Clone)]
 pub struct LatentHeads {
     /// Query heads.
@@ -27,54 +33,52 @@ impl Kernel for LatentHeads {
         "latent_heads"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let [queries, turning_queries, latent, turning_key] = site.inputs[..] else { unreachable!("it has 4 inputs") };
-        let (heads, rotated, out) = (self.heads as u32, self.rotated as u32, site.output());
+    fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
+        let [queries, turning_queries, latent, turning_key] = INPUTS.map(|name| context.inputs[name]);
+        let (heads, rotated, output) = (self.heads as u32, self.rotated as u32, context.output());
+        let tables = context.weights["tables"];
         let head_width = turning_queries.width / heads;
-        let pairs = out.width / 2;
-        let inputs = (0..4).map(Binding::Input);
-        Lowered::one(Dispatch {
-            shader: Shader {
-                name: "latent_heads",
-                source: include_str!("latent_heads.wgsl"),
-                modules: vec![self.pairing.module(), ROTATION],
-                constants: vec![("WORKGROUP", WORKGROUP), ("FINE_POSITIONS", FINE_POSITIONS as u32)],
+        let pairs = output.width / 2;
+        Lowered::one(Launch {
+            shader: ("latent_heads", include_str!("latent_heads.wgsl")),
+            modules: vec![self.pairing.module(), ROTATION],
+            constants: vec![("WORKGROUP", WORKGROUP), ("FINE_POSITIONS", FINE_POSITIONS as u32)],
+            params: params! {
+                query_heads: heads,
+                rank: latent.width,
+                rotated: rotated,
+                // From a head's turning elements to the next one's.
+                head_stride: head_width,
+                table_stride: tables.shards[0].row_stride * 4,
+                long_offset: long_offset(tables, self.rotated),
+                queries: queries,
+                turning_queries: View { offset: turning_queries.offset + head_width - rotated, ..turning_queries },
+                latent: latent,
+                turning_key: turning_key,
+                output: output,
             },
-            params: vec![
-                heads,
-                latent.width,
-                rotated,
-                head_width,
-                site.weights[0].shards[0].row_stride * 4,
-                site.weights[0].columns - rotated,
-                queries.offset,
-                queries.stride,
-                turning_queries.offset + head_width - rotated,
-                turning_queries.stride,
-                latent.offset,
-                latent.stride,
-                turning_key.offset,
-                turning_key.stride,
-                out.offset,
-                out.stride,
+            bindings: vec![
+                read_tokens(),
+                read("queries", "f32", "[tokens, query_heads, rank]", Binding::Input("queries")),
+                read("turning_queries", "f32", "[tokens, query_heads, head_stride]", Binding::Input("turning_queries")),
+                read("latent", "f32", "[tokens, rank]", Binding::Input("latent")),
+                read("turning_key", "f32", "[tokens, rotated]", Binding::Input("turning_key")),
+                read_tables("tables"),
+                write("output", "f32", "[tokens, query_heads + 1, rank + rotated]", Binding::Output),
             ],
-            bindings: [Binding::Tokens]
-                .into_iter()
-                .chain(inputs)
-                .chain([Binding::Shard { weight: 0, shard: 0 }, Binding::Output])
-                .collect(),
-            grid: Grid { spread: Count::fixed(pairs.div_ceil(WORKGROUP)), rows: Count::each(Extent::Rows(site.rows)) },
+            grid: Grid {
+                spread: Count::fixed(pairs.div_ceil(WORKGROUP)),
+                rows: Count::each(Extent::Rows(context.rows)),
+            },
             work: Work::fixed(4 * u64::from(WORKGROUP)),
         })
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let [queries, turning_queries, latent, turning_key] = operands.inputs[..] else {
-            unreachable!("it has 4 inputs")
-        };
+        let [queries, turning_queries, latent, turning_key] = INPUTS.map(|name| operands.inputs[name]);
         let mut output = Vec::new();
         for (row, token) in operands.step.tokens.iter().enumerate() {
-            let rotation = Rotation::at(operands.weights[0], token, self.rotated);
+            let rotation = Rotation::at(operands.weights["tables"], token, self.rotated);
             let turn = |head: &[f32]| rotation.turn(&head[head.len() - self.rotated..], self.rotated, self.pairing);
             let turning = turning_queries.row(row).chunks(turning_queries.width / self.heads);
             for (query, turning) in queries.row(row).chunks(latent.width).zip(turning) {
@@ -113,13 +117,13 @@ pub fn cases() -> Vec<Case> {
         let output = case.graph.value("heads", Rows::Tokens, (heads + 1) * down);
         let slice = |offset, width| Slice { value: projected, offset, width };
         let inputs = [
-            case.graph.whole(absorbed),
-            slice(0, query_width),
-            case.graph.whole(latent),
-            slice(query_width + rank, rotated),
+            ("queries", case.graph.whole(absorbed)),
+            ("turning_queries", slice(0, query_width)),
+            ("latent", case.graph.whole(latent)),
+            ("turning_key", slice(query_width + rank, rotated)),
         ];
         let op = Op::LatentHeads(LatentHeads { heads, rotated, pairing });
-        case.graph.node(op, &inputs, &[weight], None, Some(output));
+        case.graph.node(op, &inputs, &[("tables", weight)], None, Some(output));
         case.output(output);
         case
     };

@@ -57,17 +57,17 @@ fn case(format: Format, width: usize, parts: &[usize], tokens: usize, variant: V
     let input = case.graph.input("input", Rows::Tokens, width);
     let weight = case.random_weight(parts, width);
     let output = case.graph.value("output", Rows::Tokens, rows);
-    let mut inputs = vec![case.graph.whole(input)];
+    let mut inputs = vec![("input", case.graph.whole(input))];
     if matches!(variant, Variant::Residual | Variant::BiasAndResidual) {
         let residual = case.graph.input("residual", Rows::Tokens, rows);
-        inputs.push(case.graph.whole(residual));
+        inputs.push(("residual", case.graph.whole(residual)));
     }
-    let mut weights = vec![weight];
+    let mut weights = vec![("weight", weight)];
     let mut op = MatMul::PLAIN;
     if matches!(variant, Variant::Bias | Variant::BiasAndResidual) {
         op.scale = 0.625;
         let numbers: Vec<f32> = (0..rows).map(|row| (row as f32 * 0.7).sin() * 3.0).collect();
-        weights.push(case.graph.weight(Weight::computed("bias", rows, numbers)));
+        weights.push(("bias", case.graph.weight(Weight::computed("bias", rows, numbers))));
     }
     case.graph.node(Op::MatMul(op), &inputs, &weights, None, Some(output));
     case.output(output);

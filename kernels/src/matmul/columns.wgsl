@@ -3,7 +3,6 @@
 #import grid
 #import reduce
 
-#import operands
 #import rows
 #import places
 #import weight

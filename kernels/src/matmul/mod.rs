@@ -9,13 +9,17 @@ mod product;
 
 use std::ops::Range;
 
-use crate::op::{Binding, Class, Count, Extent, Kernel, Lowered, Shard, Site, View};
+use crate::candidate::Candidate;
+use crate::dispatch::{Binding, Count, Extent, Launch, Lowered, read};
+use crate::lowering::{Batch, LoweringContext, View};
+use crate::op::Kernel;
+use crate::params;
 use crate::reference::Operands;
 
 pub use self::cases::{cases, large_cases};
-pub(crate) use self::product::{Product, SMALL_TILE, tile};
+pub(crate) use self::product::{Product, SMALL_TILE, candidates};
 
-/// Input `[rows, columns of the weight]`, then perhaps a residual of the output's shape; a weight, then perhaps a bias
+/// `input` `[rows, columns of the weight]`, and perhaps a `residual` of the output's shape; `weight`, and perhaps a `bias`
 /// `[rows of the weight]` in F32; output `[rows, rows of the weight]`.
 #[derive(Debug, Clone)]
 pub struct MatMul {
@@ -37,42 +41,20 @@ impl Kernel for MatMul {
         true
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let dispatch = |(index, shard): (usize, &Shard)| {
-            let has_residual = site.inputs.len() > 1;
-            let finish = match has_residual {
-                true => include_str!("finish_residual.wgsl"),
-                false => include_str!("finish_plain.wgsl"),
-            };
-            let mut bindings = vec![Binding::Shard { weight: 0, shard: index }, Binding::Input(0), Binding::Output];
-            bindings.extend(has_residual.then_some(Binding::Input(1)));
-            let product = Product {
-                site,
-                shard,
-                width: site.inputs[0].width,
-                rows: shard.rows,
-                modules: vec![
-                    ("operands", include_str!("operands.wgsl")),
-                    ("rows", include_str!("rows_one.wgsl")),
-                    ("places", include_str!("places_one.wgsl")),
-                    ("finish", finish),
-                ],
-                params: self.params(site, shard),
-                bindings,
-            };
-            match site.class {
-                Class::Columns(columns) => product.columns(columns, Count::fixed(1)),
-                Class::Many => {
-                    let tile = tile(site.features, shard);
-                    product.tiles(tile, Count::per(Extent::Rows(site.rows), tile))
-                }
-            }
-        };
-        Lowered { dispatches: site.weights[0].shards.iter().enumerate().map(dispatch).collect(), scratch: Vec::new() }
+    fn candidates(&self, context: &LoweringContext) -> Vec<Candidate> {
+        candidates(context, context.batch, u32::MAX)
+    }
+
+    fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
+        let mut lowered = Lowered::default();
+        for shard in 0..context.weights["weight"].shards.len() {
+            lowered.push(self.launch(context, candidate, shard));
+        }
+        lowered
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let rows = operands.weights[0].rows();
+        let rows = operands.weights["weight"].rows();
         let columns = self.reference_rows(operands, 0..rows);
         (0..operands.rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect()
     }
@@ -81,15 +63,16 @@ impl Kernel for MatMul {
 impl MatMul {
     /// The reference for some rows of the weight: for each, the output of every row of input.
     pub fn reference_rows(&self, operands: &Operands, rows: Range<usize>) -> Vec<Vec<f32>> {
-        let mut weight_row = vec![0.0; operands.weights[0].columns];
-        let biases = operands.weights.get(1).map(|bias| bias.row(0));
+        let mut weight_row = vec![0.0; operands.weights["weight"].columns];
+        let biases = operands.weights.get("bias").map(|bias| bias.row(0));
         let mut computed = Vec::with_capacity(rows.len());
         for weight in rows {
-            operands.weights[0].decode_row(weight, &mut weight_row);
+            operands.weights["weight"].decode_row(weight, &mut weight_row);
             let product = |row: usize| {
-                let input = operands.inputs[0].row(row);
+                let input = operands.inputs["input"].row(row);
                 let sum: f64 = input.iter().zip(&weight_row).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
-                let residual = operands.inputs.get(1).map_or(0.0, |residual| f64::from(residual.row(row)[weight]));
+                let residual =
+                    operands.inputs.get("residual").map_or(0.0, |residual| f64::from(residual.row(row)[weight]));
                 let bias = biases.as_ref().map_or(0.0, |biases| f64::from(biases[weight]));
                 (f64::from(self.scale) * (sum + bias) + residual) as f32
             };
@@ -98,22 +81,48 @@ impl MatMul {
         computed
     }
 
-    /// The words of `Params`.
-    fn params(&self, site: &Site, shard: &Shard) -> Vec<u32> {
-        let (input, out) = (site.inputs[0], site.output());
-        let residual = site.inputs.get(1).copied().unwrap_or(View { offset: 0, stride: 0, width: 0 });
-        vec![
-            shard.rows,
-            shard.row_stride,
-            input.width,
-            input.offset / 4,
-            input.stride / 4,
-            out.offset + shard.first_row,
-            out.stride,
-            residual.offset + shard.first_row,
-            residual.stride,
-            shard.first_row,
-            self.scale.to_bits(),
-        ]
+    /// The product with one shard of the weight.
+    fn launch(&self, context: &LoweringContext, candidate: &Candidate, index: usize) -> Launch {
+        let shard = &context.weights["weight"].shards[index];
+        let (input, output) = (context.inputs["input"], context.output());
+        let from_first_row = |view: View| View { offset: view.offset + shard.first_row, ..view };
+        let mut params = params! {
+            rows: shard.rows,
+            row_stride: shard.row_stride,
+            // Elements along k.
+            width: input.width,
+            first_row: shard.first_row,
+            scale: self.scale,
+            input: input.quads(),
+            output: from_first_row(output),
+        };
+        let mut bindings = Vec::new();
+        let finish = match context.inputs.get("residual") {
+            Some(residual) => {
+                params.extend(params! { residual: from_first_row(*residual) });
+                let shape = "[rows of input, rows of all shards]";
+                bindings.push(read("residual", "f32", shape, Binding::Input("residual")));
+                include_str!("finish_residual.wgsl")
+            }
+            None => include_str!("finish_plain.wgsl"),
+        };
+        let product = Product {
+            context,
+            candidate,
+            shard: index,
+            width: input.width,
+            rows: shard.rows,
+            modules: vec![
+                ("rows", include_str!("rows_one.wgsl")),
+                ("places", include_str!("places_one.wgsl")),
+                ("finish", finish),
+            ],
+            params,
+            bindings,
+        };
+        match context.batch {
+            Batch::Few(columns) => product.columns(columns, Count::fixed(1)),
+            Batch::Many => product.tiles(Count::per(Extent::Rows(context.rows), candidate.number("rows"))),
+        }
     }
 }

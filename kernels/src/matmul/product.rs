@@ -1,105 +1,150 @@
 //! The two kernels of products, shared by the ops that multiply with rows of a weight.
 
+use crate::candidate::Candidate;
+use crate::device::Features;
+use crate::dispatch::{Binding, Bound, Count, Grid, Launch, Param, Source, Work, read, write};
 use crate::formats::UNIT;
-use crate::op::{Binding, Count, Dispatch, Features, Grid, Shader, Shard, Site, Work, shared};
+use crate::lowering::{Batch, DeviceWeight, LoweringContext, Precision, Shard};
+use crate::shared;
 
-/// Rows that a team of the matrix-vector kernel computes at once.
+/// Rows of the weight that a subgroup of the matrix-vector kernel computes at once.
 const TEAM_ROWS: u32 = 2;
 
-/// Rows of a tile where few are to be had, or little memory.
+/// Rows of a tile where there are few, or little memory.
 pub(crate) const SMALL_TILE: u32 = 32;
+
+/// Rows of a tile where there is room.
+const LARGE_TILE: u32 = 64;
 
 /// A product with the rows of a shard, as both kernels compute it.
 pub(crate) struct Product<'a> {
     /// Where it is.
-    pub site: &'a Site<'a>,
-    /// The rows of the weight.
-    pub shard: &'a Shard,
+    pub context: &'a LoweringContext<'a>,
+    /// How it is computed: one of [`candidates`].
+    pub candidate: &'a Candidate,
+    /// Which shard of `weight`.
+    pub shard: usize,
     /// Elements along k.
     pub width: u32,
     /// Results for each row of input.
     pub rows: u32,
-    /// `operands`, `rows`, `places`, `finish` and what these need.
-    pub modules: Vec<(&'static str, &'static str)>,
-    /// The words of `Params`.
-    pub params: Vec<u32>,
-    /// What is bound behind the parameters, without the bias, which comes last.
-    pub bindings: Vec<Binding>,
+    /// `rows`, `places`, `finish` and what these need.
+    pub modules: Vec<Source>,
+    /// What the modules are told.
+    pub params: Vec<(&'static str, Param)>,
+    /// What the modules bind besides weight, input, output and bias.
+    pub bindings: Vec<Bound>,
+}
+
+/// The ways to compute a product in a batch, with tiles of at most this many rows.
+pub(crate) fn candidates(context: &LoweringContext, batch: Batch, largest_tile: u32) -> Vec<Candidate> {
+    match batch {
+        Batch::Few(_) => {
+            let of_size =
+                |workgroup| Candidate::new("matrix-vector").with("workgroup", workgroup).with("rows", TEAM_ROWS);
+            matrix_vector_workgroups(context.features).into_iter().map(of_size).collect()
+        }
+        Batch::Many => {
+            let weight = context.weights["weight"];
+            let mut candidates = Vec::new();
+            for bits in weight_bits(context, weight) {
+                let fits = |tile: &u32| *tile <= largest_tile && fits(context.features, weight, *tile, bits);
+                let tiles = context.features.sizes([LARGE_TILE, SMALL_TILE]).into_iter().filter(fits);
+                candidates.extend(tiles.map(|tile| Candidate::new("tiles").with("rows", tile).with("bits", bits)));
+            }
+            candidates
+        }
+    }
 }
 
 impl Product<'_> {
-    /// The matrix-vector kernel, for so many rows of input at once.
-    pub fn columns(self, columns: u32, rows: Count) -> Dispatch {
-        let features = self.site.features;
-        let workgroup = columns_workgroup(features);
-        // As many teams as a workgroup surely has, each with its rows.
+    /// The matrix-vector kernel, for this many rows of input at once.
+    pub fn columns(self, columns: u32, rows: Count) -> Launch {
+        let features = self.context.features;
+        let (workgroup, team_rows) = (self.candidate.number("workgroup"), self.candidate.number("rows"));
+        // As many subgroups as a workgroup surely has, each with its rows.
         let teams = features.subgroup.map_or(1, |(_, largest)| (workgroup / largest).max(1));
-        let group_rows = teams * TEAM_ROWS;
+        let group_rows = teams * team_rows;
         let constants =
-            vec![("WORKGROUP", workgroup), ("COLUMNS", columns), ("GROUP_ROWS", group_rows), ("TEAM_ROWS", TEAM_ROWS)];
+            vec![("WORKGROUP", workgroup), ("COLUMNS", columns), ("GROUP_ROWS", group_rows), ("TEAM_ROWS", team_rows)];
         let spread = Count::fixed(self.rows.div_ceil(group_rows));
         let work = Work::fixed(u64::from(group_rows) * u64::from(columns) * u64::from(self.width));
         let source = ("matmul_columns", include_str!("columns.wgsl"));
-        self.dispatch(source, shared::reduce(features), constants, Grid { spread, rows }, work)
+        self.launch(source, shared::reduce(features), constants, Grid { spread, rows }, work)
     }
 
-    /// The kernel of tiles with sides of so many rows; see [`tile`].
-    pub fn tiles(self, tile: u32, rows: Count) -> Dispatch {
-        let module = if is_half(self.site.features, self.shard) {
-            include_str!("tile_f16.wgsl")
-        } else {
-            include_str!("tile_f32.wgsl")
+    /// The kernel of tiles, whose sides have as many rows as the candidate says.
+    pub fn tiles(self, rows: Count) -> Launch {
+        let (tile, bits) = (self.candidate.number("rows"), self.candidate.number("bits"));
+        let module = match storage_bits(self.shard(), bits) {
+            16 => include_str!("tile_f16.wgsl"),
+            _ => include_str!("tile_f32.wgsl"),
         };
         let spread = Count::fixed(self.rows.div_ceil(tile));
         let work = Work::fixed(u64::from(tile) * u64::from(tile) * u64::from(self.width));
         let source = ("matmul_tiles", include_str!("tiles.wgsl"));
-        self.dispatch(source, ("tile", module), vec![("SIDE", tile / 4)], Grid { spread, rows }, work)
+        self.launch(source, ("tile", module), vec![("SIDE", tile / 4)], Grid { spread, rows }, work)
     }
 
-    /// A dispatch with what both kernels import: the format, how rows of input end, and the bias.
-    fn dispatch(
-        mut self,
-        (name, source): (&'static str, &'static str),
-        module: (&'static str, &'static str),
-        mut constants: Vec<(&'static str, u32)>,
+    fn shard(&self) -> &Shard {
+        &self.context.weights["weight"].shards[self.shard]
+    }
+
+    /// A launch with what both kernels import and bind: the format, how rows of input end, and the bias.
+    fn launch(
+        self,
+        shader: Source,
+        module: Source,
+        constants: Vec<(&'static str, u32)>,
         grid: Grid,
         work: Work,
-    ) -> Dispatch {
-        assert!(self.site.inputs[0].offset.is_multiple_of(4), "a matmul's input begins at a vec4");
+    ) -> Launch {
         let whole_units = self.width.is_multiple_of(UNIT as u32);
         let input = if whole_units { include_str!("input_whole.wgsl") } else { include_str!("input_ragged.wgsl") };
-        let bias = match self.site.weights.get(1) {
-            Some(_) => include_str!("bias_vector.wgsl"),
-            None => include_str!("bias_none.wgsl"),
-        };
-        let weight = ("weight", self.shard.format.wgsl);
-        self.modules.extend([shared::UNIT, shared::GRID, weight, ("input", input), ("bias", bias), module]);
-        constants.push(("BIAS_BINDING", self.bindings.len() as u32 + 1));
-        self.bindings.extend(self.site.weights.get(1).map(|_| Binding::Shard { weight: 1, shard: 0 }));
-        let shader = Shader { name, source, modules: self.modules, constants };
-        Dispatch { shader, params: self.params, bindings: self.bindings, grid, work }
+        let has_bias = self.context.weights.has("bias");
+        let bias = if has_bias { include_str!("bias_vector.wgsl") } else { include_str!("bias_none.wgsl") };
+        let weight = ("weight", self.shard().format.wgsl);
+        let mut modules = self.modules;
+        modules.extend([shared::UNIT, shared::GRID, weight, ("input", input), ("bias", bias), module]);
+        let words = Binding::Shard { weight: "weight", shard: self.shard };
+        let mut bindings = vec![
+            read("weight_words", "vec4<u32>", "[rows, row_stride]", words),
+            // Rows of input and output are allotted in whole tiles: those after the step's last are computed and not read.
+            read("input", "vec4<f32>", "[rows of input, input_stride]", Binding::Input("input")),
+            write("output", "f32", "[rows of input, output_stride]", Binding::Output),
+        ];
+        bindings.extend(self.bindings);
+        let numbers = Binding::Shard { weight: "bias", shard: 0 };
+        bindings.extend(has_bias.then(|| read("bias", "f32", "[rows of all shards]", numbers)));
+        Launch { shader, modules, constants, params: self.params, bindings, grid, work }
     }
 }
 
-/// Whether tiles hold a shard's elements as f16.
-fn is_half(features: Features, shard: &Shard) -> bool {
-    features.f16 && shard.format.f16_units
+/// Bits in which tiles may hold a weight's elements, best guess first.
+fn weight_bits(context: &LoweringContext, weight: &DeviceWeight) -> Vec<u32> {
+    let allowed = context.features.f16 && context.precision == Precision::Fast;
+    let half = allowed && weight.shards.iter().any(|shard| shard.format.f16_units);
+    if half { vec![16, 32] } else { vec![32] }
 }
 
-/// Rows of input, and of a shard, in a tile.
-pub(crate) fn tile(features: Features, shard: &Shard) -> u32 {
+/// Bits in which tiles hold a shard's elements where 16 or 32 may do.
+fn storage_bits(shard: &Shard, bits: u32) -> u32 {
+    if shard.format.f16_units { bits } else { 32 }
+}
+
+/// Whether tiles of this many rows fit a device.
+fn fits(features: Features, weight: &DeviceWeight, tile: u32, bits: u32) -> bool {
     // Each of side × side invocations computes 4 × 4 results; a tile's rows are 9 quads apart to spread over banks.
-    let half = is_half(features, shard);
-    let bytes = |side: u32| side * 4 * 9 * if half { 16 + 8 } else { 16 + 16 } + side * 16;
-    let large = !features.software && features.workgroup_invocations >= 256 && bytes(16) <= features.workgroup_bytes;
-    if large { 64 } else { SMALL_TILE }
+    let widest = weight.shards.iter().map(|shard| storage_bits(shard, bits)).max().unwrap_or(bits);
+    let bytes = tile * 9 * (16 + widest / 2) + tile * 4;
+    let side = tile / 4;
+    tile <= SMALL_TILE || (side * side <= features.workgroup_invocations && bytes <= features.workgroup_bytes)
 }
 
-/// Two subgroups of the largest size where there are subgroups; else one tree of lanes.
-fn columns_workgroup(features: Features) -> u32 {
+/// Two subgroups of the largest size where there are subgroups; else one tree of invocations.
+fn matrix_vector_workgroups(features: Features) -> Vec<u32> {
     match features.subgroup {
-        Some((_, largest)) => (2 * largest).clamp(8, 128).min(features.workgroup_invocations),
-        None if features.software => 16,
-        None => 64,
+        Some((_, largest)) => vec![(2 * largest).clamp(8, 128).min(features.workgroup_invocations)],
+        None => features.sizes([64, 16]).to_vec(),
     }
 }

@@ -8,7 +8,6 @@ const TILE: u32 = SIDE * 4u;
 // Quads from a row of a tile to the next: 8, and one to spread the rows over memory banks.
 const TILE_STRIDE: u32 = 9u;
 
-#import operands
 #import rows
 #import places
 #import weight

@@ -1,12 +1,6 @@
 // output = addend + Σ share * result over slots, and what a shared expert gave, element by element.
 #import shared
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> results: array<f32>; // [tokens, slots, width]
-@group(0) @binding(2) var<storage, read> routes: array<f32>; // [tokens, 2 * slots] of experts, then their shares
-@group(0) @binding(3) var<storage, read> addend: array<f32>; // [tokens, width]
-@group(0) @binding(4) var<storage, read_write> output: array<f32>; // [tokens, width]
-
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let column = id.x;

@@ -1,13 +1,17 @@
 //! What a token's experts gave, added up by their shares.
 
+use crate::candidate::Candidate;
 use crate::cases::Case;
+use crate::dispatch::{Launch, Lowered};
 use crate::graph::Rows;
-use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site};
+use crate::lowering::LoweringContext;
+use crate::op::{Kernel, Op};
+use crate::params;
 use crate::reference::Operands;
 use crate::route::{Gating, Route};
 
-/// Inputs: results `[tokens, slots * width]`, routes `[tokens, 2 * slots]` of [`Route`], an addend `[tokens, width]`; then perhaps what
-/// a shared expert gave `[tokens, width]` and its gate `[tokens, 1]`.
+/// Inputs: `results` `[tokens, slots * width]`, `routes` `[tokens, 2 * slots]` of [`Route`], `addend` `[tokens, width]`; and where there is a
+/// shared expert, what it gave, `shared_results` `[tokens, width]`, and its gate, `shared_gate` `[tokens, 1]`.
 ///
 /// Output `[tokens, width]`: the addend, plus each slot's result times its share, plus the shared expert's times the logistic function of its
 /// gate.
@@ -22,27 +26,24 @@ impl Kernel for Mix {
         "mix"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let is_shared = site.inputs.len() > 3;
-        let shared = match is_shared {
+    fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
+        let shared = match context.inputs.has("shared_results") {
             true => include_str!("shared_gated.wgsl"),
             false => include_str!("shared_none.wgsl"),
         };
-        let mut bindings = vec![Binding::Input(0), Binding::Input(1), Binding::Input(2), Binding::Output];
-        bindings.extend((3..site.inputs.len()).map(Binding::Input));
         let shader = ("mix", include_str!("mix.wgsl"));
         let modules = vec![("shared", shared)];
-        Lowered::one(Dispatch::elementwise(site, shader, modules, &[self.slots as u32], bindings))
+        Lowered::one(Launch::elementwise(context, shader, modules, params! { slots: self.slots as u32 }, vec![]))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let [results, routes, addend, ..] = operands.inputs[..] else { unreachable!("three inputs at least") };
+        let [results, routes, addend] = ["results", "routes", "addend"].map(|name| operands.inputs[name]);
         let number = |number: &f32| f64::from(*number);
         let mixed = |row: usize, column: usize| {
             let result = |slot: usize| number(&results.row(row)[slot * addend.width + column]);
             let share = |slot: usize| number(&routes.row(row)[self.slots + slot]);
-            let shared = operands.inputs.get(3).map_or(0.0, |shared| {
-                let gate = number(&operands.inputs[4].row(row)[0]);
+            let shared = operands.inputs.get("shared_results").map_or(0.0, |shared| {
+                let gate = number(&operands.inputs["shared_gate"].row(row)[0]);
                 number(&shared.row(row)[column]) / (1.0 + (-gate).exp())
             });
             let sum: f64 = (0..self.slots).map(|slot| share(slot) * result(slot)).sum();
@@ -62,15 +63,16 @@ pub fn cases() -> Vec<Case> {
         let routes = case.graph.value("routes", Rows::Tokens, 2 * slots);
         let route = Route { chosen: slots, gating: Gating::Softmax, normalised: false, scale: 1.5, groups: None };
         let all = case.graph.whole(logits);
-        case.graph.node(Op::Route(route), &[all], &[], None, Some(routes));
-        let mut inputs = vec![case.graph.input("results", Rows::Tokens, slots * width), routes];
-        inputs.push(case.graph.input("addend", Rows::Tokens, width));
+        case.graph.node(Op::Route(route), &[("logits", all)], &[], None, Some(routes));
+        let results = case.graph.input("results", Rows::Tokens, slots * width);
+        let mut inputs = vec![("results", results), ("routes", routes)];
+        inputs.push(("addend", case.graph.input("addend", Rows::Tokens, width)));
         if shared {
-            inputs.push(case.graph.input("shared", Rows::Tokens, width));
-            inputs.push(case.graph.input("gate", Rows::Tokens, 1));
+            inputs.push(("shared_results", case.graph.input("shared", Rows::Tokens, width)));
+            inputs.push(("shared_gate", case.graph.input("gate", Rows::Tokens, 1)));
         }
         let output = case.graph.value("mixed", Rows::Tokens, width);
-        let inputs: Vec<_> = inputs.into_iter().map(|value| case.graph.whole(value)).collect();
+        let inputs: Vec<_> = inputs.into_iter().map(|(name, value)| (name, case.graph.whole(value))).collect();
         case.graph.node(Op::Mix(Mix { slots }), &inputs, &[], None, Some(output));
         case.output(output);
         case

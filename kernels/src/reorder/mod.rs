@@ -3,12 +3,16 @@
 //! GPTQ's activation order (`desc_act`) quantises columns by the size of their activations, so that a group's columns lie
 //! anywhere. Sorted, a group is a block; then the input must be in the same order.
 
-use crate::cases::{Case, Random};
+use crate::candidate::Candidate;
+use crate::cases::Case;
+use crate::dispatch::{Binding, Launch, Lowered, read};
 use crate::graph::{Rows, Weight};
-use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site};
+use crate::lowering::LoweringContext;
+use crate::op::{Kernel, Op};
+use crate::random::Random;
 use crate::reference::Operands;
 
-/// Input `[rows, width]`, weight `[1, width]` of whole numbers below `width`, below 2^24; output `[rows, width]`.
+/// `input` `[rows, width]`, weight `order` `[1, width]` of whole numbers below `width`, below 2^24; output `[rows, width]`.
 #[derive(Debug, Clone)]
 pub struct Reorder;
 
@@ -17,15 +21,15 @@ impl Kernel for Reorder {
         "reorder"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let bindings = vec![Binding::Shard { weight: 0, shard: 0 }, Binding::Input(0), Binding::Output];
+    fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
+        let order = read("order", "f32", "[width], whole numbers", Binding::Shard { weight: "order", shard: 0 });
         let shader = ("reorder", include_str!("reorder.wgsl"));
-        Lowered::one(Dispatch::elementwise(site, shader, vec![], &[], bindings))
+        Lowered::one(Launch::elementwise(context, shader, vec![], vec![], vec![order]))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let order = operands.weights[0].row(0);
-        let input = &operands.inputs[0];
+        let order = operands.weights["order"].row(0);
+        let input = &operands.inputs["input"];
         (0..operands.rows).flat_map(|row| order.iter().map(move |column| input.row(row)[*column as usize])).collect()
     }
 }
@@ -45,8 +49,8 @@ pub fn cases() -> Vec<Case> {
         let input = case.graph.input("input", Rows::Tokens, width);
         let weight = case.graph.weight(order_weight("order".into(), &order));
         let reordered = case.graph.value("reordered", Rows::Tokens, width);
-        let inputs = [case.graph.whole(input)];
-        case.graph.node(Op::Reorder(Reorder), &inputs, &[weight], None, Some(reordered));
+        let inputs = [("input", case.graph.whole(input))];
+        case.graph.node(Op::Reorder(Reorder), &inputs, &[("order", weight)], None, Some(reordered));
         case.output(reordered);
         case
     };

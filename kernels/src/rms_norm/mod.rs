@@ -1,11 +1,15 @@
 //! RMS norm (Zhang and Sennrich, <https://arxiv.org/abs/1910.07467>): `x / sqrt(mean(x²) + epsilon) * weight`.
 
+use crate::candidate::Candidate;
 use crate::cases::Case;
+use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Work, read, write};
 use crate::graph::Rows;
-use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work, shared};
+use crate::lowering::LoweringContext;
+use crate::op::{Kernel, Op};
 use crate::reference::Operands;
+use crate::{params, shared};
 
-/// Input `[rows, groups * width]`, weight `[groups * width]`; output of the input's shape. Each group, such as a head, is normalised by
+/// `input` `[rows, groups * width]`, `weight` `[groups * width]` in F32; output of the input's shape. Each group, such as a head, is normalised by
 /// itself.
 #[derive(Debug, Clone)]
 pub struct RmsNorm {
@@ -20,33 +24,39 @@ impl Kernel for RmsNorm {
         "rms_norm"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let (input, out) = (site.inputs[0], site.output());
-        let width = out.width / self.groups as u32;
-        let workgroup = if site.features.software { 32 } else { site.features.workgroup_invocations.min(256) };
-        Lowered::one(Dispatch {
-            shader: Shader {
-                name: "rms_norm",
-                source: include_str!("rms_norm.wgsl"),
-                modules: vec![shared::reduce(site.features)],
-                constants: vec![("WORKGROUP", workgroup)],
-            },
-            params: vec![width, self.epsilon.to_bits(), input.offset, input.stride, out.offset, out.stride],
-            bindings: vec![Binding::Input(0), Binding::Shard { weight: 0, shard: 0 }, Binding::Output],
-            grid: Grid { spread: Count::fixed(self.groups as u32), rows: Count::each(Extent::Rows(site.rows)) },
+    fn candidates(&self, context: &LoweringContext) -> Vec<Candidate> {
+        let of_size = |workgroup| Candidate::new("rows").with("workgroup", workgroup);
+        context.features.sizes([256, 32]).map(of_size).to_vec()
+    }
+
+    fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
+        let (input, output) = (context.inputs["input"], context.output());
+        let width = output.width / self.groups as u32;
+        Lowered::one(Launch {
+            shader: ("rms_norm", include_str!("rms_norm.wgsl")),
+            modules: vec![shared::reduce(context.features)],
+            constants: vec![("WORKGROUP", candidate.number("workgroup"))],
+            // The width is that of a group.
+            params: params! { width: width, epsilon: self.epsilon, input: input, output: output },
+            bindings: vec![
+                read("input", "f32", "[rows, groups, width]", Binding::Input("input")),
+                read("weight", "f32", "[groups, width]", Binding::Shard { weight: "weight", shard: 0 }),
+                write("output", "f32", "[rows, groups, width]", Binding::Output),
+            ],
+            grid: Grid { spread: Count::fixed(self.groups as u32), rows: Count::each(Extent::Rows(context.rows)) },
             work: Work::fixed(2 * u64::from(width)),
         })
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let weight = operands.weights[0].row(0);
+        let weight = operands.weights["weight"].row(0);
         let norm = |(x, weight): (&[f32], &[f32])| -> Vec<f32> {
             let square: f64 = x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
             let scale = 1.0 / (square / x.len() as f64 + f64::from(self.epsilon)).sqrt();
             x.iter().zip(weight).map(move |(x, weight)| (f64::from(*x) * scale * f64::from(*weight)) as f32).collect()
         };
         let width = weight.len() / self.groups;
-        let groups = |row: usize| operands.inputs[0].row(row).chunks(width).zip(weight.chunks(width));
+        let groups = |row: usize| operands.inputs["input"].row(row).chunks(width).zip(weight.chunks(width));
         (0..operands.rows).flat_map(groups).flat_map(norm).collect()
     }
 }
@@ -59,8 +69,9 @@ pub fn cases() -> Vec<Case> {
         let input = case.graph.input("input", Rows::Tokens, groups * width);
         let normed = case.graph.value("normed", Rows::Tokens, groups * width);
         let weight = case.random_weight(&[1], groups * width);
-        let inputs = [case.graph.whole(input)];
-        case.graph.node(Op::RmsNorm(RmsNorm { epsilon: 1e-5, groups }), &inputs, &[weight], None, Some(normed));
+        let inputs = [("input", case.graph.whole(input))];
+        let op = Op::RmsNorm(RmsNorm { epsilon: 1e-5, groups });
+        case.graph.node(op, &inputs, &[("weight", weight)], None, Some(normed));
         case.output(normed);
         case
     };

@@ -1,20 +1,6 @@
 // output = input / sqrt(mean(input²) + epsilon) * weight, one workgroup for each group of a row.
 #import reduce
 
-struct Params {
-    width: u32, // of a group
-    epsilon: f32,
-    input_offset: u32,
-    input_stride: u32,
-    output_offset: u32,
-    output_stride: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>; // [rows, groups, width]
-@group(0) @binding(2) var<storage, read> weight: array<f32>; // [groups, width]
-@group(0) @binding(3) var<storage, read_write> output: array<f32>; // [rows, groups, width]
-
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
     let input_row = params.input_offset + group.y * params.input_stride + group.x * params.width;

@@ -4,9 +4,13 @@
 //! angles. A position is `256 * coarse + fine`; two small tables made in float64 hold the rotations of
 //! both, and the angle-sum identities compose them.
 
+use crate::candidate::Candidate;
 use crate::cases::{Case, sequences};
+use crate::dispatch::{Binding, Bound, Count, Extent, Grid, Launch, Lowered, Source, Work, read, read_tokens, write};
 use crate::graph::{Rows, Slice, Weight};
-use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, Work};
+use crate::lowering::{DeviceWeight, LoweringContext};
+use crate::op::{Kernel, Op};
+use crate::params;
 use crate::reference::{HostWeight, Operands};
 use crate::step::Token;
 
@@ -26,7 +30,7 @@ pub enum Pairing {
 
 impl Pairing {
     /// `pairing_elements`: the elements of a pair.
-    pub(crate) fn module(self) -> (&'static str, &'static str) {
+    pub(crate) fn module(self) -> Source {
         let source = match self {
             Pairing::Adjacent => include_str!("adjacent.wgsl"),
             Pairing::Halves => include_str!("halves.wgsl"),
@@ -36,11 +40,11 @@ impl Pairing {
 }
 
 /// `rotation_of`: how a pair turns at a position, by the tables of [`tables`].
-pub(crate) const ROTATION: (&str, &str) = ("rotation", include_str!("rotation.wgsl"));
+pub(crate) const ROTATION: Source = ("rotation", include_str!("rotation.wgsl"));
 
 /// Rotates the first `rotated` elements of each head by its token's position; the others pass.
 ///
-/// Input `[tokens, heads * head_width]`; weight: the rows of [`tables`], with `rotated` columns, or with twice as many where tokens of
+/// `input` `[tokens, heads * head_width]`; weight `tables`: the rows of [`tables`], with `rotated` columns, or with twice as many where tokens of
 /// long sequences turn by the second half; output of the input's shape.
 #[derive(Debug, Clone)]
 pub struct Rope {
@@ -75,30 +79,33 @@ impl Kernel for Rope {
         "rope"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let (input, out) = (site.inputs[0], site.output());
+    fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
+        let tables = context.weights["tables"];
         // One invocation turns one pair, or copies two elements that do not turn.
         let pairs = (self.heads * self.head_width / 2) as u32;
-        Lowered::one(Dispatch {
-            shader: Shader {
-                name: "rope",
-                source: include_str!("rope.wgsl"),
-                modules: vec![self.pairing.module(), ROTATION],
-                constants: vec![("WORKGROUP", WORKGROUP), ("FINE_POSITIONS", FINE_POSITIONS as u32)],
+        Lowered::one(Launch {
+            shader: ("rope", include_str!("rope.wgsl")),
+            modules: vec![self.pairing.module(), ROTATION],
+            constants: vec![("WORKGROUP", WORKGROUP), ("FINE_POSITIONS", FINE_POSITIONS as u32)],
+            params: params! {
+                pairs: pairs,
+                head_width: self.head_width as u32,
+                rotated: self.rotated as u32,
+                table_stride: tables.shards[0].row_stride * 4,
+                long_offset: long_offset(tables, self.rotated),
+                input: context.inputs["input"],
+                output: context.output(),
             },
-            params: vec![
-                pairs,
-                self.head_width as u32,
-                self.rotated as u32,
-                site.weights[0].shards[0].row_stride * 4,
-                site.weights[0].columns - self.rotated as u32,
-                input.offset,
-                input.stride,
-                out.offset,
-                out.stride,
+            bindings: vec![
+                read_tokens(),
+                read("input", "f32", "[tokens, heads, head_width]", Binding::Input("input")),
+                read_tables("tables"),
+                write("output", "f32", "[tokens, heads, head_width]", Binding::Output),
             ],
-            bindings: vec![Binding::Tokens, Binding::Input(0), Binding::Shard { weight: 0, shard: 0 }, Binding::Output],
-            grid: Grid { spread: Count::fixed(pairs.div_ceil(WORKGROUP)), rows: Count::each(Extent::Rows(site.rows)) },
+            grid: Grid {
+                spread: Count::fixed(pairs.div_ceil(WORKGROUP)),
+                rows: Count::each(Extent::Rows(context.rows)),
+            },
             work: Work::fixed(4 * u64::from(WORKGROUP)),
         })
     }
@@ -106,13 +113,24 @@ impl Kernel for Rope {
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let mut output = Vec::new();
         for (row, token) in operands.step.tokens.iter().enumerate() {
-            let rotation = Rotation::at(operands.weights[0], token, self.rotated);
-            for head in operands.inputs[0].row(row).chunks(self.head_width) {
+            let rotation = Rotation::at(operands.weights["tables"], token, self.rotated);
+            for head in operands.inputs["input"].row(row).chunks(self.head_width) {
                 output.extend(rotation.turn(head, self.rotated, self.pairing));
             }
         }
         output
     }
+}
+
+/// Elements of a row of the tables from the table for short sequences to that for long ones; 0 where there is one for all.
+pub(crate) fn long_offset(tables: &DeviceWeight, rotated: usize) -> u32 {
+    tables.columns - rotated as u32
+}
+
+/// The tables under the name that [`ROTATION`] reads, bound to the weight of this name.
+pub(crate) fn read_tables(weight: &'static str) -> Bound {
+    let shape = "[FINE_POSITIONS + coarse rows, tables, rotated / 2, (cos, sin)]";
+    read("table", "f32", shape, Binding::Shard { weight, shard: 0 })
 }
 
 /// How the pairs of a head turn: a fine and a coarse row of the tables.
@@ -174,7 +192,8 @@ fn two_table_cases() -> Vec<Case> {
         let input = case.graph.input("queries", Rows::Tokens, 48);
         let turned = case.graph.value("turned", Rows::Tokens, 48);
         let op = Op::Rope(Rope { heads: 3, head_width: 16, rotated, pairing });
-        case.graph.node(op, &[case.graph.whole(input)], &[table], None, Some(turned));
+        let input = case.graph.whole(input);
+        case.graph.node(op, &[("input", input)], &[("tables", table)], None, Some(turned));
         case.output(turned);
         case
     };
@@ -200,7 +219,8 @@ fn one_table_cases() -> Vec<Case> {
         let both = case.graph.input("qkv", Rows::Tokens, width + head_width);
         let turned = case.graph.value("turned", Rows::Tokens, width);
         let op = Op::Rope(Rope { heads, head_width, rotated, pairing });
-        case.graph.node(op, &[Slice { value: both, offset: 0, width }], &[weight], None, Some(turned));
+        let input = Slice { value: both, offset: 0, width };
+        case.graph.node(op, &[("input", input)], &[("tables", weight)], None, Some(turned));
         case.output(turned);
         case
     };

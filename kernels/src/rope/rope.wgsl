@@ -1,24 +1,6 @@
 // Turns pairs of elements of each head by angles of the token's position. One invocation for each pair.
 #import pairing
 
-struct Params {
-    pairs: u32, // in a row, those that only pass among them
-    head_width: u32,
-    rotated: u32,
-    table_stride: u32,
-    long_offset: u32, // in a row, from the table for short sequences to that for long ones
-    input_offset: u32,
-    input_stride: u32,
-    output_offset: u32,
-    output_stride: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> tokens: array<vec4<u32>>; // [tokens] of id, position, sequence, 1 in a long one
-@group(0) @binding(2) var<storage, read> input: array<f32>; // [tokens, heads, head_width]
-@group(0) @binding(3) var<storage, read> table: array<f32>; // [FINE_POSITIONS + coarse rows, tables, rotated / 2, (cos, sin)]
-@group(0) @binding(4) var<storage, read_write> output: array<f32>; // [tokens, heads, head_width]
-
 #import rotation
 
 @compute @workgroup_size(WORKGROUP)

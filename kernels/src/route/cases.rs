@@ -41,16 +41,18 @@ fn case(gating: Gating, experts: usize, chosen: usize, tokens: usize, groups: Op
     let logits = case.graph.input("logits", Rows::Tokens, experts);
     let routes = case.graph.value("routes", Rows::Tokens, 2 * chosen);
     let correction: Vec<f32> = (0..experts).map(|expert| (expert as f32 * 1.3).sin()).collect();
-    let correction = corrected.then(|| case.graph.weight(Weight::computed("correction", experts, correction)));
+    let correction =
+        corrected.then(|| ("correction", case.graph.weight(Weight::computed("correction", experts, correction))));
     let route = Route { chosen, gating, normalised: corrected, scale: 2.5, groups };
     let all = case.graph.whole(logits);
-    case.graph.node(Op::Route(route), &[all], correction.as_slice(), None, Some(routes));
+    case.graph.node(Op::Route(route), &[("logits", all)], correction.as_slice(), None, Some(routes));
     case.output(routes);
     // Beside the ids, errors of shares would not show.
     let results = case.graph.input("results", Rows::Tokens, chosen);
     let addend = case.graph.input("addend", Rows::Tokens, 1);
     let mixed = case.graph.value("mixed", Rows::Tokens, 1);
-    let inputs = [results, routes, addend].map(|value| case.graph.whole(value));
+    let inputs = [("results", results), ("routes", routes), ("addend", addend)];
+    let inputs = inputs.map(|(name, value)| (name, case.graph.whole(value)));
     case.graph.node(Op::Mix(Mix { slots: chosen }), &inputs, &[], None, Some(mixed));
     case.output(mixed);
     case

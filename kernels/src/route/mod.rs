@@ -5,12 +5,16 @@ mod cases;
 
 use std::cmp::Ordering;
 
-use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Shader, Site, Work, shared};
+use crate::candidate::Candidate;
+use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Work, read, write};
+use crate::lowering::LoweringContext;
+use crate::op::Kernel;
 use crate::reference::Operands;
+use crate::{params, shared};
 
 pub use self::cases::cases;
 
-/// Input logits `[tokens, experts]`; perhaps a weight `[experts]`, which is added to the scores for the choice but not to the shares.
+/// `logits` `[tokens, experts]`; perhaps a weight `correction` `[experts]` in F32, which is added to the scores for the choice but not to the shares.
 ///
 /// Output `[tokens, 2 * chosen]`: the ids of the experts as numbers, from the best on, the lower id first of equals, then their
 /// shares.
@@ -77,52 +81,59 @@ impl Kernel for Route {
         "route"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let (input, out) = (site.inputs[0], site.output());
-        let workgroup = if site.features.software { 16 } else { 64 };
+    fn candidates(&self, context: &LoweringContext) -> Vec<Candidate> {
+        let of_size = |workgroup| Candidate::new("token by token").with("workgroup", workgroup);
+        context.features.sizes([64, 16]).map(of_size).to_vec()
+    }
+
+    fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
+        let logits = context.inputs["logits"];
         let groups = self.groups.unwrap_or(Groups { count: 1, kept: 1, best: 1 });
-        let mut bindings = vec![Binding::Input(0), Binding::Output];
-        bindings.extend(site.weights.first().map(|_| Binding::Shard { weight: 0, shard: 0 }));
-        let ranking = match (site.weights.first(), self.ranks_by_logits()) {
-            (Some(_), _) => include_str!("ranking_corrected.wgsl"),
-            (None, true) => include_str!("ranking_logits.wgsl"),
-            (None, false) => include_str!("ranking_scores.wgsl"),
+        let mut bindings = vec![
+            read("logits", "f32", "[tokens, EXPERTS]", Binding::Input("logits")),
+            write("output", "f32", "[tokens, 2 * CHOSEN] of experts, then their shares", Binding::Output),
+        ];
+        let ranking = if context.weights.has("correction") {
+            let correction = Binding::Shard { weight: "correction", shard: 0 };
+            bindings.push(read("correction", "f32", "[EXPERTS]", correction));
+            include_str!("ranking_corrected.wgsl")
+        } else if self.ranks_by_logits() {
+            include_str!("ranking_logits.wgsl")
+        } else {
+            include_str!("ranking_scores.wgsl")
         };
         let shares = match self.normalised {
             true => include_str!("shares_normalised.wgsl"),
             false => include_str!("shares_plain.wgsl"),
         };
-        Lowered::one(Dispatch {
-            shader: Shader {
-                name: "route",
-                source: include_str!("route.wgsl"),
-                modules: vec![
-                    shared::reduce(site.features),
-                    ("gating", self.gating.wgsl()),
-                    ("ranking", ranking),
-                    ("shares", shares),
-                ],
-                constants: vec![
-                    ("WORKGROUP", workgroup),
-                    ("EXPERTS", input.width),
-                    ("CHOSEN", self.chosen as u32),
-                    ("GROUPS", groups.count as u32),
-                    ("KEPT", groups.kept as u32),
-                    ("BEST", groups.best as u32),
-                ],
-            },
-            params: vec![input.offset, input.stride, out.offset, out.stride, self.scale.to_bits()],
+        Lowered::one(Launch {
+            shader: ("route", include_str!("route.wgsl")),
+            modules: vec![
+                shared::reduce(context.features),
+                ("gating", self.gating.wgsl()),
+                ("ranking", ranking),
+                ("shares", shares),
+            ],
+            constants: vec![
+                ("WORKGROUP", candidate.number("workgroup")),
+                ("EXPERTS", logits.width),
+                ("CHOSEN", self.chosen as u32),
+                ("GROUPS", groups.count as u32),
+                ("KEPT", groups.kept as u32),
+                ("BEST", groups.best as u32),
+            ],
+            params: params! { logits: logits, output: context.output(), scale: self.scale },
             bindings,
-            grid: Grid { spread: Count::fixed(1), rows: Count::each(Extent::Rows(site.rows)) },
-            work: Work::fixed(u64::from(input.width) * (self.chosen as u64 + 4)),
+            grid: Grid { spread: Count::fixed(1), rows: Count::each(Extent::Rows(context.rows)) },
+            work: Work::fixed(u64::from(logits.width) * (self.chosen as u64 + 4)),
         })
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let correction = operands.weights.first().map(|weight| weight.row(0));
+        let correction = operands.weights.get("correction").map(|weight| weight.row(0));
         let mut output = Vec::new();
         for row in 0..operands.rows {
-            let logits = operands.inputs[0].row(row);
+            let logits = operands.inputs["logits"].row(row);
             let scores = self.gating.apply(logits);
             let ranks: Vec<f64> = match &correction {
                 Some(correction) => scores.iter().zip(correction).map(|(s, c)| s + f64::from(*c)).collect(),

@@ -1,18 +1,6 @@
 // The CHOSEN best of EXPERTS experts of each token, and their shares. One workgroup for each token.
 #import reduce
 
-struct Params {
-    logits_offset: u32,
-    logits_stride: u32,
-    output_offset: u32,
-    output_stride: u32,
-    scale: f32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<f32>; // [tokens, EXPERTS]
-@group(0) @binding(2) var<storage, read_write> output: array<f32>; // [tokens, 2 * CHOSEN] of experts, then their shares
-
 // Below every rank.
 const LOWEST: f32 = -3.4028234e38;
 const GROUP_EXPERTS: u32 = EXPERTS / GROUPS;

@@ -1,20 +1,8 @@
 // Folds a segment of each row to one pair, with the monoid that is imported.
-struct Params {
-    width: u32, // elements of a row
-    input_offset: u32,
-    input_stride: u32,
-    output_offset: u32,
-    output_stride: u32,
-}
-
 struct Pair {
     value: f32,
     second: u32,
 }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<u32>; // [rows, width] logits, or pairs of an earlier pass
-@group(0) @binding(2) var<storage, read_write> output: array<u32>; // [rows, segments] pairs, or [rows, 1] results
 
 #import source
 #import monoid

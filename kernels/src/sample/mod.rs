@@ -3,10 +3,14 @@
 //! A row is cut into segments, one workgroup each; the same shader then runs on the segments' results
 //! until one is left.
 
+use crate::candidate::Candidate;
 use crate::cases::Case;
+use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Source, Work, read, write};
 use crate::formats::UNIT;
 use crate::graph::Rows;
-use crate::op::{Binding, Count, Dispatch, Extent, Grid, Kernel, Lowered, Op, Shader, Site, View, Work};
+use crate::lowering::{LoweringContext, View};
+use crate::op::{Kernel, Op};
+use crate::params;
 use crate::reference::Operands;
 
 /// Elements that a workgroup folds.
@@ -18,16 +22,16 @@ const SORT_SEGMENT: u32 = 1024;
 /// The largest `count` of [`TopK`].
 pub const MAX_TOP_K: usize = 64;
 
-/// Input logits `[rows, vocabulary]`; output `[rows, 1]`: the id of the largest, the lowest of equals
+/// `logits` `[rows, vocabulary]`; output `[rows, 1]`: the id of the largest, the lowest of equals
 /// (`u32::MAX` where no logit is a number).
 #[derive(Debug, Clone)]
 pub struct Argmax;
 
-/// Input logits `[rows, vocabulary]`; output `[rows, 1]`: `log(Σ exp(logit))`.
+/// `logits` `[rows, vocabulary]`; output `[rows, 1]`: `log(Σ exp(logit))`.
 #[derive(Debug, Clone)]
 pub struct Normaliser;
 
-/// Input logits `[rows, vocabulary]`; output `[rows, 2 * count]`: the ids of the `count` largest as bit patterns,
+/// `logits` `[rows, vocabulary]`; output `[rows, 2 * count]`: the ids of the `count` largest as bit patterns,
 /// then their logits; from the largest on, the lower id first of equals.
 #[derive(Debug, Clone)]
 pub struct TopK {
@@ -40,13 +44,17 @@ impl Kernel for Argmax {
         "argmax"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        fold(site, "argmax", include_str!("argmax.wgsl"))
+    fn candidates(&self, context: &LoweringContext) -> Vec<Candidate> {
+        fold_candidates(context)
+    }
+
+    fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
+        fold(context, candidate, "argmax", include_str!("argmax.wgsl"))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let best = |row: &[f32]| ranked(row).into_iter().find(|id| row[*id as usize].is_finite()).unwrap_or(u32::MAX);
-        (0..operands.rows).map(|row| f32::from_bits(best(operands.inputs[0].row(row)))).collect()
+        (0..operands.rows).map(|row| f32::from_bits(best(operands.inputs["logits"].row(row)))).collect()
     }
 }
 
@@ -55,13 +63,17 @@ impl Kernel for Normaliser {
         "normaliser"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        fold(site, "normaliser", include_str!("normaliser.wgsl"))
+    fn candidates(&self, context: &LoweringContext) -> Vec<Candidate> {
+        fold_candidates(context)
+    }
+
+    fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
+        fold(context, candidate, "normaliser", include_str!("normaliser.wgsl"))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let normaliser = |row| {
-            let logits = operands.inputs[0].row(row);
+            let logits = operands.inputs["logits"].row(row);
             let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = logits.iter().map(|logit| (f64::from(*logit) - f64::from(largest)).exp()).sum();
             (f64::from(largest) + sum.ln()) as f32
@@ -75,20 +87,18 @@ impl Kernel for TopK {
         "top_k"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let passes = |width: u32| width.div_ceil(SORT_SEGMENT) * self.count as u32;
-        reduce(site, SORT_SEGMENT, passes, |first, last| Shader {
-            name: "top_k",
-            source: include_str!("top_k.wgsl"),
-            modules: vec![source(first), ("target", if last { RANKS } else { PAIRS })],
-            constants: vec![("WORKGROUP", 256), ("SEGMENT", SORT_SEGMENT), ("COUNT", self.count as u32)],
+    fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
+        let results = |width: u32| width.div_ceil(SORT_SEGMENT) * self.count as u32;
+        let kernel = Segments { shader: ("top_k", include_str!("top_k.wgsl")), workgroup: 256, elements: SORT_SEGMENT };
+        reduce(context, &kernel, results, |last| {
+            (vec![("target", if last { RANKS } else { PAIRS })], vec![("COUNT", self.count as u32)])
         })
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let mut output = Vec::new();
         for row in 0..operands.rows {
-            let logits = operands.inputs[0].row(row);
+            let logits = operands.inputs["logits"].row(row);
             let ids = &ranked(logits)[..self.count];
             output.extend(ids.iter().map(|id| f32::from_bits(*id)));
             output.extend(ids.iter().map(|id| logits[*id as usize]));
@@ -108,54 +118,74 @@ const RANKS: &str = include_str!("target_ranks.wgsl");
 const PAIRS: &str = include_str!("target_pairs.wgsl");
 
 /// Where a pass reads from.
-fn source(first: bool) -> (&'static str, &'static str) {
+fn source(first: bool) -> Source {
     ("source", if first { include_str!("source_logits.wgsl") } else { include_str!("source_pairs.wgsl") })
 }
 
-/// Folds each row to one pair, with the monoid of a module.
-fn fold(site: &Site, name: &'static str, monoid: &'static str) -> Lowered {
-    let workgroup = if site.features.software { 32 } else { 256 };
-    reduce(
-        site,
-        FOLD_SEGMENT,
-        |width| width.div_ceil(FOLD_SEGMENT),
-        |first, last| Shader {
-            name,
-            source: include_str!("fold.wgsl"),
-            modules: vec![
-                source(first),
-                ("monoid", monoid),
-                ("target", if last { include_str!("target_fold.wgsl") } else { PAIRS }),
-            ],
-            constants: vec![("WORKGROUP", workgroup), ("SEGMENT", FOLD_SEGMENT)],
-        },
-    )
+/// A kernel that takes a row in segments, a workgroup for each.
+struct Segments {
+    shader: Source,
+    workgroup: u32,
+    elements: u32,
 }
 
-/// Passes over segments until one is left; `results` tells how many pairs a pass over so many leaves.
-fn reduce(site: &Site, segment: u32, results: impl Fn(u32) -> u32, shader: impl Fn(bool, bool) -> Shader) -> Lowered {
+fn fold_candidates(context: &LoweringContext) -> Vec<Candidate> {
+    let of_size = |workgroup| Candidate::new("segments").with("workgroup", workgroup);
+    context.features.sizes([256, 32]).map(of_size).to_vec()
+}
+
+/// Folds each row to one pair, with the monoid of a module.
+fn fold(context: &LoweringContext, candidate: &Candidate, name: &'static str, monoid: &'static str) -> Lowered {
+    let (shader, workgroup) = ((name, include_str!("fold.wgsl")), candidate.number("workgroup"));
+    let kernel = Segments { shader, workgroup, elements: FOLD_SEGMENT };
+    let results = |width: u32| width.div_ceil(FOLD_SEGMENT);
+    reduce(context, &kernel, results, |last| {
+        let target = if last { include_str!("target_fold.wgsl") } else { PAIRS };
+        (vec![("monoid", monoid), ("target", target)], vec![])
+    })
+}
+
+/// Modules and constants of a shader.
+type Specialisation = (Vec<Source>, Vec<(&'static str, u32)>);
+
+/// Passes over segments until one is left; `results` tells how many pairs a pass over this many elements leaves, and `special` what
+/// the last pass and those before it have of their own.
+fn reduce(
+    context: &LoweringContext,
+    kernel: &Segments,
+    results: impl Fn(u32) -> u32,
+    special: impl Fn(bool) -> Specialisation,
+) -> Lowered {
     let mut lowered = Lowered::default();
-    let mut from = (Binding::Input(0), site.inputs[0]);
+    let mut from = (Binding::Input("logits"), context.inputs["logits"]);
     loop {
-        let (first, last) = (lowered.dispatches.is_empty(), from.1.width <= segment);
+        let (first, last) = (lowered.dispatches.is_empty(), from.1.width <= kernel.elements);
         let width = results(from.1.width);
         let into = if last {
-            (Binding::Output, site.output())
+            (Binding::Output, context.output())
         } else {
             // A pair is two elements.
             let stride = (2 * width).next_multiple_of(UNIT as u32);
-            lowered.scratch.push(u64::from(site.max_rows) * u64::from(stride) * 4);
+            lowered.scratch.push(u64::from(context.max_rows) * u64::from(stride) * 4);
             (Binding::Scratch(lowered.scratch.len() - 1), View { offset: 0, stride, width })
         };
-        lowered.dispatches.push(Dispatch {
-            shader: shader(first, last),
-            params: vec![from.1.width, from.1.offset, from.1.stride, into.1.offset, into.1.stride],
-            bindings: vec![from.0, into.0],
+        let (mut modules, mut constants) = special(last);
+        modules.push(source(first));
+        constants.extend([("WORKGROUP", kernel.workgroup), ("SEGMENT", kernel.elements)]);
+        lowered.push(Launch {
+            shader: kernel.shader,
+            modules,
+            constants,
+            params: params! { width: from.1.width, input: from.1, output: into.1 },
+            bindings: vec![
+                read("input", "u32", "[rows, width] logits, or pairs of an earlier pass", from.0),
+                write("output", "u32", "[rows, results] of the last pass, or [rows, segments] pairs", into.0),
+            ],
             grid: Grid {
-                spread: Count::fixed(from.1.width.div_ceil(segment)),
-                rows: Count::each(Extent::Rows(site.rows)),
+                spread: Count::fixed(from.1.width.div_ceil(kernel.elements)),
+                rows: Count::each(Extent::Rows(context.rows)),
             },
-            work: Work::fixed(u64::from(segment) * 8),
+            work: Work::fixed(u64::from(kernel.elements) * 8),
         });
         if last {
             return lowered;
@@ -187,7 +217,7 @@ pub fn cases() -> Vec<Case> {
                 Op::TopK(top_k) => case.graph.index_value("top_k", Rows::Selected, 2 * top_k.count),
                 _ => case.graph.value("normaliser", Rows::Selected, 1),
             };
-            let inputs = [case.graph.whole(logits)];
+            let inputs = [("logits", case.graph.whole(logits))];
             case.graph.node(op, &inputs, &[], None, Some(output));
             case.output(output);
             cases.push(case);

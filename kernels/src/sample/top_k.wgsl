@@ -1,15 +1,4 @@
 // The COUNT largest elements of a segment of each row: a bitonic sort in workgroup memory.
-struct Params {
-    width: u32, // elements of a row
-    input_offset: u32,
-    input_stride: u32,
-    output_offset: u32,
-    output_stride: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<u32>; // [rows, width] logits, or pairs of an earlier pass
-@group(0) @binding(2) var<storage, read_write> output: array<u32>; // [rows, segments * COUNT] pairs, or [rows, 2 * COUNT] ids and logits
 
 #import source
 #import target

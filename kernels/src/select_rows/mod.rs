@@ -1,11 +1,14 @@
 //! The rows of a value whose logits are wanted.
 
+use crate::candidate::Candidate;
 use crate::cases::Case;
+use crate::dispatch::{Binding, Launch, Lowered, read};
 use crate::graph::Rows;
-use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site};
+use crate::lowering::LoweringContext;
+use crate::op::{Kernel, Op};
 use crate::reference::Operands;
 
-/// Input `[tokens, width]`; output `[selected, width]`, the input's rows that the step selects.
+/// `input` `[tokens, width]`; output `[selected, width]`, the input's rows that the step selects.
 #[derive(Debug, Clone)]
 pub struct SelectRows;
 
@@ -14,14 +17,14 @@ impl Kernel for SelectRows {
         "select_rows"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let bindings = vec![Binding::Selected, Binding::Input(0), Binding::Output];
+    fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
+        let selected = read("selected", "u32", "[selected]", Binding::Selected);
         let shader = ("select_rows", include_str!("select_rows.wgsl"));
-        Lowered::one(Dispatch::elementwise(site, shader, vec![], &[], bindings))
+        Lowered::one(Launch::elementwise(context, shader, vec![], vec![], vec![selected]))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let input = &operands.inputs[0];
+        let input = &operands.inputs["input"];
         operands.step.selected.iter().flat_map(|token| input.row(*token as usize)).copied().collect()
     }
 }
@@ -32,7 +35,7 @@ pub fn cases() -> Vec<Case> {
         let mut case = Case::new("select_rows", format!("{tokens}x{width}"), tokens);
         let input = case.graph.input("input", Rows::Tokens, width);
         let selected = case.graph.value("selected", Rows::Selected, width);
-        let inputs = [case.graph.whole(input)];
+        let inputs = [("input", case.graph.whole(input))];
         case.graph.node(Op::SelectRows(SelectRows), &inputs, &[], None, Some(selected));
         case.output(selected);
         case

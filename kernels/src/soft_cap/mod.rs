@@ -1,11 +1,15 @@
 //! Softly bounded numbers: `cap * tanh(x / cap)`, as Gemma 2 bounds its logits (<https://arxiv.org/abs/2408.00118>).
 
+use crate::candidate::Candidate;
 use crate::cases::Case;
+use crate::dispatch::{Launch, Lowered};
 use crate::graph::Rows;
-use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site, shared};
+use crate::lowering::LoweringContext;
+use crate::op::{Kernel, Op};
 use crate::reference::Operands;
+use crate::{params, shared};
 
-/// Input and output of one shape.
+/// `input` and output of one shape.
 #[derive(Debug, Clone)]
 pub struct SoftCap {
     /// What no result is beyond.
@@ -17,22 +21,16 @@ impl Kernel for SoftCap {
         "soft_cap"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let bindings = vec![Binding::Input(0), Binding::Output];
+    fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
         let shader = ("soft_cap", include_str!("soft_cap.wgsl"));
-        Lowered::one(Dispatch::elementwise(
-            site,
-            shader,
-            vec![shared::GRID, shared::TANH],
-            &[self.cap.to_bits()],
-            bindings,
-        ))
+        let modules = vec![shared::GRID, shared::TANH];
+        Lowered::one(Launch::elementwise(context, shader, modules, params! { cap: self.cap }, vec![]))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let cap = f64::from(self.cap);
         let bounded = |x: &f32| (cap * (f64::from(*x) / cap).tanh()) as f32;
-        (0..operands.rows).flat_map(|row| operands.inputs[0].row(row).iter().map(bounded)).collect()
+        (0..operands.rows).flat_map(|row| operands.inputs["input"].row(row).iter().map(bounded)).collect()
     }
 }
 
@@ -43,7 +41,7 @@ pub fn cases() -> Vec<Case> {
         case.magnitude = magnitude;
         let input = case.graph.input("input", Rows::Tokens, width);
         let bounded = case.graph.value("bounded", Rows::Tokens, width);
-        let inputs = [case.graph.whole(input)];
+        let inputs = [("input", case.graph.whole(input))];
         case.graph.node(Op::SoftCap(SoftCap { cap: 30.0 }), &inputs, &[], None, Some(bounded));
         case.output(bounded);
         case

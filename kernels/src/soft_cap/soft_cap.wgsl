@@ -2,19 +2,6 @@
 #import grid
 #import tanh
 
-struct Params {
-    width: u32,
-    cap: f32,
-    input_offset: u32,
-    input_stride: u32,
-    output_offset: u32,
-    output_stride: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> input: array<f32>; // [rows, width]
-@group(0) @binding(2) var<storage, read_write> output: array<f32>; // [rows, width]
-
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) index: u32) {
     let column = spread_index(group, groups) * WORKGROUP + index;

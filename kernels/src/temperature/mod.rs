@@ -1,14 +1,18 @@
 //! Queries that grow with their position, so that attention stays as sharp over many keys as over few: Llama 4 does so in
 //! some layers (transformers' `modeling_llama4.py`, `attn_scale`), Ministral 3 in all.
 
+use crate::candidate::Candidate;
 use crate::cases::Case;
+use crate::dispatch::{Launch, Lowered, read_tokens};
 use crate::graph::{Rows, Slice};
-use crate::op::{Binding, Dispatch, Kernel, Lowered, Op, Site, shared};
+use crate::lowering::LoweringContext;
+use crate::op::{Kernel, Op};
 use crate::reference::Operands;
+use crate::{params, shared};
 
 /// Multiplies each row by `1 + growth * ln(1 + position / span)` of its token's position, the division being whole.
 ///
-/// Input and output `[tokens, width]`.
+/// `input` and output `[tokens, width]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Temperature {
     /// What the factor grows by with the logarithm.
@@ -22,11 +26,10 @@ impl Kernel for Temperature {
         "temperature"
     }
 
-    fn lower(&self, site: &Site) -> Lowered {
-        let bindings = vec![Binding::Tokens, Binding::Input(0), Binding::Output];
+    fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
         let shader = ("temperature", include_str!("temperature.wgsl"));
-        let numbers = [self.growth.to_bits(), self.span];
-        Lowered::one(Dispatch::elementwise(site, shader, vec![shared::GRID], &numbers, bindings))
+        let params = params! { growth: self.growth, span: self.span };
+        Lowered::one(Launch::elementwise(context, shader, vec![shared::GRID], params, vec![read_tokens()]))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
@@ -34,7 +37,7 @@ impl Kernel for Temperature {
         for (row, token) in operands.step.tokens.iter().enumerate() {
             let spans = token.position / self.span;
             let factor = 1.0 + f64::from(self.growth) * f64::from(spans).ln_1p();
-            output.extend(operands.inputs[0].row(row).iter().map(|x| (f64::from(*x) * factor) as f32));
+            output.extend(operands.inputs["input"].row(row).iter().map(|x| (f64::from(*x) * factor) as f32));
         }
         output
     }
@@ -48,7 +51,8 @@ pub fn cases() -> Vec<Case> {
         let both = case.graph.input("rotated", Rows::Tokens, width + 16);
         let scaled = case.graph.value("scaled", Rows::Tokens, width);
         let op = Op::Temperature(Temperature { growth, span });
-        case.graph.node(op, &[Slice { value: both, offset: 16, width }], &[], None, Some(scaled));
+        let input = Slice { value: both, offset: 16, width };
+        case.graph.node(op, &[("input", input)], &[], None, Some(scaled));
         case.output(scaled);
         case
     };

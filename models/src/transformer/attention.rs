@@ -82,16 +82,16 @@ impl Builder<'_> {
         }
         if let Some(temperature) = config.rope.temperature {
             let scaled = self.graph.value("scaled_queries", Rows::Tokens, queries);
-            self.graph.node(Op::Temperature(temperature), &[query], &[], None, Some(scaled));
+            self.graph.node(Op::Temperature(temperature), &[("input", query)], &[], None, Some(scaled));
             query = self.graph.whole(scaled);
         }
 
         let cache = self.graph.cache(CacheSlot::plain(config.kv_heads, config.head_width));
-        self.graph.node(Op::KvWrite(KvWrite), &[key, value], &[], Some(cache), None);
+        self.graph.node(Op::KvWrite(KvWrite), &[("keys", key), ("values", value)], &[], Some(cache), None);
         let mut sinks = Vec::new();
         if config.architecture.sinks {
             let scores = self.vector(Role::Sinks, layer, config.heads)?;
-            sinks.push(self.computed(label("sinks"), scores));
+            sinks.push(("sinks", self.computed(label("sinks"), scores)));
         }
         let attended = self.graph.value("attended", Rows::Tokens, queries);
         let attention = Attention {
@@ -100,7 +100,7 @@ impl Builder<'_> {
             window: config.attends[layer].window,
             soft_cap: config.score_cap,
         };
-        self.graph.node(Op::Attention(attention), &[query], &sinks, Some(cache), Some(attended));
+        self.graph.node(Op::Attention(attention), &[("queries", query)], &sinks, Some(cache), Some(attended));
         Ok(attended)
     }
 
@@ -115,7 +115,7 @@ impl Builder<'_> {
                 rotated: config.rope.rotated,
                 pairing: config.architecture.pairing(config.kind),
             };
-            self.graph.node(Op::Rope(rope), &[turned], &[rotations], None, Some(rotated));
+            self.graph.node(Op::Rope(rope), &[("input", turned)], &[("tables", rotations)], None, Some(rotated));
             rotated
         };
         if query.value == key.value && key.offset == query.offset + query.width {

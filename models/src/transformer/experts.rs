@@ -46,20 +46,21 @@ impl Builder<'_> {
         let results = self.grouped("expert_down", grouped, activated, routes, down, bias);
 
         let mut addend = residual;
-        let mut inputs = Vec::new();
+        let mut shared_inputs = Vec::new();
         if let Some(width) = experts.shared {
             let roles = [Role::SharedGate, Role::SharedUp, Role::SharedDown];
             let shared = self.gated_product("shared.", roles, layer, input, width)?;
             if mixture.gated {
                 let gate = Slice { value: logits, offset: experts.count, width: 1 };
-                inputs = vec![self.graph.whole(shared), gate];
+                shared_inputs = vec![("shared_results", self.graph.whole(shared)), ("shared_gate", gate)];
             } else {
                 addend = self.add(shared, residual);
             }
         }
         let mixed = self.graph.value("residual", Rows::Tokens, config.width);
-        let first = [results, routes, addend].map(|value| self.graph.whole(value));
-        let inputs = [first.as_slice(), &inputs].concat();
+        let inputs = [("results", results), ("routes", routes), ("addend", addend)];
+        let inputs = inputs.map(|(name, value)| (name, self.graph.whole(value)));
+        let inputs = [inputs.as_slice(), &shared_inputs].concat();
         self.graph.node(Op::Mix(Mix { slots: experts.chosen }), &inputs, &[], None, Some(mixed));
         Ok(mixed)
     }
@@ -82,11 +83,12 @@ impl Builder<'_> {
         let correction: [(_, &[usize]); 1] = [(Role::RouterCorrection, &[experts.count])];
         let label = format!("layers.{layer}.experts.correction");
         let correction = is_corrected.then(|| self.bias(label, layer, &correction)).transpose()?;
+        let correction = correction.map(|correction| ("correction", correction));
         let routes = self.graph.value("routes", Rows::Tokens, 2 * experts.chosen);
         let Experts { chosen, gating, normalised, scale, groups, .. } = *experts;
         let route = Op::Route(Route { chosen, gating, normalised, scale, groups });
         let logits = Slice { value: logits, offset: 0, width: experts.count };
-        self.graph.node(route, &[logits], correction.as_slice(), None, Some(routes));
+        self.graph.node(route, &[("logits", logits)], correction.as_slice(), None, Some(routes));
         Ok(routes)
     }
 
@@ -102,8 +104,9 @@ impl Builder<'_> {
         let input = self.reordered(input, weight);
         let rows = self.graph.weights[weight.0].rows() / op.matrices * op.slots;
         let output = self.graph.value(name, Rows::Tokens, rows);
-        let weights: Vec<WeightId> = [Some(weight), bias].into_iter().flatten().collect();
-        let inputs = [input, routes].map(|value| self.graph.whole(value));
+        let mut weights = vec![("weight", weight)];
+        weights.extend(bias.map(|bias| ("bias", bias)));
+        let inputs = [("input", self.graph.whole(input)), ("routes", self.graph.whole(routes))];
         self.graph.node(Op::GroupedMatMul(op), &inputs, &weights, None, Some(output));
         output
     }

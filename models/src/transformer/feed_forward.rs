@@ -54,7 +54,7 @@ impl Builder<'_> {
         let up = Slice { value: gate_up, offset: inner, width: inner };
         let gated = self.graph.value("gated", Rows::Tokens, inner);
         let activation = self.config.architecture.activation;
-        self.graph.node(Op::Gated(Gated { activation }), &[gate, up], &[], None, Some(gated));
+        self.graph.node(Op::Gated(Gated { activation }), &[("gate", gate), ("up", up)], &[], None, Some(gated));
         gated
     }
 }

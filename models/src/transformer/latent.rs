@@ -55,11 +55,16 @@ impl Builder<'_> {
 
         let shape = [heads, latent.rank, latent.plain];
         let absorbed = self.of_each_head("absorbed", label("keys"), Role::KeyUp, layer, shape, query)?;
-        let inputs = [self.graph.whole(absorbed), query, self.graph.whole(normed), turning_key];
+        let inputs = [
+            ("queries", self.graph.whole(absorbed)),
+            ("turning_queries", query),
+            ("latent", self.graph.whole(normed)),
+            ("turning_key", turning_key),
+        ];
         let both = self.graph.value("latent_heads", Rows::Tokens, (heads + 1) * key_width);
         let pairing = config.architecture.pairing(config.kind);
         let op = Op::LatentHeads(LatentHeads { heads, rotated: latent.turned, pairing });
-        self.graph.node(op, &inputs, &[rotations], None, Some(both));
+        self.graph.node(op, &inputs, &[("tables", rotations)], None, Some(both));
 
         let cache = self.graph.cache(CacheSlot {
             kv_heads: 1,
@@ -68,11 +73,11 @@ impl Builder<'_> {
             values: CachedValues::InKeys,
         });
         let key = Slice { value: both, offset: heads * key_width, width: key_width };
-        self.graph.node(Op::KvWrite(KvWrite), &[key], &[], Some(cache), None);
+        self.graph.node(Op::KvWrite(KvWrite), &[("keys", key)], &[], Some(cache), None);
         let query = Slice { value: both, offset: 0, width: heads * key_width };
         let gathered = self.graph.value("gathered", Rows::Tokens, heads * latent.rank);
         let attention = Attention { heads, scale: config.scales.score, window: None, soft_cap: None };
-        self.graph.node(Op::Attention(attention), &[query], &[], Some(cache), Some(gathered));
+        self.graph.node(Op::Attention(attention), &[("queries", query)], &[], Some(cache), Some(gathered));
 
         let shape = [heads, latent.value_width, latent.rank];
         let gathered = self.graph.whole(gathered);
@@ -84,7 +89,8 @@ impl Builder<'_> {
         let weights = self.norm_weights(role, layer, input.width)?;
         let weight = self.computed(label, weights);
         let normed = self.graph.value("normed_rank", Rows::Tokens, input.width);
-        self.graph.node(Op::RmsNorm(RmsNorm { epsilon: EPSILON, groups: 1 }), &[input], &[weight], None, Some(normed));
+        let op = Op::RmsNorm(RmsNorm { epsilon: EPSILON, groups: 1 });
+        self.graph.node(op, &[("input", input)], &[("weight", weight)], None, Some(normed));
         Ok(normed)
     }
 
@@ -101,7 +107,7 @@ impl Builder<'_> {
         let weight = self.stacked(label, &[role], layer, heads, [rows, columns])?;
         let product = self.graph.value(name, Rows::Tokens, heads * rows);
         let op = GroupedMatMul { matrices: heads, slots: heads, parts: 1, stack: Stack::MatrixByMatrix };
-        self.graph.node(Op::GroupedMatMul(op), &[input], &[weight], None, Some(product));
+        self.graph.node(Op::GroupedMatMul(op), &[("input", input)], &[("weight", weight)], None, Some(product));
         Ok(product)
     }
 }

@@ -72,7 +72,7 @@ impl Builder<'_> {
         };
         let mut residual = self.graph.value("residual", Rows::Tokens, config.width);
         let op = Op::Embedding(Embedding { scale: config.scales.embedding });
-        self.graph.node(op, &[], &[embedding], None, Some(residual));
+        self.graph.node(op, &[], &[("weight", embedding)], None, Some(residual));
         for layer in 0..config.layers {
             self.graph.mark();
             let rotations = if config.attends[layer].window.is_some() { local_rotations } else { rotations };
@@ -111,13 +111,13 @@ impl Builder<'_> {
         let config = self.config;
         let selected = self.graph.value("selected", Rows::Selected, config.width);
         let all = self.graph.whole(residual);
-        self.graph.node(Op::SelectRows(SelectRows), &[all], &[], None, Some(selected));
+        self.graph.node(Op::SelectRows(SelectRows), &[("input", all)], &[], None, Some(selected));
         let normed = self.norm("output.norm".into(), Role::OutputNorm, 0, selected)?;
         let mut logits = self.product("logits", normed, output, None, config.scales.logit);
         if let Some(cap) = config.logit_cap {
             let capped = self.graph.value("capped_logits", Rows::Selected, config.vocabulary);
             let all = self.graph.whole(logits);
-            self.graph.node(Op::SoftCap(SoftCap { cap }), &[all], &[], None, Some(capped));
+            self.graph.node(Op::SoftCap(SoftCap { cap }), &[("input", all)], &[], None, Some(capped));
             logits = capped;
         }
 
@@ -125,10 +125,10 @@ impl Builder<'_> {
         let argmax = self.graph.index_value("argmax", Rows::Selected, 1);
         let top_k = self.graph.index_value("top_k", Rows::Selected, 2 * count);
         let normaliser = self.graph.value("normaliser", Rows::Selected, 1);
-        let all = self.graph.whole(logits);
-        self.graph.node(Op::Argmax(Argmax), &[all], &[], None, Some(argmax));
-        self.graph.node(Op::TopK(TopK { count }), &[all], &[], None, Some(top_k));
-        self.graph.node(Op::Normaliser(Normaliser), &[all], &[], None, Some(normaliser));
+        let all = [("logits", self.graph.whole(logits))];
+        self.graph.node(Op::Argmax(Argmax), &all, &[], None, Some(argmax));
+        self.graph.node(Op::TopK(TopK { count }), &all, &[], None, Some(top_k));
+        self.graph.node(Op::Normaliser(Normaliser), &all, &[], None, Some(normaliser));
         self.graph.outputs =
             vec![(Want::Logits, logits), (Want::Argmax, argmax), (Want::TopK, top_k), (Want::Normaliser, normaliser)];
         Ok(())
@@ -146,7 +146,7 @@ impl Builder<'_> {
     fn normed(&mut self, name: &'static str, input: Slice, weight: WeightId, groups: usize) -> ValueId {
         let normed = self.graph.value(name, self.graph.values[input.value.0].rows, input.width);
         let op = Op::RmsNorm(RmsNorm { epsilon: self.config.norm_epsilon, groups });
-        self.graph.node(op, &[input], &[weight], None, Some(normed));
+        self.graph.node(op, &[("input", input)], &[("weight", weight)], None, Some(normed));
         normed
     }
 
@@ -163,8 +163,9 @@ impl Builder<'_> {
         let output = self.graph.value(name, rows, self.graph.weights[weight.0].rows());
         let input = self.reordered(input, weight);
         let all = self.graph.whole(input);
-        let weights: Vec<WeightId> = [Some(weight), bias].into_iter().flatten().collect();
-        self.graph.node(Op::MatMul(MatMul { scale }), &[all], &weights, None, Some(output));
+        let mut weights = vec![("weight", weight)];
+        weights.extend(bias.map(|bias| ("bias", bias)));
+        self.graph.node(Op::MatMul(MatMul { scale }), &[("input", all)], &weights, None, Some(output));
         output
     }
 
@@ -176,14 +177,14 @@ impl Builder<'_> {
         let Value { rows, width, .. } = self.graph.values[input.0];
         let reordered = self.graph.value("reordered", rows, width);
         let all = self.graph.whole(input);
-        self.graph.node(Op::Reorder(Reorder), &[all], &[order], None, Some(reordered));
+        self.graph.node(Op::Reorder(Reorder), &[("input", all)], &[("order", order)], None, Some(reordered));
         reordered
     }
 
     /// The residual stream with something added.
     fn add(&mut self, addend: ValueId, residual: ValueId) -> ValueId {
         let sum = self.graph.value("residual", Rows::Tokens, self.config.width);
-        let inputs = [self.graph.whole(addend), self.graph.whole(residual)];
+        let inputs = [("a", self.graph.whole(addend)), ("b", self.graph.whole(residual))];
         self.graph.node(Op::Add(Add), &inputs, &[], None, Some(sum));
         sum
     }

@@ -6,8 +6,7 @@
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use plywood_kernels::graph::Want;
-use plywood_kernels::reference::Values;
+use plywood_kernels::graph::{Values, Want};
 use plywood_kernels::step::Step;
 
 use super::turns::{Turn, Turns};

@@ -1,0 +1,46 @@
+//! Candidates: the ways in which a kernel can compute a node on a device.
+
+use std::fmt;
+
+/// One way to compute a node: a kernel's method and the numbers that it is made with. A kernel lists those that a device can
+/// run, the engine chooses one, and the kernel lowers the node by it.
+///
+/// Candidates of a kernel are equal where their dispatches are. Displayed as `columns, workgroup 64, rows 2`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Candidate {
+    method: &'static str,
+    numbers: Vec<(&'static str, u32)>,
+}
+
+impl Candidate {
+    /// A method without numbers.
+    pub fn new(method: &'static str) -> Candidate {
+        Candidate { method, numbers: Vec::new() }
+    }
+
+    /// The same with one more number.
+    pub fn with(mut self, name: &'static str, number: u32) -> Candidate {
+        self.numbers.push((name, number));
+        self
+    }
+
+    /// The kernel's name for what it does.
+    pub fn method(&self) -> &'static str {
+        self.method
+    }
+
+    /// A number by its name.
+    ///
+    /// Panics where the candidate has no such number: only a kernel's own candidates are given to it.
+    pub fn number(&self, name: &str) -> u32 {
+        let found = self.numbers.iter().find(|(own, _)| *own == name);
+        found.unwrap_or_else(|| panic!("the candidate `{self}` has no number `{name}`")).1
+    }
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.method)?;
+        self.numbers.iter().try_for_each(|(name, number)| write!(formatter, ", {name} {number}"))
+    }
+}

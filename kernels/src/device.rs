@@ -1,0 +1,60 @@
+//! What a device can do, as far as kernels depend on it: facts, not choices.
+
+/// What shaders on a device can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Features {
+    /// The smallest and largest subgroup that a shader may run in; `None` without subgroup operations.
+    pub subgroup: Option<(u32, u32)>,
+    /// Whether shaders may hold f16.
+    pub f16: bool,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Invocations in a workgroup.
+    pub workgroup_invocations: u32,
+    /// What runs the shaders.
+    pub processor: Processor,
+}
+
+/// What runs shaders, as far as the best first guess at a kernel depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Processor {
+    /// A graphics processor.
+    Gpu,
+    /// A CPU, through a software driver.
+    Cpu,
+}
+
+impl Features {
+    /// These features and ever fewer of them, so that kernels for lesser devices run on this one too; all features first.
+    pub fn masks(self) -> Vec<Features> {
+        let mut masks = vec![self];
+        if self.f16 {
+            masks.push(Features { f16: false, ..self });
+        }
+        if self.subgroup.is_some() {
+            let without: Vec<Features> = masks.iter().map(|mask| Features { subgroup: None, ..*mask }).collect();
+            masks.extend(without);
+        }
+        masks
+    }
+
+    /// The name of a mask: `subgroup+f16`, `subgroup`, `f16`, `plain`.
+    pub fn mask(self) -> &'static str {
+        match (self.subgroup.is_some(), self.f16) {
+            (true, true) => "subgroup+f16",
+            (true, false) => "subgroup",
+            (false, true) => "f16",
+            (false, false) => "plain",
+        }
+    }
+
+    /// Sizes of workgroups or tiles, best guess first. They are given from large to small: a GPU hides latency with many
+    /// invocations, a CPU runs them one after another and pays for their barriers. Every device that is used allows 256 invocations.
+    pub fn sizes<const N: usize>(self, large_to_small: [u32; N]) -> [u32; N] {
+        let mut sizes = large_to_small;
+        if self.processor == Processor::Cpu {
+            sizes.reverse();
+        }
+        sizes
+    }
+}

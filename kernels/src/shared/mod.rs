@@ -1,0 +1,22 @@
+//! WGSL that kernels share, by the name under which they import it.
+
+use crate::device::Features;
+use crate::dispatch::Source;
+
+/// `struct Unit`.
+pub const UNIT: Source = ("unit", include_str!("unit.wgsl"));
+
+/// `spread_index`.
+pub const GRID: Source = ("grid", include_str!("grid.wgsl"));
+
+/// `tanh_of`.
+pub const TANH: Source = ("tanh", include_str!("tanh.wgsl"));
+
+/// Sums and maxima over a subgroup and over a workgroup, with or without subgroup operations.
+pub fn reduce(features: Features) -> Source {
+    let source = match features.subgroup {
+        Some(_) => include_str!("reduce_subgroup.wgsl"),
+        None => include_str!("reduce_workgroup.wgsl"),
+    };
+    ("reduce", source)
+}
