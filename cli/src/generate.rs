@@ -87,6 +87,9 @@ pub fn run(arguments: Arguments) -> Outcome {
     };
     let cancel = session.canceller();
     on_interrupt(move || cancel.cancel());
+    let begin = Instant::now();
+    let mut generation = session.generate_tokens(&prompt_tokens, request)?;
+    // A cancel counts once the generation has begun; what came before is seen here.
     if pressed.load(Ordering::Relaxed) {
         return Err(Failure::Interrupted);
     }
@@ -95,8 +98,6 @@ pub fn run(arguments: Arguments) -> Outcome {
         print(&prompt)?;
     }
     let mut text = if arguments.echo { prompt } else { String::new() };
-    let begin = Instant::now();
-    let mut generation = session.generate_tokens(&prompt_tokens, request)?;
     let mut failure = None;
     for piece in generation.by_ref() {
         match piece {

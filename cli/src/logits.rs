@@ -1,6 +1,7 @@
 //! `ply logits`: the logits of a prompt, to a safetensors file.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use clap::Args;
 use plywood::kernels::graph::Want;
@@ -8,7 +9,7 @@ use plywood::{Model, Options, Rows};
 use serde::Serialize;
 
 use crate::options::{DeviceArguments, PromptArguments};
-use crate::output::{Outcome, note, on_interrupt, print_json, write_file};
+use crate::output::{Failure, Outcome, interrupted, note, on_interrupt, print_json, write_file};
 
 /// Rows of logits in a step.
 const STEP_ROWS: usize = 64;
@@ -53,6 +54,10 @@ pub fn run(arguments: Arguments) -> Outcome {
     };
     let cancel = session.canceller();
     on_interrupt(move || cancel.cancel());
+    // A cancel counts once the evaluation has begun.
+    if interrupted().load(Ordering::Relaxed) {
+        return Err(Failure::Interrupted);
+    }
     let rows = session.evaluate(&tokens, Rows::All, &[Want::Logits])?;
     let logits: Vec<f32> = rows.into_iter().flat_map(|row| row.logits).collect();
     let vocabulary = model.config().vocabulary;

@@ -2,6 +2,7 @@
 //! memory left. The engine's own tests order one at every call.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ pub enum Call {
     Allocate,
     /// The making of a kernel with what it is bound to.
     Prepare,
-    /// A submission of work.
+    /// A submission of work; on the host, a node of the graph.
     Submit,
     /// A wait for work.
     Wait,
@@ -32,6 +33,21 @@ pub enum Failure {
     Refuse,
     /// The device goes away.
     Lose,
+}
+
+/// What was ordered.
+enum Order {
+    Fail(Failure),
+    Act(Box<dyn FnOnce() + Send>),
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Order::Fail(failure) => failure.fmt(formatter),
+            Order::Act(_) => formatter.write_str("Act"),
+        }
+    }
 }
 
 /// An allocation that was made.
@@ -52,23 +68,34 @@ pub struct Faults(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     counts: HashMap<(String, Call), u64>,
-    orders: Vec<Order>,
+    orders: Vec<Due>,
     allocations: Vec<Allocation>,
 }
 
+/// An order with the call at which it happens.
 #[derive(Debug)]
-struct Order {
+struct Due {
     device: String,
     call: Call,
     /// Calls until it happens.
     left: u64,
-    failure: Failure,
+    order: Order,
 }
 
 impl Faults {
     /// Orders a failure at the `nth` call from now on, counted from 1, of devices whose label begins with `device`.
     pub fn order(&self, device: &str, call: Call, nth: u64, failure: Failure) {
-        self.state().orders.push(Order { device: device.into(), call, left: nth.max(1), failure });
+        self.add(device, call, nth, Order::Fail(failure));
+    }
+
+    /// Does something just before the `nth` call from now on, counted from 1, of devices whose label begins with `device`: cancel a
+    /// session there, for example.
+    pub fn act(&self, device: &str, call: Call, nth: u64, act: impl FnOnce() + Send + 'static) {
+        self.add(device, call, nth, Order::Act(Box::new(act)));
+    }
+
+    fn add(&self, device: &str, call: Call, nth: u64, order: Order) {
+        self.state().orders.push(Due { device: device.into(), call, left: nth.max(1), order });
     }
 
     /// Calls off what was ordered and did not happen; says how much that was.
@@ -92,11 +119,19 @@ impl Faults {
     fn reach(&self, device: &str, call: Call) -> Option<Failure> {
         let mut state = self.state();
         *state.counts.entry((device.to_string(), call)).or_default() += 1;
-        let mine = |order: &Order| order.call == call && device.starts_with(&order.device);
+        let mine = |due: &Due| due.call == call && device.starts_with(&due.device);
         // Of several that are due at once, the others happen at the next calls.
-        state.orders.iter_mut().filter(|order| mine(order)).for_each(|order| order.left = order.left.saturating_sub(1));
-        let due = state.orders.iter().position(|order| mine(order) && order.left == 0)?;
-        Some(state.orders.swap_remove(due).failure)
+        state.orders.iter_mut().filter(|due| mine(due)).for_each(|due| due.left = due.left.saturating_sub(1));
+        let due = state.orders.iter().position(|due| mine(due) && due.left == 0)?;
+        let due = state.orders.swap_remove(due);
+        drop(state);
+        match due.order {
+            Order::Fail(failure) => Some(failure),
+            Order::Act(act) => {
+                act();
+                None
+            }
+        }
     }
 
     fn allocated(&self, device: String, what: &str, bytes: u64) {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::sampler::{Sampler, Sampling};
-use crate::session::{Rows, Session};
+use crate::session::Session;
 
 /// What is asked of a generation.
 #[derive(Debug, Clone)]
@@ -86,13 +86,14 @@ impl Timings {
     }
 }
 
-/// A generation under way.
+/// A generation under way. Whether it ends or is dropped, its session has the prompt, once the first token was chosen, and all tokens that
+/// were chosen, so that the next generation goes on after them.
 pub struct Generation<'a> {
     session: &'a mut Session,
     request: Request,
     sampler: Sampler,
     decoder: Option<Decoder>,
-    /// Tokens that the next step runs: first the prompt, then what was generated last.
+    /// The prompt until it is run. The session itself has what was chosen last.
     pending: Vec<u32>,
     generated: Vec<u32>,
     /// Text that may be the beginning of a stop text.
@@ -146,7 +147,7 @@ impl<'a> Generation<'a> {
 
     /// Whether the context has no room for what the next step runs.
     fn is_full(&self) -> bool {
-        self.session.context() - self.session.tokens().len() < self.pending.len()
+        self.session.tokens().len() + self.pending.len() > self.session.context()
     }
 
     /// Whether it would go on if the context had room.
@@ -168,7 +169,7 @@ impl<'a> Generation<'a> {
             Some(StopReason::Length)
         } else if self.is_full() {
             Some(StopReason::Context)
-        } else if self.session.take_cancelled() {
+        } else if self.session.is_cancelled() {
             Some(StopReason::Cancelled)
         } else {
             None
@@ -179,7 +180,7 @@ impl<'a> Generation<'a> {
     fn next_token(&mut self) -> Result<u32> {
         let begin = Instant::now();
         let pending = std::mem::take(&mut self.pending);
-        let rows = self.session.evaluate(&pending, Rows::Last, &[self.sampler.want()])?;
+        let rows = self.session.go_on(&pending, self.sampler.want())?;
         let row = rows.last().ok_or(Error::EmptyPrompt)?;
         let token = self.sampler.choose(row, self.session.tokens())?;
         if self.generated.is_empty() {
@@ -190,7 +191,7 @@ impl<'a> Generation<'a> {
         }
         self.generated.push(token);
         self.timings.generated_tokens = self.generated.len();
-        self.pending.push(token);
+        self.session.choose(token);
         Ok(token)
     }
 

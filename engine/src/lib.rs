@@ -15,6 +15,7 @@
 
 pub mod adapters;
 pub mod bench;
+pub mod cancel;
 pub mod cards;
 pub mod chat;
 pub mod choices;
@@ -44,6 +45,7 @@ pub mod session;
 pub mod sites;
 pub mod stage;
 
+pub use cancel::Cancel;
 pub use chat::{Chat, ChatOptions};
 pub use error::{Error, Result};
 pub use generation::{Generation, Piece, Request, StopReason};
@@ -52,4 +54,4 @@ pub use plywood_kernels as kernels;
 pub use plywood_models as models;
 pub use runner::Row;
 pub use sampler::Sampling;
-pub use session::{Cancel, Rows, Session, SessionRun};
+pub use session::{Rows, Session, SessionRun};

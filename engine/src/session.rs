@@ -1,12 +1,12 @@
 //! A session: one sequence of tokens with its keys and values in the cache, and generation from it.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use plywood_kernels::graph::Want;
 use plywood_models::tokenizer::EncodeOptions;
 
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::generation::{Generation, Request};
 use crate::loading::Loaded;
@@ -36,30 +36,24 @@ impl Rows {
 }
 
 /// One sequence of tokens. Sessions of one model run at once from several threads; their steps are joined.
+///
+/// Each call goes on where the last ended: what [`Session::evaluate`] runs and [`Session::generate`] writes follows all of
+/// [`Session::tokens`], those that a generation chose among them. Where a call fails or is cancelled, the session has the tokens that it
+/// had before, and those that a generation gave out; it can be called again.
 pub struct Session {
     shared: Arc<Shared>,
     /// Where its keys and values lie.
     loaded: Arc<Loaded>,
     sequence: u32,
     tokens: Vec<u32>,
-    /// Of how many of them the keys and values lie in the cache: of all but after the sequence became long, or short again.
+    /// Of how many of them the keys and values lie in the cache: of all but the one that a generation chose last; of none where the model
+    /// was loaded again, or the sequence became long, or short again.
     cached: usize,
     /// Whether these were computed as of a long sequence.
     long: bool,
     /// How many tokens the sequence will have at least.
     foreseen: usize,
-    cancel: Arc<AtomicBool>,
-}
-
-/// Cancels a session from another thread, before its next step.
-#[derive(Debug, Clone)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Ends what the session is doing with [`Error::Cancelled`], or a generation with what it has.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    cancel: Cancel,
 }
 
 /// Tokens to be run for one session of a joint step.
@@ -75,8 +69,9 @@ pub struct SessionRun<'a> {
 impl Model {
     /// Runs tokens of several sessions in one step; gives the wanted rows of each.
     ///
-    /// All tokens together must fit a step (see [`Model::limits`]). A session that must compute its tokens again
-    /// does so first, in steps of its own (see [`Session::evaluate`]).
+    /// All tokens together must fit a step (see [`Model::limits`]). A session that must compute tokens that it has
+    /// does so first, in steps of its own (see [`Session::evaluate`]). The joint step ends with [`Error::Cancelled`] where all of the
+    /// sessions are cancelled.
     pub fn step(&self, runs: &mut [SessionRun], wants: &[Want]) -> Result<Vec<Vec<Row>>> {
         let loaded = self.shared().loaded();
         let limits = loaded.runner().limits;
@@ -86,6 +81,7 @@ impl Model {
                 let reason = "a session belongs to another model".to_string();
                 return Err(Error::Option { option: "Model::step", reason });
             }
+            run.session.cancel.begin();
             run.session.follow(&loaded);
             run.session.check(run.tokens)?;
             (tokens, rows) = (tokens + run.tokens.len(), rows + run.rows.of(run.tokens).len());
@@ -95,19 +91,25 @@ impl Model {
                 format!("{tokens} tokens and {rows} rows are more than {} and {}", limits.tokens, limits.selected);
             return Err(Error::Option { option: "Model::step", reason });
         }
-        for run in runs.iter_mut() {
-            run.session.prepare(run.tokens)?;
+        let some = |run: &&mut SessionRun| !run.tokens.is_empty();
+        for run in runs.iter_mut().filter(some) {
+            run.session.settle(run.tokens);
+            run.session.compute(&[], 0..0, &[])?;
         }
-        let ready: Vec<Run> = runs.iter().map(|run| run.session.run_of(run.tokens, run.rows, wants)).collect();
+        let ready = |run: &SessionRun| {
+            let selected = run.rows.of(run.tokens).collect();
+            run.session.run_of(run.session.cached, run.tokens.to_vec(), selected, wants)
+        };
+        let ready: Vec<Run> = runs.iter().map(ready).collect();
         let rows = loaded.scheduler.run_together(&ready)?;
-        runs.iter_mut().for_each(|run| run.session.extend(run.tokens));
+        runs.iter_mut().filter(some).for_each(|run| run.session.extend(run.tokens));
         Ok(rows)
     }
 }
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, sequence: u32) -> Session {
-        let (loaded, cancel) = (shared.loaded(), Arc::default());
+        let (loaded, cancel) = (shared.loaded(), Cancel::default());
         Session { shared, loaded, sequence, tokens: Vec::new(), cached: 0, long: false, foreseen: 0, cancel }
     }
 
@@ -118,14 +120,14 @@ impl Session {
         }
     }
 
-    /// The tokens so far.
+    /// The tokens so far: all that were run, and all that generations chose. An end token is one of them, as are those of a stop text.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
     }
 
-    /// Something that cancels this session from another thread.
+    /// What cancels this session from another thread.
     pub fn canceller(&self) -> Cancel {
-        Cancel(Arc::clone(&self.cancel))
+        self.cancel.clone()
     }
 
     /// Forgets all but the first `tokens`, and what was foreseen.
@@ -152,53 +154,75 @@ impl Session {
         self.foreseen = tokens;
     }
 
-    /// Runs tokens behind those so far, in as many steps as they need; gives what is wanted of their rows.
+    /// Runs tokens after those so far, in as many steps as they need; gives what is wanted of their rows.
+    ///
+    /// Where that fails, with [`Error::Cancelled`] if it was cancelled meanwhile, the session has none of `tokens`.
     ///
     /// Models with LongRoPE turn all tokens of a sequence by other angles once it is longer than their original context. Which angles
     /// are right follows from the length with all of `tokens`, or from what was foreseen if that is more. Where they are others than
     /// before, the tokens so far are computed again first: rows are then what they would be had all tokens been given at once. Rows
     /// that were given before stay those of the shorter sequence.
     pub fn evaluate(&mut self, tokens: &[u32], rows: Rows, wants: &[Want]) -> Result<Vec<Row>> {
+        self.cancel.begin();
         self.follow(&self.shared.loaded());
         self.check(tokens)?;
-        self.prepare(tokens)?;
-        let most = self.loaded.runner().run_tokens();
-        let mut found = Vec::new();
-        let mut rest = tokens;
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(most));
-            let rows = if rows == Rows::Last && !later.is_empty() { Rows::None } else { rows };
-            found.extend(self.run(self.run_of(now, rows, wants))?);
-            self.extend(now);
-            rest = later;
+        if tokens.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(found)
+        self.settle(tokens);
+        let (held, wanted) = (self.tokens.len(), rows.of(tokens));
+        self.compute(tokens, held + wanted.start..held + wanted.end, wants)
     }
 
-    /// Makes the cache right for tokens that are to follow: where the sequence becomes long by them, or is no longer, the tokens so far
-    /// are computed again. Where that is cancelled, the next call goes on with it.
-    fn prepare(&mut self, tokens: &[u32]) -> Result<()> {
-        if tokens.is_empty() {
-            return Ok(());
-        }
-        let length = self.foreseen.max(self.tokens.len() + tokens.len());
+    /// Runs tokens for a generation, which began before; gives what it wants of the last of all tokens.
+    pub(crate) fn go_on(&mut self, tokens: &[u32], want: Want) -> Result<Vec<Row>> {
+        self.follow(&self.shared.loaded());
+        self.check(tokens)?;
+        self.settle(tokens);
+        let end = self.tokens.len() + tokens.len();
+        // Where nothing follows, the last token is run again for its logits.
+        self.cached = self.cached.min(end.saturating_sub(1));
+        self.compute(tokens, end.saturating_sub(1)..end, &[want])
+    }
+
+    /// Adds the token that a generation chose. The next step runs it.
+    pub(crate) fn choose(&mut self, token: u32) {
+        self.tokens.push(token);
+    }
+
+    /// Finds out whether the sequence is a long one with what is to follow; where it becomes one, or is one no longer, nothing of it is in
+    /// the cache.
+    fn settle(&mut self, following: &[u32]) {
+        let length = self.foreseen.max(self.tokens.len() + following.len());
         let long = self.loaded.runner().graph.long_above.is_some_and(|limit| length > limit);
         if long != self.long {
             (self.long, self.cached) = (long, 0);
         }
-        while self.cached < self.tokens.len() {
-            let rest = &self.tokens[self.cached..];
-            let piece = &rest[..rest.len().min(self.loaded.runner().run_tokens())];
-            let end = self.cached + piece.len();
-            self.run(self.run_of(piece, Rows::None, &[]))?;
-            self.cached = end;
+    }
+
+    /// Runs the tokens that the cache lacks, and those that follow; gives rows of `wanted`, which counts from the sequence's first token.
+    ///
+    /// What of the sequence's own tokens was run before it fails need not be run again.
+    fn compute(&mut self, following: &[u32], wanted: Range<usize>, wants: &[Want]) -> Result<Vec<Row>> {
+        let (held, end) = (self.tokens.len(), self.tokens.len() + following.len());
+        let most = self.loaded.runner().run_tokens();
+        let mut found = Vec::new();
+        let mut first = self.cached;
+        while first < end {
+            let last = end.min(first + most);
+            let (own, others) = (first.min(held)..last.min(held), first.max(held) - held..last.max(held) - held);
+            let tokens = [&self.tokens[own], &following[others]].concat();
+            let selected = (wanted.start.max(first)..wanted.end.min(last)).map(|place| place - first).collect();
+            found.extend(self.run(self.run_of(first, tokens, selected, wants))?);
+            (first, self.cached) = (last, last.min(held));
         }
-        Ok(())
+        self.extend(following);
+        Ok(found)
     }
 
     /// Runs tokens in one step, unless somebody cancelled.
     fn run(&self, run: Run) -> Result<Vec<Row>> {
-        if self.take_cancelled() {
+        if self.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
         self.loaded.scheduler.run(run)
@@ -210,29 +234,46 @@ impl Session {
         self.cached = self.tokens.len();
     }
 
-    /// The tokens of a text as this model begins one; special tokens in it are taken as such.
+    /// The tokens of a text that follows those so far: as this model begins one, mostly with BOS, where there are none yet, and then as the
+    /// text goes on. Special tokens in it are taken as such.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = self.shared.tokenizer()?.encode(text, EncodeOptions { special: true, bos: true })?;
+        let tokenizer = self.shared.tokenizer()?;
+        if !self.tokens.is_empty() {
+            return Ok(tokenizer.encode_after(text)?);
+        }
+        let ids = tokenizer.encode(text, EncodeOptions { special: true, bos: true })?;
         if !ids.is_empty() {
             return Ok(ids);
         }
         self.shared.config.bos.map(|bos| vec![bos]).ok_or(Error::EmptyPrompt)
     }
 
-    /// Generates text behind a prompt, piece by piece.
+    /// Generates text after a prompt, piece by piece. The prompt follows the tokens so far (see [`Session::encode`]), and where there are
+    /// some it may be empty: generation then goes on where the last ended.
     pub fn generate(&mut self, prompt: &str, request: impl Into<Request>) -> Result<Generation<'_>> {
         let tokens = self.encode(prompt)?;
         self.generate_tokens(&tokens, request)
     }
 
-    /// Generates behind tokens, of which there must be at least one.
+    /// Generates after tokens, of which there must be at least one in the prompt or before it.
     pub fn generate_tokens(&mut self, prompt: &[u32], request: impl Into<Request>) -> Result<Generation<'_>> {
-        if prompt.is_empty() {
+        self.begin();
+        self.generation(prompt, request.into())
+    }
+
+    /// Begins a call, to which a cancel applies from now on.
+    pub(crate) fn begin(&self) {
+        self.cancel.begin();
+    }
+
+    /// A generation in a call that has begun.
+    pub(crate) fn generation(&mut self, prompt: &[u32], request: Request) -> Result<Generation<'_>> {
+        if prompt.is_empty() && self.tokens.is_empty() {
             return Err(Error::EmptyPrompt);
         }
         self.follow(&self.shared.loaded());
         self.check(prompt)?;
-        Generation::new(self, prompt, request.into())
+        Generation::new(self, prompt, request)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -244,9 +285,9 @@ impl Session {
         self.loaded.runner().limits.context
     }
 
-    /// Whether somebody cancelled since the last step.
-    pub(crate) fn take_cancelled(&self) -> bool {
-        self.cancel.swap(false, Ordering::Relaxed)
+    /// Whether somebody cancelled the call that runs.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
     }
 
     /// An error if tokens are unknown or too many.
@@ -259,11 +300,10 @@ impl Session {
         if tokens > context { Err(Error::ContextFull { tokens, context }) } else { Ok(()) }
     }
 
-    /// Tokens as what follows those in the cache.
-    fn run_of(&self, tokens: &[u32], rows: Rows, wants: &[Want]) -> Run {
-        let (selected, tokens, wants) = (rows.of(tokens).collect(), tokens.to_vec(), wants.to_vec());
-        let cancel = Arc::clone(&self.cancel);
-        Run { sequence: self.sequence, position: self.cached, long: self.long, tokens, selected, wants, cancel }
+    /// Tokens to be run from a position on.
+    fn run_of(&self, position: usize, tokens: Vec<u32>, selected: Vec<usize>, wants: &[Want]) -> Run {
+        let (wants, cancel) = (wants.to_vec(), self.cancel.clone());
+        Run { sequence: self.sequence, position, long: self.long, tokens, selected, wants, cancel }
     }
 }
 

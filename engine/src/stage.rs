@@ -27,8 +27,15 @@ pub trait WeightReader: Sync {
 /// A stage on a device.
 pub(crate) trait Stage: Send {
     /// Runs a step on values from the stage before. `results` then holds those that the next stages read and the results wanted, in
-    /// the memory that it had where there is enough.
-    fn run(&mut self, step: &Step, wants: &[Want], given: &Values, results: &mut Values) -> Result<()>;
+    /// the memory that it had where there is enough. A step that `is_cancelled` ends as soon as the device can be left.
+    fn run(
+        &mut self,
+        step: &Step,
+        wants: &[Want],
+        given: &Values,
+        results: &mut Values,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<()>;
 
     /// Its plan.
     fn plan(&self) -> &StagePlan;

@@ -296,3 +296,41 @@ fn damaged_tokenizer_json() {
         }
     }
 }
+
+/// A text that goes on where another ended is decoded as itself, with no space before it that it does not have.
+#[test]
+fn texts_that_go_on() {
+    const CUTS: [(&str, &str); 7] = [
+        ("Once upon", " a time"),
+        ("Once up", "on a time"),
+        ("Once", "  upon a  time "),
+        ("One\n", "line\n"),
+        ("Héllo", " wörld 🙂"),
+        ("1", "2.5"),
+        ("Once", ""),
+    ];
+    let mut held = 0;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sentencepiece");
+    let models = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let pieces: Vec<_> = models.filter(|path| path.extension().is_some_and(|end| end == "model")).collect();
+    let directories: Vec<_> = pieces.iter().map(|path| directory_of(path)).collect();
+    let others = ["models/stories260k/stories260k-f32.gguf", "models/stories260k/hf"];
+    let vocabularies = ["gpt2", "phi-3-mini", "qwen2", "llama.cpp-vocab/ggml-vocab-llama-spm.gguf"];
+    let given = others.map(String::from).into_iter().chain(vocabularies.map(|name| format!("tokenizers/{name}")));
+    let given: Vec<_> = given.filter_map(|path| data(&path)).collect();
+    for path in given.iter().map(|path| path.as_path()).chain(directories.iter().map(|directory| directory.path())) {
+        let tokenizer = open(path);
+        for (front, text) in CUTS {
+            let whole = format!("{front}{text}");
+            // Some tokenizers do not give every text back.
+            if tokenizer.decode(&tokenizer.encode(&whole, PLAIN).unwrap()) != whole {
+                continue;
+            }
+            let ids = [tokenizer.encode(front, PLAIN).unwrap(), tokenizer.encode_after(text).unwrap()].concat();
+            assert_eq!(tokenizer.decode(&ids), whole, "{}", path.display());
+            held += 1;
+        }
+    }
+    println!("{held} texts go on as they are");
+    assert!(held >= 20, "{held}");
+}

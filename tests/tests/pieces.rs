@@ -1,6 +1,9 @@
 //! Long prompts in pieces that go through stages which run at the same time: the logits are those of one stage.
 
+use std::sync::Arc;
+
 use plywood::adapters::{Adapter, Kind};
+use plywood::faults::{Call, Faults};
 use plywood::kernels::graph::Want;
 use plywood::{Error, Model, Options, Rows};
 use plywood_tests::{adapters, demo_stories, exact, nmse, wrong_story};
@@ -48,28 +51,25 @@ fn pieces_over_stages_are_the_whole() {
     }
 }
 
-/// A prompt that is cancelled between its pieces leaves a session that goes on.
+/// A prompt that is cancelled in its pieces leaves a session that goes on.
 #[test]
 fn a_cancelled_prompt_leaves_nothing() {
     let adapters = adapters();
     let host = adapters.iter().find(|adapter| adapter.kind == Kind::Host).expect("the host is listed");
-    let model = open(&[host, host], 64);
+    let faults = Arc::new(Faults::default());
+    let options = Options { step_tokens: Some(64), faults: Some(Arc::clone(&faults)), ..exact(&[host, host]) };
+    let model = Model::open("demo", options).expect("the demo model opens");
     let expected = logits(&model, Rows::Last);
+    let nodes = faults.count("", Call::Submit);
     let mut session = model.session().expect("a session");
-    let cancel = session.canceller();
-    let thread = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(150));
-        cancel.cancel();
-    });
-    let outcome = session.evaluate(&prompt(), Rows::Last, &[Want::Logits]);
-    thread.join().expect("it cancels");
-    match outcome {
-        Err(Error::Cancelled) => assert!(session.tokens().len() < TOKENS as usize),
-        // A fast machine was done before; then the next call is cancelled.
-        Ok(_) => assert!(matches!(session.evaluate(&[5], Rows::Last, &[Want::Logits]), Err(Error::Cancelled))),
-        Err(error) => panic!("{error}"),
+    // In the first piece, and while both stages have one.
+    for nth in [1, nodes / 2] {
+        let cancel = session.canceller();
+        faults.act("", Call::Submit, nth, move || cancel.cancel());
+        let outcome = session.evaluate(&prompt(), Rows::Last, &[Want::Logits]);
+        assert!(matches!(outcome, Err(Error::Cancelled)), "cancelled at node {nth} of {nodes}");
+        assert!(session.tokens().is_empty());
     }
-    session.truncate(0);
     let again = session.evaluate(&prompt(), Rows::Last, &[Want::Logits]).expect("it goes on");
     assert!(nmse(&expected, &again[0].logits) <= LIMIT);
 }

@@ -1,7 +1,10 @@
 //! LongRoPE: all tokens of a sequence turn by its length, in whatever pieces and steps it comes, also when it grows past the
 //! original context or shrinks below it.
 
+use std::sync::Arc;
+
 use plywood::adapters::Adapter;
+use plywood::faults::{Call, Faults};
 use plywood::kernels::graph::Want;
 use plywood::perplexity::{Scoring, score};
 use plywood::{Error, Model, Options, Rows, Session, SessionRun};
@@ -20,6 +23,7 @@ const LENGTH: usize = 60;
 /// A model of the family with a text, and the logits of its tokens in short sequences and in long ones.
 struct Text {
     model: Model,
+    faults: Arc<Faults>,
     ids: Vec<u32>,
     short: Vec<Vec<f32>>,
     long: Vec<Vec<f32>>,
@@ -27,8 +31,9 @@ struct Text {
 
 impl Text {
     fn open(adapter: &Adapter, path: &str, options: Options) -> Text {
-        let options =
-            Options { step_rows: LENGTH, ..Options { exact: true, adapters: exact(&[adapter]).adapters, ..options } };
+        let faults = Arc::new(Faults::default());
+        let ours = Options { exact: true, adapters: exact(&[adapter]).adapters, ..options };
+        let options = Options { step_rows: LENGTH, faults: Some(Arc::clone(&faults)), ..ours };
         let model = Model::open(folder(path), options).expect("the model opens");
         let name = path.split('/').next().expect("a folder");
         let ids = recorded(name, path.ends_with(".gguf")).remove(0).ids;
@@ -37,7 +42,7 @@ impl Text {
         let fresh = |count: usize| logits(&mut model.session().expect("a session is free"), &ids[..count]);
         let (short, long) = (fresh(ORIGINAL), fresh(LENGTH));
         assert!(nmse(&short.concat(), &long[..ORIGINAL].concat()) > 1e-4, "short and long factors are alike");
-        Text { short, long, model, ids }
+        Text { short, long, model, faults, ids }
     }
 
     fn session(&self) -> Session {
@@ -73,8 +78,13 @@ fn check(what: &str, found: &[Vec<f32>], wanted: &[Vec<f32>]) {
 
 /// Runs a check on every adapter: on one model in large steps, and on the other in small ones.
 fn on_all(check: impl Fn(&Text)) {
+    in_steps_of([LENGTH, 7], check);
+}
+
+/// The same, in steps of these sizes.
+fn in_steps_of(tokens: [usize; 2], check: impl Fn(&Text)) {
     for adapter in adapters() {
-        for (path, step_tokens) in [("phi35", LENGTH), ("phi4_mini/model.gguf", 7)] {
+        for (path, step_tokens) in ["phi35", "phi4_mini/model.gguf"].into_iter().zip(tokens) {
             println!("{}, {path}, steps of {step_tokens}", adapter.label());
             let options = Options { step_tokens: Some(step_tokens), sessions: 3, ..Options::default() };
             check(&Text::open(&adapter, path, options));
@@ -199,19 +209,25 @@ fn sessions_cross_the_limit_at_once() {
 
 #[test]
 fn cancelled_while_computing_again() {
-    on_all(|text| {
+    in_steps_of([9, 7], |text| {
         let mut session = text.session();
+        let cancel = session.canceller();
+        // While the first of several steps runs.
+        let cancel_soon = || {
+            let cancel = cancel.clone();
+            text.faults.act("", Call::Submit, 1, move || cancel.cancel());
+        };
         text.go_on(&mut session, ORIGINAL);
         for _ in 0..2 {
-            session.canceller().cancel();
+            cancel_soon();
             let cancelled = session.evaluate(&text.ids[ORIGINAL..], Rows::All, &[Want::Logits]);
             assert!(matches!(cancelled, Err(Error::Cancelled)));
             assert_eq!(session.tokens(), &text.ids[..ORIGINAL]);
         }
         text.go_on(&mut session, LENGTH);
-        session.truncate(3);
-        session.canceller().cancel();
-        assert!(matches!(session.evaluate(&text.ids[3..4], Rows::Last, &[Want::Argmax]), Err(Error::Cancelled)));
+        session.truncate(20);
+        cancel_soon();
+        assert!(matches!(session.evaluate(&text.ids[20..21], Rows::Last, &[Want::Argmax]), Err(Error::Cancelled)));
         session.truncate(2);
         text.go_on(&mut session, 30);
     });

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 
 use plywood::adapters::Adapter;
 use plywood::kernels::graph::Want;
-use plywood::{Error, Model, Options, Row, Rows, Session, SessionRun, StopReason};
+use plywood::{Model, Options, Row, Rows, Session, SessionRun, StopReason};
 use plywood_tests::{
     adapters, exact, expected, expected_stories, greedy, ids, names, nmse, none_wrong, stories, tell, wrong_story,
 };
@@ -214,11 +214,8 @@ fn cancelled_from_another_thread() {
         assert_eq!(reason, Some(StopReason::Cancelled), "{}: after {tokens} tokens", adapter.label());
         assert!((5..400).contains(&tokens), "{}: cancelled after {tokens} tokens", adapter.label());
         println!("{}: cancelled after {tokens} tokens", adapter.label());
-        // The session goes on afterwards, and a prompt is cancelled too.
+        // The session goes on afterwards, and where nothing runs a cancel does nothing.
         session.canceller().cancel();
-        let before = session.tokens().len();
-        assert!(matches!(session.evaluate(&[1], Rows::Last, &[Want::Argmax]), Err(Error::Cancelled)));
-        assert_eq!(session.tokens().len(), before);
         assert_eq!(session.evaluate(&[1], Rows::Last, &[Want::Argmax]).expect("it goes on").len(), 1);
     }
 }

@@ -1,6 +1,7 @@
 //! What fails while a model is loaded or runs: an error that says so, everything freed, other sessions alive, and a way back.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use plywood::adapters::{Adapter, Kind};
 use plywood::faults::{Call, Failure, Faults};
 use plywood::gpu::{SharedDevice, wgpu};
+use plywood::kernels::cases::Random;
 use plywood::kernels::graph::Want;
 use plywood::{Error, Model, Options, Rows, Session};
 use plywood_tests::{Story, adapters, app_adapters, demo_stories, gpus, names, on};
@@ -17,6 +19,9 @@ const TOKENS: usize = 12;
 
 /// How often something is refused at least.
 const ROUNDS: usize = 100;
+
+/// How often an app destroys each of its devices.
+const DESTROYED: usize = 100;
 
 /// The demo model over adapters, with failures that can be ordered; half of the layers on each of two.
 fn open(adapters: &[&Adapter], faults: &Arc<Faults>) -> Result<Model, Error> {
@@ -297,6 +302,64 @@ fn an_app_gives_another_device() {
         go_on(&mut session, story, 3).expect("it goes on");
         println!("{}: {none}", own.shared.adapter.get_info().name);
     }
+}
+
+/// An app destroys its device in another thread, at random moments of loading, of a prompt and of generation: always an error that
+/// says so, never a panic or a hang.
+#[test]
+fn an_app_destroys_its_device_at_any_moment() {
+    let mut random = Random::new(7);
+    let mut errors: BTreeMap<String, usize> = BTreeMap::new();
+    for round in 0..DESTROYED {
+        // In every other round the app goes on polling, as a render thread does; in every third two stages share the device.
+        let (polls, stages) = (round % 2 == 0, if round % 3 == 0 { 2 } else { 1 });
+        for own in Own::all() {
+            let label = own.shared.adapter.get_info().name;
+            let (after, delay) = ((random.next() % 12) as u32, Duration::from_micros(random.next() % 8000));
+            let (reached, ended) = (AtomicU32::new(0), AtomicBool::new(false));
+            let error = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let ended = || ended.load(Ordering::Relaxed);
+                    while reached.load(Ordering::Relaxed) < after && !ended() {
+                        std::thread::yield_now();
+                    }
+                    std::thread::sleep(delay);
+                    own.shared.device.destroy();
+                    while polls && !ended() {
+                        _ = own.shared.device.poll(wgpu::PollType::Poll);
+                    }
+                });
+                let run = || -> Result<(), Error> {
+                    let shared = vec![own.shared.clone(); stages];
+                    let split = vec![1; if stages > 1 { stages } else { 0 }];
+                    let model =
+                        Model::open("demo", Options { shared, split, context: Some(256), ..Options::default() })?;
+                    let mut session = model.session()?;
+                    reached.fetch_add(1, Ordering::Relaxed);
+                    loop {
+                        session.truncate(0);
+                        let tokens: Vec<u32> = (0..70).map(|token| token * 7 + 3).collect();
+                        for tokens in std::iter::once(&tokens[..]).chain(tokens.chunks(1).take(9)) {
+                            let found = session.evaluate(tokens, Rows::Last, &[Want::TopK]);
+                            if let Err(error) = found {
+                                let again = session.evaluate(&[1], Rows::Last, &[Want::TopK]).expect_err("it is gone");
+                                assert!(matches!(again, Error::DeviceLost { .. }), "{again}");
+                                return Err(error);
+                            }
+                            reached.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                };
+                let outcome = catch_unwind(AssertUnwindSafe(run));
+                ended.store(true, Ordering::Relaxed);
+                outcome.unwrap_or_else(|panic| resume_unwind(panic)).expect_err("the device was destroyed")
+            });
+            assert!(matches!(error, Error::DeviceLost { .. }) && error.to_string().contains(&label), "{error}");
+            *errors.entry(if reached.into_inner() == 0 { "loading" } else { "running" }.into()).or_default() += 1;
+        }
+    }
+    println!("destroyed while {errors:?}");
+    assert!(errors.len() == 2, "{errors:?}");
 }
 
 /// An app's render thread polls the device and submits to it all the while.

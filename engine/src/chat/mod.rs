@@ -24,10 +24,11 @@ use plywood_models::template::thinking::Marks;
 use plywood_models::tokenizer::EncodeOptions;
 use serde_json::{Map, Value};
 
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::generation::Request;
 use crate::model::Model;
-use crate::session::{Cancel, Session};
+use crate::session::Session;
 
 pub use self::conversation::{Conversation, Message, Role};
 pub use self::turn::{Turn, TurnReport};
@@ -116,18 +117,18 @@ impl Chat {
         self.talk.model.context()
     }
 
-    /// Something that ends an answer from another thread.
+    /// What ends the answer under way, from another thread: from [`Chat::send`] to the end of its [`Turn`].
     pub fn canceller(&self) -> Cancel {
         self.session.canceller()
     }
 
-    /// Adds a message of the user and begins the answer, part by part. What was cancelled before does not count.
+    /// Adds a message of the user and begins the answer, part by part.
     ///
     /// After an error the conversation is as it was: of the template, or where the message or, with [`OnFull::Stop`],
     /// the conversation is longer than the context.
     pub fn send(&mut self, message: impl Into<String>, request: impl Into<Request>) -> Result<Turn<'_>> {
         let request = request.into();
-        self.session.take_cancelled();
+        self.session.begin();
         self.talk.conversation.messages.push(Message::user(message));
         Turn::new(&mut self.session, &mut self.talk, request)
     }

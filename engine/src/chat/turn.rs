@@ -64,7 +64,7 @@ impl<'a> Turn<'a> {
                 return Err(talk.too_long(prompt.tokens.len()));
             }
             let reused = session.rewind(&prompt.tokens);
-            let generation = session.generate_tokens(&prompt.tokens[reused..], request)?;
+            let generation = session.generation(&prompt.tokens[reused..], request)?;
             Ok((prompt, reused, generation))
         });
         let (prompt, reused, generation) = match begun {

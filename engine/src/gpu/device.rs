@@ -124,10 +124,26 @@ impl GpuDevice {
     }
 
     /// The error of a call that failed: where the device was lost, that is the reason of all that follows.
-    fn refused(&self, what: &str, error: impl fmt::Display) -> Error {
-        match self.check() {
+    pub(super) fn refused(&self, what: &str, error: impl fmt::Display) -> Error {
+        match self.check().and_then(|()| self.takes_work()) {
             Err(lost @ Error::DeviceLost { .. }) => lost,
             _ => Error::device(&self.label(), format!("{what}: {error}")),
+        }
+    }
+
+    /// An error if the device takes no work any more. An app's own device tells its loss to the app alone.
+    fn takes_work(&self) -> Result<()> {
+        let (waited, _) = self.scoped(|| {
+            let submission_index = Some(self.queue().submit([]));
+            self.poll(wgpu::PollType::Wait { submission_index, timeout: Some(Duration::ZERO) })
+        });
+        match waited? {
+            // So wgpu tells that it did not take the submission.
+            Err(wgpu::PollError::WrongSubmissionIndex(..)) => {
+                let reason = "it takes no work any more: it was destroyed, or its driver reset it".to_string();
+                Err(Error::DeviceLost { device: self.label(), reason })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -236,7 +252,7 @@ impl GpuDevice {
         Ok(self.queue().submit([commands]))
     }
 
-    /// Fills a buffer, whatever it holds.
+    /// Fills a buffer, whatever it holds. Errors go to the scope that is open.
     pub fn fill(&self, buffer: &wgpu::Buffer, byte: u8) {
         self.queue().write_buffer(buffer, 0, &vec![byte; buffer.size() as usize]);
     }
@@ -264,7 +280,7 @@ impl GpuDevice {
                     std::mem::forget((self.device.clone(), self.queue.clone()));
                     return Err(Error::Timeout { device: self.label(), seconds });
                 }
-                Err(error) => return Err(Error::device(&self.label(), error)),
+                Err(error) => return Err(self.refused("a submission", error)),
             }
         }
     }

@@ -106,14 +106,17 @@ impl GpuStage {
         })
     }
 
-    /// The recording for a kind of step, prepared once.
-    fn recording(&mut self, key: &Key) -> Result<Arc<PreparedRecording>> {
+    /// The recording for a kind of step, prepared once, unless the step `is_cancelled`: drivers may compile for seconds.
+    fn recording(&mut self, key: &Key, is_cancelled: &dyn Fn() -> bool) -> Result<Arc<PreparedRecording>> {
         if let Some(recording) = self.recordings.get(key) {
             return Ok(Arc::clone(recording));
         }
         let recording = self.plan.record(key);
         let mut commands = Vec::with_capacity(recording.commands.len());
         for command in recording.commands {
+            if is_cancelled() {
+                return Err(Error::Cancelled);
+            }
             let pipeline = self.device.pipeline(&command.shader)?;
             let params = wgpu::BindGroupEntry {
                 binding: 0,
@@ -172,12 +175,14 @@ impl GpuStage {
         })
     }
 
-    /// Encodes and submits a recording, in as many submissions as its work needs; the last copies the results out.
+    /// Encodes and submits a recording, in as many submissions as its work needs; the last copies the results out. Once the step
+    /// `is_cancelled` nothing more is submitted, and what was is waited for.
     fn submit(
         &mut self,
         recording: &PreparedRecording,
         size: StepSize,
         results: &[(ValueId, u64)],
+        is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Submitted> {
         let operations_of = |prepared: &Prepared| prepared.command.operations(size);
         let whole: u64 = recording.commands.iter().map(operations_of).sum();
@@ -229,8 +234,12 @@ impl GpuStage {
                 if std::mem::take(&mut sending) {
                     self.staging.sent(submission.clone());
                 }
-                if let Some(before) = queued.replace(submission) {
+                if let Some(before) = queued.replace(submission.clone()) {
                     self.device.wait(before)?;
+                }
+                if is_cancelled() {
+                    self.device.wait(submission)?;
+                    return Err(Error::Cancelled);
                 }
                 begin = Instant::now();
                 encoder = new_encoder();
@@ -259,7 +268,7 @@ impl GpuStage {
             Ok(view) => view,
             Err(error) => {
                 buffer.unmap();
-                return Err(Error::device(&self.device.label(), format!("read back: {error}")));
+                return Err(self.device.refused("read back", error));
             }
         };
         let (width, stride) = (self.graph.values[value.0].width, StagePlan::stride(&self.graph, value));
@@ -276,26 +285,35 @@ impl GpuStage {
 impl GpuStage {
     /// Runs a step's commands so many times, results aside; gives the time from the first submission to the end of the last.
     pub fn repeat(&mut self, step: &Step, wants: &[Want], given: &Values, times: u64) -> Result<Duration> {
-        let key = Key::of(step, wants);
-        let recording = self.recording(&key)?;
-        self.write_step(step, given)?;
-        let begin = Instant::now();
-        for time in 1..=times {
-            let submitted = self.submit(&recording, step_size(step), &[])?;
-            // Now and then, so that a slow device's queue stays short.
-            if time % QUEUED_REPEATS == 0 || time == times {
-                self.device.wait(submitted.last)?;
+        let device = Arc::clone(&self.device);
+        device.caught("a repeated step", || {
+            let recording = self.recording(&Key::of(step, wants), &|| false)?;
+            self.write_step(step, given)?;
+            let begin = Instant::now();
+            for time in 1..=times {
+                let submitted = self.submit(&recording, step_size(step), &[], &|| false)?;
+                // Now and then, so that a slow device's queue stays short.
+                if time % QUEUED_REPEATS == 0 || time == times {
+                    self.device.wait(submitted.last)?;
+                }
             }
-        }
-        Ok(begin.elapsed())
+            Ok(begin.elapsed())
+        })
     }
 }
 
 impl Stage for GpuStage {
-    fn run(&mut self, step: &Step, wants: &[Want], given: &Values, results: &mut Values) -> Result<()> {
+    fn run(
+        &mut self,
+        step: &Step,
+        wants: &[Want],
+        given: &Values,
+        results: &mut Values,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
         let size = step_size(step);
         let device = Arc::clone(&self.device);
-        let recording = device.caught("a recording", || self.recording(&Key::of(step, wants)))?;
+        let recording = device.caught("a recording", || self.recording(&Key::of(step, wants), is_cancelled))?;
         results.retain(|value, _| recording.results.contains(value));
         if recording.commands.is_empty() {
             return Ok(());
@@ -308,7 +326,7 @@ impl Stage for GpuStage {
         let read: Vec<(ValueId, u64)> = recording.results.iter().map(bytes_of).collect();
         let computed = device.caught("a step", || {
             self.write_step(step, given)?;
-            let submitted = self.submit(&recording, size, &read)?;
+            let submitted = self.submit(&recording, size, &read, is_cancelled)?;
             self.device.wait(submitted.last.clone())?;
             Ok(submitted)
         });
@@ -320,11 +338,14 @@ impl Stage for GpuStage {
                 self.staging.take_back();
             });
         })?;
-        // All are read, and so unmapped, before one's error is told.
-        let mut outcome = Ok(());
-        for (value, bytes) in read {
-            outcome = outcome.and(self.read_back(value, bytes, results.entry(value).or_default()));
-        }
+        let outcome = device.caught("read back", || {
+            // All are read, and so unmapped, before one's error is told.
+            let mut outcome = Ok(());
+            for (value, bytes) in read {
+                outcome = outcome.and(self.read_back(value, bytes, results.entry(value).or_default()));
+            }
+            outcome
+        });
         let busy = self.times.add(begin, encode, recording.commands.len());
         // What the next submissions may hold, from how long this step took; no more than doubled at once.
         let measured = (operations as f64 * SUBMISSION.as_secs_f64() / busy.as_secs_f64().max(1e-6)) as u64;
@@ -357,11 +378,13 @@ impl Stage for GpuStage {
     fn poison(&mut self) -> Result<()> {
         let weights = self.plan.weights.values().flat_map(|weight| weight.shards.iter().map(|(handle, _)| *handle));
         let kept: Vec<Handle> = weights.chain([self.plan.params.buffer]).collect();
-        for (index, (buffer, plan)) in self.buffers.iter().zip(&self.plan.buffers).enumerate() {
-            if plan.purpose != Purpose::Staging && !kept.contains(&Handle(index)) {
-                self.device.fill(buffer, 0xff);
+        self.device.caught("poison", || {
+            for (index, (buffer, plan)) in self.buffers.iter().zip(&self.plan.buffers).enumerate() {
+                if plan.purpose != Purpose::Staging && !kept.contains(&Handle(index)) {
+                    self.device.fill(buffer, 0xff);
+                }
             }
-        }
-        self.device.check()
+            self.device.check()
+        })
     }
 }

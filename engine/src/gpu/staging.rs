@@ -1,7 +1,7 @@
 //! Staging buffers: memory that the host writes and a device copies from, over and over again.
 
 use super::GpuDevice;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::BufferPlan;
 
 /// A staging buffer. It is the host's until it was sent, and again once the device has read it.
@@ -47,7 +47,7 @@ impl Staging {
         bytes: u64,
         write: impl FnOnce(&mut wgpu::BufferViewMut),
     ) -> Result<()> {
-        let refused = |error| Error::device(&device.label(), format!("staging: {error}"));
+        let refused = |error| device.refused("staging", error);
         let mut view = match self.buffer.get_mapped_range_mut(0..bytes) {
             Ok(view) => view,
             Err(_) => {

@@ -23,6 +23,7 @@ pub(crate) struct HostStage {
     plan: StagePlan,
     weights: Vec<HostWeight>,
     caches: Vec<HostCache>,
+    watch: Watch,
     times: StageTimes,
 }
 
@@ -62,7 +63,7 @@ impl HostStage {
             let memory = [reserve(keys, "keys", watch)?, reserve(values, "values", watch)?];
             caches.push(HostCache::within(*slot, plan.steps.kv_type, pages, memory));
         }
-        Ok(HostStage { graph, plan, weights, caches, times: StageTimes::default() })
+        Ok(HostStage { graph, plan, weights, caches, watch: watch.clone(), times: StageTimes::default() })
     }
 
     /// Bytes by purpose that a plan takes here. Values are made as they are needed, at most those that a device would have.
@@ -96,11 +97,24 @@ fn reserve<T>(count: usize, what: &str, watch: &Watch) -> Result<Vec<T>> {
 }
 
 impl Stage for HostStage {
-    fn run(&mut self, step: &Step, wants: &[Want], given: &Values, results: &mut Values) -> Result<()> {
+    fn run(
+        &mut self,
+        step: &Step,
+        wants: &[Want],
+        given: &Values,
+        results: &mut Values,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<()> {
         let begin = Instant::now();
         let mut values = given.clone();
         let Needed { nodes, results: read } = self.plan.needed(wants);
         for index in nodes {
+            if is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if self.watch.reach(super::label, Call::Submit).is_some() {
+                return Err(Error::device(&super::label(), "a failure was ordered"));
+            }
             let node = &self.plan.nodes[index];
             run_node(&self.graph, node, &mut values, &self.weights, &mut self.caches, step, compute);
         }

@@ -6,7 +6,6 @@ mod scheduler;
 mod turns;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plywood_kernels::Graph;
@@ -16,6 +15,7 @@ use plywood_kernels::step::{Step, Token};
 use self::line::{Line, WantedStep};
 use self::pages::Pages;
 use self::turns::Turn;
+use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::plan::StepLimits;
 use crate::stage::Stage;
@@ -44,8 +44,8 @@ pub(crate) struct Run {
     pub selected: Vec<usize>,
     /// What is wanted of these.
     pub wants: Vec<Want>,
-    /// Whether somebody cancelled the run.
-    pub cancel: Arc<AtomicBool>,
+    /// Tells whether somebody cancelled the run.
+    pub cancel: Cancel,
 }
 
 /// What a step found for one selected token.
@@ -110,7 +110,7 @@ impl Runner {
                 tokens: tokens.to_vec(),
                 selected: selected.map(|place| place - first).collect(),
                 wants: run.wants.clone(),
-                cancel: Arc::clone(&run.cancel),
+                cancel: run.cancel.clone(),
                 ..*run
             };
             steps.push(self.prepare(&[&piece])?);
@@ -120,10 +120,10 @@ impl Runner {
             steps => {
                 // Other sessions' steps come between the pieces.
                 drop(turn);
-                self.line.run_all(steps, &|| !run.cancel.swap(false, Ordering::Relaxed))?
+                self.line.run_all(steps)?
             }
         };
-        Ok(steps.iter().zip(values).flat_map(|((step, _), values)| self.rows(step, &values)).collect())
+        Ok(steps.iter().zip(values).flat_map(|(step, values)| self.rows(&step.step, &values)).collect())
     }
 
     /// Runs one step of several runs; gives the rows of each.
@@ -133,7 +133,7 @@ impl Runner {
         }
         let step = self.prepare(runs)?;
         let values = self.line.run(turn, &step)?;
-        let mut rows = self.rows(&step.0, &values).into_iter();
+        let mut rows = self.rows(&step.step, &values).into_iter();
         Ok(runs.iter().map(|run| rows.by_ref().take(run.selected.len()).collect()).collect())
     }
 
@@ -158,7 +158,7 @@ impl Runner {
             }
         }
         step.pages.extend_from_slice(pages.table());
-        Ok((step, wants))
+        Ok(WantedStep { step, wants, cancels: runs.iter().map(|run| run.cancel.clone()).collect() })
     }
 
     /// The results of a step, row by row.

@@ -111,9 +111,10 @@ impl Scheduler {
     }
 
     /// Takes the runs that have waited longest and fit one step together; none where `mine` does not wait any more. One that is longer than
-    /// a step is led by its own session, so that nobody else's waits for all of it.
+    /// a step is led by its own session, so that nobody else's waits for all of it. Those that were cancelled meanwhile are answered.
     fn take(&self, mine: &Arc<Reply>) -> Vec<Job> {
         let mut queue = self.queue();
+        queue.extract_if(.., |job| job.run.cancel.is_cancelled()).for_each(|job| job.answer(Err(Error::Cancelled)));
         if !queue.iter().any(|job| Arc::ptr_eq(&job.reply, mine)) {
             return Vec::new();
         }

@@ -1,5 +1,6 @@
 //! Text to token ids and back, from tokenizer.json, vocab.json with merges.txt, tokenizer.model, or a GGUF vocabulary.
 
+mod continuation;
 mod conversion;
 mod decoder;
 mod gguf;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::{
     AddedToken, AddedVocabulary, Model, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString,
-    PreTokenizer,
+    PreTokenizer, PreTokenizerWrapper,
 };
 
 use crate::checkpoint::{Checkpoint, Settings};
@@ -136,15 +137,8 @@ impl Tokenizer {
                 }
             }
             Encoder::Merges(merges) => {
-                let mut pieces = added.extract_and_normalize(merges.get_normalizer(), text);
-                let failed = |error: tokenizers::Error| Error::Encode { reason: error.to_string() };
-                if let Some(pre_tokenizer) = merges.get_pre_tokenizer() {
-                    pre_tokenizer.pre_tokenize(&mut pieces).map_err(failed)?;
-                }
-                pieces.tokenize(|piece| merges.get_model().tokenize(piece.get())).map_err(failed)?;
-                for (_, tokens) in splits(&pieces) {
-                    ids.extend(tokens.iter().flatten().map(|token| token.id));
-                }
+                let steps = (merges.get_normalizer(), merges.get_pre_tokenizer());
+                merge(merges, steps, added, text, &mut ids)?;
             }
         }
         if options.bos {
@@ -178,6 +172,26 @@ impl Tokenizer {
         let (prefix, suffix) = around;
         Tokenizer { vocabulary: Arc::new(vocabulary), added, plain, encoder, prefix, suffix }
     }
+}
+
+/// Appends the ids of a text by merges, normalised and split like this.
+fn merge(
+    merges: &tokenizers::Tokenizer,
+    (normalizer, pre_tokenizer): (Option<&NormalizerWrapper>, Option<&PreTokenizerWrapper>),
+    added: &AddedVocabulary,
+    text: &str,
+    ids: &mut Vec<u32>,
+) -> Result<()> {
+    let mut pieces = added.extract_and_normalize(normalizer, text);
+    let failed = |error: tokenizers::Error| Error::Encode { reason: error.to_string() };
+    if let Some(pre_tokenizer) = pre_tokenizer {
+        pre_tokenizer.pre_tokenize(&mut pieces).map_err(failed)?;
+    }
+    pieces.tokenize(|piece| merges.get_model().tokenize(piece.get())).map_err(failed)?;
+    for (_, tokens) in splits(&pieces) {
+        ids.extend(tokens.iter().flatten().map(|token| token.id));
+    }
+    Ok(())
 }
 
 /// Finds these tokens in texts.

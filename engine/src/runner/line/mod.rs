@@ -10,6 +10,7 @@ use plywood_kernels::graph::{Values, Want};
 use plywood_kernels::step::Step;
 
 use super::turns::{Turn, Turns};
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::stage::{Stage, StageTimes};
 
@@ -17,7 +18,19 @@ use crate::stage::{Stage, StageTimes};
 const RING: usize = 3;
 
 /// A step, and what is wanted of it.
-pub(crate) type WantedStep = (Step, Vec<Want>);
+pub(crate) struct WantedStep {
+    pub step: Step,
+    pub wants: Vec<Want>,
+    /// Of the sessions that it is for.
+    pub cancels: Vec<Cancel>,
+}
+
+impl WantedStep {
+    /// Whether nobody waits for its results any more.
+    fn is_cancelled(&self) -> bool {
+        !self.cancels.is_empty() && self.cancels.iter().all(Cancel::is_cancelled)
+    }
+}
 
 /// The stages.
 pub(crate) struct Line {
@@ -68,12 +81,10 @@ impl Line {
         Ok(values)
     }
 
-    /// Runs steps in order over all stages; gives the results of each. No new step begins once `on` says no: then all is
-    /// [`Error::Cancelled`], as it is where a stage fails what that says.
-    pub fn run_all(&self, steps: &[WantedStep], on: &dyn Fn() -> bool) -> Result<Vec<Values>> {
+    /// Runs steps in order over all stages; gives the results of each. Where one is cancelled or fails, none begins any more.
+    pub fn run_all(&self, steps: &[WantedStep]) -> Result<Vec<Values>> {
         if steps.len() < 2 || !self.overlaps {
-            let run = |step| if on() { self.run(self.enter(), step) } else { Err(Error::Cancelled) };
-            return steps.iter().map(run).collect();
+            return steps.iter().map(|step| self.run(self.enter(), step)).collect();
         }
         let at_turn = |index: usize, place: usize, values: Values| {
             let _turn = self.places[index].turns.take();
@@ -104,34 +115,31 @@ impl Line {
                 }));
             }
             drop(last);
-            let mut fed = Ok(0);
+            let mut fed = Ok(true);
             for place in 0..steps.len() {
-                if !on() {
+                fed = at_turn(0, place, Values::new()).map(|values| first.send((place, values)).is_ok());
+                if !matches!(fed, Ok(true)) {
                     break;
-                }
-                let sent = at_turn(0, place, Values::new()).map(|values| first.send((place, values)).is_ok());
-                match sent {
-                    Ok(true) => fed = Ok(place + 1),
-                    Ok(false) => break,
-                    Err(error) => {
-                        fed = Err(error);
-                        break;
-                    }
                 }
             }
             drop(first);
             for worker in workers {
                 worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             }
-            if fed? < steps.len() { Err(Error::Cancelled) } else { Ok(results.into_iter().collect()) }
+            fed?;
+            Ok(results.into_iter().collect())
         })
     }
 
     /// Runs one stage's part of a step on what crossed to it; gives what crosses to the next, or the results.
-    fn cross(&self, index: usize, (step, wants): &WantedStep, given: Values) -> Result<Values> {
+    fn cross(&self, index: usize, wanted: &WantedStep, given: Values) -> Result<Values> {
+        let is_cancelled = || wanted.is_cancelled();
+        if is_cancelled() {
+            return Err(Error::Cancelled);
+        }
         let mut results = self.places.get(index + 1).and_then(|next| next.ring().pop()).unwrap_or_default();
         match self.places[index].stage().as_mut() {
-            Some(stage) => stage.run(step, wants, &given, &mut results)?,
+            Some(stage) => stage.run(&wanted.step, &wanted.wants, &given, &mut results, &is_cancelled)?,
             None => return Err(Error::Unloaded),
         }
         let mut ring = self.places[index].ring();

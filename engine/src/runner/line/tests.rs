@@ -27,7 +27,14 @@ struct Fake {
 }
 
 impl Stage for Fake {
-    fn run(&mut self, step: &Step, _: &[Want], given: &Values, results: &mut Values) -> Result<()> {
+    fn run(
+        &mut self,
+        step: &Step,
+        _: &[Want],
+        given: &Values,
+        results: &mut Values,
+        _: &dyn Fn() -> bool,
+    ) -> Result<()> {
         (self.act)(step)?;
         let numbers = results.entry(ValueId(0)).or_default();
         numbers.clear();
@@ -59,14 +66,15 @@ fn stage(number: f32, overlaps: bool, act: impl FnMut(&Step) -> Result<()> + Sen
 
 fn steps(count: u32) -> Vec<WantedStep> {
     let token = |id| Token { id, position: id, sequence: 0, long: false };
-    (0..count).map(|id| (Step { tokens: vec![token(id)], ..Step::default() }, Vec::new())).collect()
+    let step = |id| Step { tokens: vec![token(id)], ..Step::default() };
+    (0..count).map(|id| WantedStep { step: step(id), wants: Vec::new(), cancels: Vec::new() }).collect()
 }
 
 #[test]
 fn every_step_goes_through_all_stages_in_order() {
     for (count, overlaps) in [(0, true), (1, true), (7, true), (7, false)] {
         let stages: Vec<_> = (1..=3).map(|number| stage(number as f32, overlaps, |_| Ok(()))).collect();
-        let values = Line::new(stages).run_all(&steps(count), &|| true).expect("all run");
+        let values = Line::new(stages).run_all(&steps(count)).expect("all run");
         let found: Vec<Vec<f32>> = values.into_iter().map(|mut values| values.remove(&ValueId(0)).unwrap()).collect();
         let expected: Vec<Vec<f32>> =
             (0..count).map(|id| id as f32).map(|id| vec![id, 1.0, id, 2.0, id, 3.0]).collect();
@@ -91,7 +99,7 @@ fn stages_run_at_the_same_time() {
         Ok(())
     });
     let line = Line::new(vec![first, second]);
-    assert_eq!(line.run_all(&steps(3), &|| true).err().map(|error| error.to_string()), None);
+    assert_eq!(line.run_all(&steps(3)).err().map(|error| error.to_string()), None);
 }
 
 #[test]
@@ -105,13 +113,31 @@ fn failures_and_cancelling_end_all() {
     for (failing, expected) in [(0, "stage 0 failed"), (1, "stage 1 failed"), (2, "stage 2 failed")] {
         let stages: Vec<_> =
             (0..3).map(|number| fails_at(number as f32, if number == failing { 2 } else { u32::MAX })).collect();
-        let error = Line::new(stages).run_all(&steps(9), &|| true).expect_err("a stage fails");
+        let error = Line::new(stages).run_all(&steps(9)).expect_err("a stage fails");
         assert!(error.to_string().contains(expected), "{error}");
     }
-    let left = AtomicU32::new(3);
-    let on = || left.fetch_sub(1, Ordering::Relaxed) > 0;
-    let line = Line::new(vec![stage(1.0, true, |_| Ok(())), stage(2.0, true, |_| Ok(()))]);
-    assert!(matches!(line.run_all(&steps(9), &on), Err(Error::Cancelled)));
+    // While the first or the second stage has the third of nine steps, or all of them if only one of two sessions is cancelled.
+    for (cancelling, sessions, expected) in [(0, 1, 3), (1, 1, 3), (0, 2, 9)] {
+        let (cancel, begun) = (Cancel::default(), Arc::new([AtomicU32::new(0), AtomicU32::new(0)]));
+        let stages = (0..2).map(|index| {
+            let (cancel, begun) = (cancel.clone(), Arc::clone(&begun));
+            stage(index as f32, true, move |step| {
+                begun[index].fetch_add(1, Ordering::Relaxed);
+                if index == cancelling && step.tokens[0].id == 2 {
+                    cancel.cancel();
+                }
+                Ok(())
+            })
+        });
+        let line = Line::new(stages.collect());
+        let others = (1..sessions).map(|_| Cancel::default());
+        let cancels: Vec<Cancel> = std::iter::once(cancel).chain(others).collect();
+        let of_all = |step: WantedStep| WantedStep { cancels: cancels.clone(), ..step };
+        let outcome = line.run_all(&steps(9).into_iter().map(of_all).collect::<Vec<_>>());
+        assert_eq!(matches!(outcome, Err(Error::Cancelled)), sessions == 1);
+        let begun = begun[cancelling].load(Ordering::Relaxed);
+        assert_eq!(begun, expected, "stage {cancelling} began {begun} steps of {sessions} sessions");
+    }
 }
 
 /// One session's step is in the second stage while another's is in the first.
@@ -162,7 +188,7 @@ fn memory_goes_round() {
         all.sort();
         all
     };
-    line.run_all(&steps(9), &|| true).expect("all run");
+    line.run_all(&steps(9)).expect("all run");
     assert!(rings()[0] == 0 && rings()[1..].iter().all(|held| (1..=RING).contains(held)), "{:?}", rings());
     // Alone, a step takes what is there and brings it back.
     let before = addresses();
@@ -179,6 +205,6 @@ fn an_empty_line_refuses_steps() {
     line.empty();
     let one = &steps(1)[0];
     assert!(matches!(line.run(line.enter(), one), Err(Error::Unloaded)));
-    assert!(matches!(line.run_all(&steps(3), &|| true), Err(Error::Unloaded)));
+    assert!(matches!(line.run_all(&steps(3)), Err(Error::Unloaded)));
     assert!(line.times().is_empty());
 }

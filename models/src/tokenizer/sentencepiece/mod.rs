@@ -40,7 +40,7 @@ pub enum Algorithm {
 }
 
 impl SentencePiece {
-    /// Appends the ids of a text, which is the beginning of the whole one or stands behind a special token.
+    /// Appends the ids of a text that stands at a place.
     pub fn encode(&self, text: &str, place: Place, ids: &mut Vec<u32>) {
         let spelled = self.normaliser.spell(text, place);
         let cuts = match &self.algorithm {
@@ -87,6 +87,8 @@ pub enum Place {
     Front,
     /// A special token is before it.
     BehindToken,
+    /// Text is before it, with which it is one.
+    BehindText,
 }
 
 /// Pieces that are never cut and never merged.

@@ -35,7 +35,7 @@ impl Normaliser {
     /// The text as pieces spell it (`Normalizer::Normalize` in sentencepiece's `normalizer.cc`).
     pub fn spell(&self, text: &str, place: Place) -> String {
         let mut rest = text;
-        if self.remove_extra_spaces {
+        if self.remove_extra_spaces && place != Place::BehindText {
             while let Some((" ", length)) = self.next(rest) {
                 rest = &rest[length..];
             }
@@ -45,10 +45,12 @@ impl Normaliser {
             return spelled;
         }
         match (self.leading_space, place) {
-            (LeadingSpace::EachStretch, _) | (LeadingSpace::Front, Place::Front) => spelled.push(SPACE),
+            (LeadingSpace::EachStretch, Place::Front | Place::BehindToken) | (LeadingSpace::Front, Place::Front) => {
+                spelled.push(SPACE);
+            }
             _ => {}
         }
-        let mut behind_space = self.remove_extra_spaces;
+        let mut behind_space = self.remove_extra_spaces && place != Place::BehindText;
         while let Some((mut piece, length)) = self.next(rest) {
             if behind_space {
                 piece = piece.trim_start_matches(' ');
