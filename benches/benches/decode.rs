@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use criterion::Criterion;
-use plywood::adapters::Adapters;
+use plywood::devices::Adapters;
 use plywood::kernels::graph::Want;
 use plywood::{Model, Options, Rows, bench};
 use plywood_benches::{adapter, settings};

@@ -2,9 +2,9 @@
 //! device's own measured copy bandwidth.
 
 use criterion::{Criterion, Throughput};
-use plywood::adapters::Adapters;
+use plywood::devices::Adapters;
 use plywood::kernels::cases::{self, Case};
-use plywood::selftest::Bench;
+use plywood::tools::selftest::Bench;
 use plywood_benches::{adapter, settings};
 
 /// Operations for each byte above which a kernel is bound by arithmetic on any GPU of today.

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use plywood::adapters::Adapters;
-use plywood::bench::{Measurement, Test, measure};
+use plywood::devices::Adapters;
+use plywood::tools::bench::{Measurement, Test, measure};
 use plywood::{Model, Options};
 use plywood_benches::adapter;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use plywood::adapters::{Adapter, Adapters};
+use plywood::devices::{Adapter, Adapters};
 
 /// The adapter to measure: what `PLYWOOD_ADAPTER` names as `--adapters` would, else the best.
 pub fn adapter(adapters: &Adapters) -> Adapter {

@@ -1,8 +1,8 @@
 //! `ply adapters`: the devices that there are.
 
 use clap::Args;
-use plywood::adapters::{Adapter, Adapters, Kind, Memory};
-use plywood::memory::HumanBytes;
+use plywood::devices::{Adapter, Adapters, Kind, Memory};
+use plywood::ledger::HumanBytes;
 use serde::Serialize;
 
 use crate::output::{Outcome, print, print_json};

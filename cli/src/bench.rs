@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use plywood::bench::{Measurement, Test};
+use plywood::tools::bench::{Measurement, Test};
 use plywood::{Model, Options};
 
 use crate::options::{DeviceArguments, ModelArguments, ModelSource};
@@ -68,7 +68,7 @@ pub fn run(arguments: Arguments) -> Outcome {
     }
     for test in tests {
         let on = || !pressed.load(Ordering::Relaxed);
-        let measured = plywood::bench::measure(&model, test, arguments.repetitions, on)?;
+        let measured = plywood::tools::bench::measure(&model, test, arguments.repetitions, on)?;
         if !arguments.json {
             print(&line(&measured))?;
         }

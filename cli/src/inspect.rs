@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use plywood::Sampling;
-use plywood::memory::HumanBytes;
+use plywood::ledger::HumanBytes;
 use plywood::models::checkpoint::Storage;
 use plywood::models::config::Experts;
 use plywood::models::template::thinking::Marks;

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args};
 use plywood::kernels::formats::{self, Format};
 use plywood::kernels::kv_cache::KvType;
-use plywood::memory::parse_bytes;
+use plywood::ledger::parse_bytes;
 use plywood::models::Checkpoint;
 use plywood::models::template::{GIVEN, Template};
 use plywood::{Model, Options, Sampling};
@@ -187,8 +187,8 @@ impl DeviceArguments {
 }
 
 /// A stage's bytes for a person.
-pub fn describe(stage: &plywood::memory::LedgerStage) -> String {
-    let human = plywood::memory::HumanBytes;
+pub fn describe(stage: &plywood::ledger::LedgerStage) -> String {
+    let human = plywood::ledger::HumanBytes;
     let bytes = &stage.bytes;
     format!(
         "{} (weights {}, KV cache {}, activations {}, staging {})",

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use plywood::models::tokenizer::{EncodeOptions, Tokenizer};
 use plywood::models::{Checkpoint, Config};
-use plywood::perplexity::{Score, Scoring, score};
+use plywood::tools::perplexity::{Score, Scoring, score};
 use plywood::{Model, Options};
 use serde::Serialize;
 

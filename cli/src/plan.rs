@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use plywood::memory::HumanBytes;
+use plywood::Error;
+use plywood::devices::hypothetical;
+use plywood::ledger::HumanBytes;
 use plywood::planning::{self, Plan};
-use plywood::{Error, imagined};
 
 use crate::options::{DeviceArguments, ModelArguments, ModelSource, describe, read_text};
 use crate::output::{Failure, Outcome, print, print_json};
@@ -31,8 +32,8 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Outcome {
     let devices = match (&arguments.devices, &arguments.cards) {
-        (Some(path), _) => Some(imagined::from_json(&read_text(path)?).map_err(|error| named(path, &error))?),
-        (None, Some(cards)) => Some(imagined::from_names(cards)?),
+        (Some(path), _) => Some(hypothetical::from_json(&read_text(path)?).map_err(|error| named(path, &error))?),
+        (None, Some(cards)) => Some(hypothetical::from_names(cards)?),
         (None, None) => None,
     };
     let options = arguments.device.options();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use plywood::memory::HumanBytes;
+use plywood::ledger::HumanBytes;
 use plywood::models::quantise::mixes::{self, Mix};
 use plywood::models::quantise::{Existing, Importance, Options, Override, Plan, Report, partial_path};
 use serde::Serialize;

@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use plywood::adapters::{Adapter, Adapters};
+use plywood::devices::{Adapter, Adapters};
 use plywood::kernels::cases::Case;
-use plywood::selftest::{Bench, CaseResult};
+use plywood::tools::selftest::{Bench, CaseResult};
 
 use crate::output::{Failure, Outcome, counting_bar, interrupted, note, print, print_json};
 

@@ -9,49 +9,33 @@
 //! # Ok::<(), plywood::Error>(())
 //! ```
 //!
-//! In the order in which a prompt meets them: [`adapters`] and [`sites`] (what there is) → [`placement`] (which
-//! layers where) → [`plan`] and [`memory`] (which buffers, how many bytes), which [`planning`] tells without loading →
-//! [`recording`] (which dispatches) → stages on GPUs and the host → [`session`] and [`generation`], and [`chat`] over them.
+//! In the order in which a prompt meets them: [`devices`] (what there is, and how fast it is) → [`placement`] (which layers where) →
+//! [`planning`] (what would lie where, before anything is allocated) and its [`ledger`] → `stage` (plans, recordings and weights of one
+//! device), on [`gpu`] and host → `runner` (steps over stages) → [`session`], and [`chat`] over it. [`model`] puts them together;
+//! [`tools`] measure and prove.
 
-pub mod adapters;
-pub mod bench;
-pub mod cancel;
-pub mod cards;
 pub mod chat;
-pub mod choices;
-mod devices;
+pub mod devices;
 pub mod error;
 pub mod faults;
-mod fit;
-pub mod generation;
 pub mod gpu;
 mod host;
-pub mod imagined;
-mod layout;
-mod loading;
-mod measured;
-pub mod memory;
+pub mod ledger;
 pub mod model;
-pub mod perplexity;
 pub mod placement;
-pub mod plan;
 pub mod planning;
-mod probe;
-pub mod recording;
 pub mod runner;
-pub mod sampler;
-pub mod selftest;
 pub mod session;
-pub mod sites;
 pub mod stage;
+pub mod tools;
 
-pub use cancel::Cancel;
 pub use chat::{Chat, ChatOptions};
 pub use error::{Error, Result};
-pub use generation::{Generation, Piece, Request, StopReason};
 pub use model::{Model, Options};
 pub use plywood_kernels as kernels;
 pub use plywood_models as models;
 pub use runner::Row;
-pub use sampler::Sampling;
+pub use session::cancel::Cancel;
+pub use session::generation::{Generation, Piece, Request, StopReason};
+pub use session::sampler::Sampling;
 pub use session::{Rows, Session, SessionRun};

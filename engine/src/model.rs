@@ -12,18 +12,18 @@ use plywood_models::config::Config;
 use plywood_models::synthetic::Synthetic;
 use plywood_models::tokenizer::Tokenizer;
 
-use crate::choices::Choices;
-use crate::devices::Hardware;
+use crate::devices::open::Hardware;
+use crate::devices::tuning::Choices;
 use crate::error::{Error, Result};
 use crate::faults::{self, Faults};
 use crate::gpu::SharedDevice;
-use crate::layout::Source;
-use crate::loading::{Loaded, load};
-use crate::memory::Ledger;
-use crate::plan::StepLimits;
-use crate::sampler::Sampling;
+use crate::ledger::Ledger;
+use crate::planning::layout::Source;
+use crate::runner::loading::{Loaded, load};
 use crate::session::Session;
+use crate::session::sampler::Sampling;
 use crate::stage::StageTimes;
+use crate::stage::plan::StepLimits;
 
 /// The context where none is given, if the model's own is longer.
 pub const DEFAULT_CONTEXT: usize = 8192;
@@ -212,7 +212,7 @@ impl Model {
         if before.works() {
             return Ok(false);
         }
-        before.runner().line.empty();
+        before.runner().pipeline.empty();
         let (hardware, options, gone) = opened.hardware.again(&before.devices, &opened.options)?;
         let note = |label: &String| format!("{label} can't be used any more; the model was loaded without it");
         self.load_again(&mut opened, hardware, options, gone.iter().map(note).collect())?;
@@ -230,7 +230,7 @@ impl Model {
             ..Options::default()
         };
         let hardware = Hardware::of(&options)?;
-        self.shared.loaded().runner().line.empty();
+        self.shared.loaded().runner().pipeline.empty();
         self.load_again(&mut opened, hardware, options, Vec::new())
     }
 
@@ -310,7 +310,7 @@ impl Model {
 
     /// How long each stage has been busy.
     pub fn times(&self) -> Vec<StageTimes> {
-        self.shared.loaded().runner().line.times()
+        self.shared.loaded().runner().pipeline.times()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

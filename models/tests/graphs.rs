@@ -164,7 +164,7 @@ fn parts_may_differ_in_format() {
 #[test]
 fn outputs_and_marks() {
     let synthetic = Synthetic::named("tiny:q8_0").unwrap();
-    let mut graph = transformer::build(&synthetic, &synthetic.config, 256).unwrap();
+    let graph = transformer::build(&synthetic, &synthetic.config, 256).unwrap();
     let wants: Vec<Want> = graph.outputs.iter().map(|(want, _)| *want).collect();
     assert_eq!(wants, [Want::Logits, Want::Argmax, Want::TopK, Want::Normaliser]);
     for (want, value) in &graph.outputs {

@@ -9,7 +9,7 @@ pub mod turns;
 
 use std::path::{Path, PathBuf};
 
-use plywood::adapters::{Adapter, Adapters, Kind};
+use plywood::devices::{Adapter, Adapters, Kind};
 use plywood::gpu::wgpu;
 use plywood::kernels::reference;
 use plywood::{Model, Options, Request, Result, Sampling};

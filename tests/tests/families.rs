@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use plywood::adapters::Adapter;
+use plywood::devices::Adapter;
 use plywood::kernels::graph::Want;
 use plywood::{Model, Options, Rows};
 use plywood_tests::families::{Recorded, folder, recorded};

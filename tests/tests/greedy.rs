@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
-use plywood::adapters::{Adapter, Adapters};
+use plywood::devices::{Adapter, Adapters};
 use plywood::gpu::SharedDevice;
 use plywood::gpu::wgpu;
 use plywood::kernels::graph::Want;

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use plywood::adapters::{Adapter, Adapters, Kind};
-use plywood::selftest::{Bench, CaseResult};
+use plywood::devices::{Adapter, Adapters, Kind};
+use plywood::tools::selftest::{Bench, CaseResult};
 use plywood_kernels::cases::{self, Case, EXACT, host_part};
 use plywood_kernels::formats::{self, F32};
 use plywood_kernels::graph::{CachedValues, Graph, Part, Source, Want, Weight};

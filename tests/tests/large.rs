@@ -7,7 +7,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use plywood::adapters::{Adapter, Kind};
+use plywood::devices::{Adapter, Kind};
 use plywood::kernels::graph::Want;
 use plywood::planning::{self, Plan};
 use plywood::{Model, Options, Row, Rows};

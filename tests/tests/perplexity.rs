@@ -1,10 +1,10 @@
 //! Perplexity against the recorded likelihoods, and against itself.
 
-use plywood::adapters::Adapter;
+use plywood::devices::Adapter;
 use plywood::kernels::formats::Q8_0;
 use plywood::kernels::graph::Want;
 use plywood::kernels::kv_cache::KvType;
-use plywood::perplexity::{Scoring, score};
+use plywood::tools::perplexity::{Scoring, score};
 use plywood::{Model, Options, Rows};
 use plywood_tests::{adapters, exact, expected, gpus, ids, nmse, on, stories, text};
 

@@ -4,11 +4,11 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
-use plywood::adapters::{Adapter, Kind};
+use plywood::devices::{Adapter, Kind};
 use plywood::imagined;
 use plywood::kernels::Format;
 use plywood::kernels::kv_cache::KvType;
-use plywood::memory::LedgerStage;
+use plywood::ledger::LedgerStage;
 use plywood::planning::{self, Plan};
 use plywood::{Error, Model, Options};
 use plywood_tests::command::{finish, start};

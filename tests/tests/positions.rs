@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use plywood::adapters::Adapter;
+use plywood::devices::Adapter;
 use plywood::faults::{Call, Faults};
 use plywood::kernels::graph::Want;
-use plywood::perplexity::{Scoring, score};
+use plywood::tools::perplexity::{Scoring, score};
 use plywood::{Error, Model, Options, Rows, Session, SessionRun};
 use plywood_tests::families::{folder, recorded};
 use plywood_tests::{adapters, exact, greedy, nmse};

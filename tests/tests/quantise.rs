@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use plywood::adapters::Adapter;
+use plywood::devices::Adapter;
 use plywood::kernels::graph::Want;
 use plywood::models::quantise::mixes::{self, Mix};
 use plywood::models::quantise::{Existing, Options, Plan, partial_path};
-use plywood::perplexity::{Score, Scoring, score};
+use plywood::tools::perplexity::{Score, Scoring, score};
 use plywood::{Model, Rows};
 use plywood_models::synthetic::Synthetic;
 use plywood_models::tokenizer::EncodeOptions;

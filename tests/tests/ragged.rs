@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use plywood::adapters::Adapter;
+use plywood::devices::Adapter;
 use plywood::kernels::graph::Want;
 use plywood::{Model, Options, Row, Rows, Session, SessionRun, StopReason};
 use plywood_tests::{

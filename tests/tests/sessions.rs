@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plywood::adapters::{Adapter, Kind};
+use plywood::devices::{Adapter, Kind};
 use plywood::faults::{Call, Faults};
 use plywood::kernels::graph::Want;
 use plywood::{Error, Model, Options, Request, Rows, Session, SessionRun, StopReason};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use plywood::adapters::{Adapter, Kind};
+use plywood::devices::{Adapter, Kind};
 use plywood::faults::{Call, Failure, Faults};
 use plywood::gpu::{SharedDevice, wgpu};
 use plywood::kernels::cases::Random;

@@ -24,11 +24,11 @@ use plywood_models::template::thinking::Marks;
 use plywood_models::tokenizer::EncodeOptions;
 use serde_json::{Map, Value};
 
-use crate::cancel::Cancel;
 use crate::error::{Error, Result};
-use crate::generation::Request;
 use crate::model::Model;
 use crate::session::Session;
+use crate::session::cancel::Cancel;
+use crate::session::generation::Request;
 
 pub use self::conversation::{Conversation, Message, Role};
 pub use self::turn::{Turn, TurnReport};

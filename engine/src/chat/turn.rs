@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use plywood_models::template::thinking::{Part, Section, Sections};
 
 use crate::error::Result;
-use crate::generation::{Generation, Request, StopReason, Timings};
 use crate::session::Session;
+use crate::session::generation::{Generation, Request, StopReason, Timings};
 
 use super::{Message, OnFull, Role, Talk};
 

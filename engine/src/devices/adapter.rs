@@ -6,11 +6,11 @@ use plywood_kernels::device::Features;
 use plywood_kernels::lowering::Precision;
 use serde::{Deserialize, Serialize};
 
-use crate::choices::Choices;
+use crate::devices::tuning::Choices;
 use crate::error::{Error, Result};
 use crate::gpu;
 use crate::host;
-use crate::plan::Limits;
+use crate::stage::plan::Limits;
 
 /// What kind of device an adapter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,11 +2,11 @@
 
 use plywood_kernels::kv_cache::KvType;
 
-use crate::adapters::{Adapter, Kind, Memory};
-use crate::cards;
+use crate::devices::adapter::{Adapter, Kind, Memory};
+use crate::devices::cards;
+use crate::devices::probe::Probe;
 use crate::host;
 use crate::placement::{Device, Speed, speed};
-use crate::probe::Probe;
 
 /// The pool of devices that compute in the system's memory.
 const SYSTEM: usize = usize::MAX;

@@ -1,6 +1,6 @@
 //! Common cards and machines with what their data sheets say: memory and its bandwidth.
 
-use crate::adapters::Kind;
+use crate::devices::adapter::Kind;
 
 /// A card, or a machine whose GPU shares the system's memory.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,11 +3,11 @@
 use plywood_kernels::device::{Features, Processor};
 use serde::Deserialize;
 
-use crate::adapters::{Adapter, Kind, Memory};
-use crate::cards::{self, CARDS, Card};
+use crate::devices::adapter::{Adapter, Kind, Memory};
+use crate::devices::candidate::{LINK, Site, SpeedFrom};
+use crate::devices::cards::{self, CARDS, Card};
 use crate::error::{Error, Result};
-use crate::memory::parse_bytes;
-use crate::sites::{LINK, Site, SpeedFrom};
+use crate::ledger::parse_bytes;
 
 /// Bytes, as a number or as a person writes them.
 #[derive(Debug, Deserialize)]

@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use plywood_kernels::Graph;
 
-use crate::adapters::{self, Adapter, Adapters, Kind};
+use crate::devices::adapter::{self, Adapter, Adapters, Kind};
+use crate::devices::candidate::Site;
+use crate::devices::probe::Probe;
+use crate::devices::speeds::Measured;
 use crate::error::{Error, Result};
 use crate::faults::Watch;
-use crate::fit::Alternative;
 use crate::gpu::{GpuDevice, GpuStage, SharedDevice};
 use crate::host::HostStage;
-use crate::layout::Manner;
-use crate::measured::Measured;
 use crate::model::Options;
-use crate::plan::StagePlan;
-use crate::probe::Probe;
-use crate::sites::Site;
+use crate::planning::fit::Alternative;
+use crate::planning::layout::Manner;
+use crate::stage::plan::StagePlan;
 use crate::stage::{Stage, WeightReader};
 
 /// What there is to lay a model out over.
@@ -196,7 +196,7 @@ pub(crate) fn open(adapters: &Adapters, facts: &Adapter, watch: &Watch) -> Resul
 /// The adapters that a model goes over where none is named: all GPUs, else the best there is.
 fn usual(list: &[Adapter]) -> Vec<&Adapter> {
     let gpus: Vec<&Adapter> = list.iter().filter(|adapter| !adapter.kind.computes_on_cpu()).collect();
-    if gpus.is_empty() { adapters::best(list).into_iter().collect() } else { gpus }
+    if gpus.is_empty() { adapter::best(list).into_iter().collect() } else { gpus }
 }
 
 /// Whether a device opens and does what it is given.
@@ -249,7 +249,7 @@ fn select(adapters: &Adapters, options: &Options) -> Result<(Vec<Site>, Manner, 
         false => adapters.choose(&options.adapters)?,
         true if !options.layers.is_empty() => list.iter().collect(),
         true if options.split.is_empty() => usual(list),
-        true => adapters::best(list).into_iter().collect(),
+        true => adapter::best(list).into_iter().collect(),
     };
     let usual = if options.adapters.is_empty() { Manner::Best } else { Manner::InOrder };
     let manner = manner(options, chosen.len(), usual.clone())?;
@@ -338,7 +338,7 @@ pub(crate) fn load_stage(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::Memory;
+    use crate::devices::adapter::Memory;
     use crate::host;
 
     const GIB: u64 = 1 << 30;

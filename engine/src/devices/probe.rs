@@ -11,13 +11,13 @@ use plywood_kernels::op::Op;
 use plywood_kernels::random::{Random, random_blocks};
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::Adapter;
+use crate::devices::adapter::Adapter;
 use crate::error::Result;
 use crate::faults::Watch;
 use crate::gpu::{GpuDevice, GpuStage};
 use crate::host::HostStage;
-use crate::selftest::case_plan;
 use crate::stage::{Stage, WeightReader};
+use crate::tools::selftest::case_plan;
 
 /// Columns of the matrix, as many as models of 7 and 8 billion have.
 const COLUMNS: usize = 4096;

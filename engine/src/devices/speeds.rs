@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use crate::adapters::Adapter;
-use crate::probe::Probe;
+use crate::devices::adapter::Adapter;
+use crate::devices::probe::Probe;
 
 /// What was measured, by adapter and driver.
 #[derive(Debug, Default, PartialEq)]

@@ -4,7 +4,7 @@ use plywood_kernels::device::{Features, Processor};
 
 use super::memory;
 
-use crate::adapters::{Adapter, Kind};
+use crate::devices::adapter::{Adapter, Kind};
 
 /// An adapter with what it can do.
 pub(crate) struct FoundAdapter {

@@ -10,11 +10,11 @@ use plywood_kernels::dispatch::Shader;
 
 use super::shader;
 use super::shared::{memory_hints, required_features, required_limits};
-use crate::adapters::Adapter;
+use crate::devices::adapter::Adapter;
 use crate::error::{Error, Result};
 use crate::faults::{Call, Failure, Watch};
-use crate::memory::Purpose;
-use crate::plan::BufferPlan;
+use crate::ledger::Purpose;
+use crate::stage::plan::BufferPlan;
 
 /// Bytes that the measuring of copies takes: beyond caches, and quick on a slow device.
 const COPY_BYTES: u64 = 256 << 20;

@@ -1,7 +1,7 @@
 //! Devices that an app opened and shares with the engine.
 
 use super::{GpuDevice, adapters};
-use crate::adapters::Adapter;
+use crate::devices::adapter::Adapter;
 use crate::error::{Error, Result};
 use crate::faults::Watch;
 

@@ -13,9 +13,9 @@ use super::GpuDevice;
 use super::staging::{Staging, Stretch};
 use super::upload::Upload;
 use crate::error::{Error, Result};
-use crate::memory::Purpose;
-use crate::plan::{BufferPlan, StagePlan};
-use crate::recording::{Command, Handle, Key};
+use crate::ledger::Purpose;
+use crate::stage::plan::{BufferPlan, StagePlan};
+use crate::stage::recording::{Command, Handle, Key};
 use crate::stage::{Stage, StageTimes, WeightReader, pack_blocks, pack_tokens, step_size};
 
 /// A submission should take about so long, and a quarter more at most, far below the 2 s after which watchdogs end it.

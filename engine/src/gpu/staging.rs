@@ -2,7 +2,7 @@
 
 use super::GpuDevice;
 use crate::error::Result;
-use crate::plan::BufferPlan;
+use crate::stage::plan::BufferPlan;
 
 /// A staging buffer. It is the host's until it was sent, and again once the device has read it.
 pub(super) struct Staging {

@@ -3,8 +3,8 @@
 use super::GpuDevice;
 use super::staging::{Staging, Stretch};
 use crate::error::Result;
-use crate::memory::Purpose;
-use crate::plan::BufferPlan;
+use crate::ledger::Purpose;
+use crate::stage::plan::BufferPlan;
 
 /// Bytes of one staging buffer.
 const PIECE_BYTES: u64 = 4 << 20;

@@ -4,7 +4,7 @@ mod stage;
 
 use plywood_kernels::device::{Features, Processor};
 
-use crate::adapters::{Adapter, Kind, Memory};
+use crate::devices::adapter::{Adapter, Kind, Memory};
 
 pub(crate) use stage::HostStage;
 

@@ -13,8 +13,8 @@ use plywood_kernels::step::Step;
 use super::threads;
 use crate::error::{Error, Result};
 use crate::faults::{Call, Watch};
-use crate::memory::Bytes;
-use crate::plan::{Needed, StagePlan};
+use crate::ledger::Bytes;
+use crate::stage::plan::{Needed, StagePlan};
 use crate::stage::{READ_BYTES, Stage, StageTimes, WeightReader, part_rows};
 
 /// A stage on the host.

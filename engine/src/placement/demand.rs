@@ -10,7 +10,7 @@ use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::step::PAGE_TOKENS;
 
 use super::Device;
-use crate::plan::{Limits, StepLimits};
+use crate::stage::plan::{Limits, StepLimits};
 
 /// What some nodes cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

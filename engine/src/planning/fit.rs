@@ -4,9 +4,9 @@ use plywood_kernels::formats;
 use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::{Format, Graph};
 
+use crate::devices::candidate::Site;
 use crate::error::{Error, Result};
-use crate::layout::{Layout, Manner, Settings, Source, lay_out};
-use crate::sites::Site;
+use crate::planning::layout::{Layout, Manner, Settings, Source, lay_out};
 
 /// The shortest context that is worth advising, in tokens, where half of what was asked for is not shorter.
 const SHORTEST: usize = 1024;

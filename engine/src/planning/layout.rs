@@ -10,15 +10,15 @@ use plywood_kernels::{Format, Graph};
 use plywood_models::checkpoint::Weights;
 use plywood_models::config::Config;
 
-use crate::adapters::Kind;
-use crate::choices::Choices;
+use crate::devices::adapter::Kind;
+use crate::devices::candidate::{self, Site};
+use crate::devices::tuning::Choices;
 use crate::error::{Error, Result};
 use crate::gpu;
 use crate::host::HostStage;
-use crate::memory::{HumanBytes, Ledger, LedgerStage, Purpose};
+use crate::ledger::{HumanBytes, Ledger, LedgerStage, Purpose};
 use crate::placement::{self, Demand, Device, NoPlace, StageNodes, speed};
-use crate::plan::{Limits, StagePlan, StepLimits};
-use crate::sites::{self, Site};
+use crate::stage::plan::{Limits, StagePlan, StepLimits};
 
 /// Rows go along one dimension of a dispatch, which every device lets reach so far.
 const MAX_STEP_TOKENS: usize = 65_535;
@@ -101,7 +101,7 @@ pub(crate) struct Layout {
 /// Lays a model out, or says in [`Error::DoesNotFit`] what is missing.
 pub(crate) fn lay_out(source: Source, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Layout> {
     let graph = Arc::new(graph(source, settings)?);
-    let mut devices = sites::devices(sites, settings.kv_type());
+    let mut devices = candidate::devices(sites, settings.kv_type());
     if *manner == Manner::InOrder {
         share_pools(&mut devices, sites);
     }

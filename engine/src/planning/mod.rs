@@ -1,5 +1,8 @@
 //! Plans: where a model would lie, how fast it should go, and what would help where it does not fit; known before anything is allocated.
 
+pub(crate) mod fit;
+pub(crate) mod layout;
+
 use std::path::Path;
 
 use plywood_models::checkpoint::Checkpoint;
@@ -7,14 +10,14 @@ use plywood_models::config::Config;
 use plywood_models::synthetic::Synthetic;
 use serde::Serialize;
 
-use crate::adapters::Kind;
-use crate::devices::Hardware;
+use crate::devices::adapter::Kind;
+use crate::devices::candidate::Site;
+use crate::devices::open::Hardware;
 use crate::error::{Error, Result};
-use crate::fit::{advise, largest_context};
-use crate::layout::{Layout, Manner, Settings, Source, lay_out};
-use crate::memory::{HumanBytes, LedgerStage};
+use crate::ledger::{HumanBytes, LedgerStage};
 use crate::model::{DEFAULT_CONTEXT, Options};
-use crate::sites::Site;
+use crate::planning::fit::{advise, largest_context};
+use crate::planning::layout::{Layout, Manner, Settings, Source, lay_out};
 
 /// What a model would take and give.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,9 +1,10 @@
 //! Runs steps over the stages of a model, and gathers what several sessions want into one step.
 
-mod line;
+mod fair_lock;
+pub(crate) mod loading;
 mod pages;
+mod pipeline;
 mod scheduler;
-mod turns;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,13 +13,13 @@ use plywood_kernels::Graph;
 use plywood_kernels::graph::{ValueId, Values, Want};
 use plywood_kernels::step::{Step, Token};
 
-use self::line::{Line, WantedStep};
+use self::fair_lock::FairGuard;
 use self::pages::Pages;
-use self::turns::Turn;
-use crate::cancel::Cancel;
+use self::pipeline::{Pipeline, WantedStep};
 use crate::error::Result;
-use crate::plan::StepLimits;
+use crate::session::cancel::Cancel;
 use crate::stage::Stage;
+use crate::stage::plan::StepLimits;
 
 pub(crate) use self::scheduler::Scheduler;
 
@@ -65,13 +66,13 @@ pub struct Row {
 pub(crate) struct Runner {
     pub graph: Arc<Graph>,
     pub limits: StepLimits,
-    pub line: Line,
+    pub pipeline: Pipeline,
     pages: Mutex<Pages>,
 }
 
 impl Runner {
     pub fn new(graph: Arc<Graph>, stages: Vec<Box<dyn Stage>>, limits: StepLimits) -> Runner {
-        Runner { graph, limits, line: Line::new(stages), pages: Mutex::new(Pages::new(limits)) }
+        Runner { graph, limits, pipeline: Pipeline::new(stages), pages: Mutex::new(Pages::new(limits)) }
     }
 
     /// Gives a sequence's pages back but for those that its first `tokens` need.
@@ -85,22 +86,26 @@ impl Runner {
 
     /// Tokens that one run may have: those of a step, or of so many that all stages have something to do.
     pub fn run_tokens(&self) -> usize {
-        if self.line.overlaps { self.limits.tokens * STAGE_PIECES * self.line.stages() } else { self.limits.tokens }
+        if self.pipeline.overlaps {
+            self.limits.tokens * STAGE_PIECES * self.pipeline.stages()
+        } else {
+            self.limits.tokens
+        }
     }
 
     /// Runs one step of several runs, or the pieces of a single long one; gives the rows of each.
-    pub fn run<'a>(&'a self, turn: Turn<'a>, runs: &[&Run]) -> Result<Vec<Vec<Row>>> {
+    pub fn run<'a>(&'a self, guard: FairGuard<'a>, runs: &[&Run]) -> Result<Vec<Vec<Row>>> {
         match runs {
-            [run] => self.pieces(turn, run).map(|rows| vec![rows]),
-            runs => self.step(turn, runs),
+            [run] => self.pieces(guard, run).map(|rows| vec![rows]),
+            runs => self.step(guard, runs),
         }
     }
 
     /// Runs a run, cut into pieces that go through the stages one behind the other.
-    fn pieces<'a>(&'a self, turn: Turn<'a>, run: &Run) -> Result<Vec<Row>> {
+    fn pieces<'a>(&'a self, guard: FairGuard<'a>, run: &Run) -> Result<Vec<Row>> {
         let most = self.limits.tokens.min(if run.selected.len() > 1 { self.limits.selected } else { usize::MAX });
-        let even = run.tokens.len().div_ceil(STAGE_PIECES * self.line.stages()).next_multiple_of(TILE_TOKENS);
-        let size = if self.line.overlaps { even.clamp(1, most) } else { most };
+        let even = run.tokens.len().div_ceil(STAGE_PIECES * self.pipeline.stages()).next_multiple_of(TILE_TOKENS);
+        let size = if self.pipeline.overlaps { even.clamp(1, most) } else { most };
         let mut steps = Vec::new();
         for (index, tokens) in run.tokens.chunks(size).enumerate() {
             let first = index * size;
@@ -116,23 +121,23 @@ impl Runner {
             steps.push(self.prepare(&[&piece])?);
         }
         let values = match &steps[..] {
-            [step] => vec![self.line.run(turn, step)?],
+            [step] => vec![self.pipeline.run(guard, step)?],
             steps => {
                 // Other sessions' steps come between the pieces.
-                drop(turn);
-                self.line.run_all(steps)?
+                drop(guard);
+                self.pipeline.run_all(steps)?
             }
         };
         Ok(steps.iter().zip(values).flat_map(|(step, values)| self.rows(&step.step, &values)).collect())
     }
 
     /// Runs one step of several runs; gives the rows of each.
-    pub fn step<'a>(&'a self, turn: Turn<'a>, runs: &[&Run]) -> Result<Vec<Vec<Row>>> {
+    pub fn step<'a>(&'a self, guard: FairGuard<'a>, runs: &[&Run]) -> Result<Vec<Vec<Row>>> {
         if runs.iter().all(|run| run.tokens.is_empty()) {
             return Ok(vec![Vec::new(); runs.len()]);
         }
         let step = self.prepare(runs)?;
-        let values = self.line.run(turn, &step)?;
+        let values = self.pipeline.run(guard, &step)?;
         let mut rows = self.rows(&step.step, &values).into_iter();
         Ok(runs.iter().map(|run| rows.by_ref().take(run.selected.len()).collect()).collect())
     }

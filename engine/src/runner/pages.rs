@@ -3,7 +3,7 @@
 use plywood_kernels::step::PAGE_TOKENS;
 
 use crate::error::{Error, Result};
-use crate::plan::StepLimits;
+use crate::stage::plan::StepLimits;
 
 /// The pages of a model's sequences.
 pub(super) struct Pages {

@@ -83,15 +83,15 @@ impl Scheduler {
             if let Some(outcome) = reply.take() {
                 return outcome;
             }
-            let turn = self.runner.line.enter();
+            let guard = self.runner.pipeline.enter();
             let jobs = self.take(&reply);
             if jobs.is_empty() {
                 // Another session's step carries this run.
-                drop(turn);
+                drop(guard);
                 return reply.wait();
             }
             let runs: Vec<&Run> = jobs.iter().map(|job| &job.run).collect();
-            match self.runner.run(turn, &runs) {
+            match self.runner.run(guard, &runs) {
                 Ok(rows) => jobs.into_iter().zip(rows).for_each(|(job, rows)| job.answer(Ok(rows))),
                 Err(error) => {
                     let (mine, others): (Vec<Job>, Vec<Job>) =
@@ -107,7 +107,7 @@ impl Scheduler {
 
     /// Runs several together in one step. Their tokens must fit it.
     pub fn run_together(&self, runs: &[Run]) -> Result<Vec<Vec<Row>>> {
-        self.runner.step(self.runner.line.enter(), &runs.iter().collect::<Vec<_>>())
+        self.runner.step(self.runner.pipeline.enter(), &runs.iter().collect::<Vec<_>>())
     }
 
     /// Takes the runs that have waited longest and fit one step together; none where `mine` does not wait any more. One that is longer than

@@ -6,8 +6,8 @@ use plywood_models::tokenizer::Decoder;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::sampler::{Sampler, Sampling};
 use crate::session::Session;
+use crate::session::sampler::{Sampler, Sampling};
 
 /// What is asked of a generation.
 #[derive(Debug, Clone)]
@@ -101,6 +101,31 @@ pub struct Generation<'a> {
     stop_reason: Option<StopReason>,
     finished: bool,
     timings: Timings,
+}
+
+impl Session {
+    /// Generates text after a prompt, piece by piece. The prompt follows the tokens so far (see [`Session::encode`]), and where there are
+    /// some it may be empty: generation then goes on where the last ended.
+    pub fn generate(&mut self, prompt: &str, request: impl Into<Request>) -> Result<Generation<'_>> {
+        let tokens = self.encode(prompt)?;
+        self.generate_tokens(&tokens, request)
+    }
+
+    /// Generates after tokens, of which there must be at least one in the prompt or before it.
+    pub fn generate_tokens(&mut self, prompt: &[u32], request: impl Into<Request>) -> Result<Generation<'_>> {
+        self.begin();
+        self.generation(prompt, request.into())
+    }
+
+    /// A generation in a call that has begun.
+    pub(crate) fn generation(&mut self, prompt: &[u32], request: Request) -> Result<Generation<'_>> {
+        if prompt.is_empty() && self.tokens().is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        self.follow(&self.shared().loaded());
+        self.check(prompt)?;
+        Generation::new(self, prompt, request)
+    }
 }
 
 impl<'a> Generation<'a> {

@@ -1,17 +1,20 @@
 //! A session: one sequence of tokens with its keys and values in the cache, and generation from it.
 
+pub mod cancel;
+pub mod generation;
+pub mod sampler;
+
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use plywood_kernels::graph::Want;
 use plywood_models::tokenizer::EncodeOptions;
 
-use crate::cancel::Cancel;
 use crate::error::{Error, Result};
-use crate::generation::{Generation, Request};
-use crate::loading::Loaded;
 use crate::model::{Model, Shared};
+use crate::runner::loading::Loaded;
 use crate::runner::{Row, Run};
+use crate::session::cancel::Cancel;
 
 /// Of which tokens the logits are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +117,7 @@ impl Session {
     }
 
     /// Goes on where the model is loaded now. What lies in the cache of where it was loaded before is computed again.
-    fn follow(&mut self, loaded: &Arc<Loaded>) {
+    pub(super) fn follow(&mut self, loaded: &Arc<Loaded>) {
         if !Arc::ptr_eq(&self.loaded, loaded) {
             (self.loaded, self.cached) = (Arc::clone(loaded), 0);
         }
@@ -248,32 +251,9 @@ impl Session {
         self.shared.config.bos.map(|bos| vec![bos]).ok_or(Error::EmptyPrompt)
     }
 
-    /// Generates text after a prompt, piece by piece. The prompt follows the tokens so far (see [`Session::encode`]), and where there are
-    /// some it may be empty: generation then goes on where the last ended.
-    pub fn generate(&mut self, prompt: &str, request: impl Into<Request>) -> Result<Generation<'_>> {
-        let tokens = self.encode(prompt)?;
-        self.generate_tokens(&tokens, request)
-    }
-
-    /// Generates after tokens, of which there must be at least one in the prompt or before it.
-    pub fn generate_tokens(&mut self, prompt: &[u32], request: impl Into<Request>) -> Result<Generation<'_>> {
-        self.begin();
-        self.generation(prompt, request.into())
-    }
-
     /// Begins a call, to which a cancel applies from now on.
     pub(crate) fn begin(&self) {
         self.cancel.begin();
-    }
-
-    /// A generation in a call that has begun.
-    pub(crate) fn generation(&mut self, prompt: &[u32], request: Request) -> Result<Generation<'_>> {
-        if prompt.is_empty() && self.tokens.is_empty() {
-            return Err(Error::EmptyPrompt);
-        }
-        self.follow(&self.shared.loaded());
-        self.check(prompt)?;
-        Generation::new(self, prompt, request)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -291,7 +271,7 @@ impl Session {
     }
 
     /// An error if tokens are unknown or too many.
-    fn check(&self, tokens: &[u32]) -> Result<()> {
+    pub(super) fn check(&self, tokens: &[u32]) -> Result<()> {
         let vocabulary = self.shared.config.vocabulary;
         if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
             return Err(Error::UnknownToken { token: *token, vocabulary });

@@ -1,5 +1,8 @@
 //! A stage: some nodes of a graph on one device, and what GPU and host stages share.
 
+pub mod plan;
+pub mod recording;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,8 +15,8 @@ use plywood_kernels::{Format, Graph};
 
 use crate::error::Result;
 use crate::host::threads;
-use crate::plan::StagePlan;
-use crate::recording::Handle;
+use crate::stage::plan::StagePlan;
+use crate::stage::recording::Handle;
 
 /// Rows are read from files in pieces of about so many bytes.
 pub(crate) const READ_BYTES: usize = 4 << 20;

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::plan::StagePlan;
 use crate::session::Rows;
+use crate::stage::plan::StagePlan;
 
 /// One test: a prompt or tokens one by one, behind so many in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,13 +158,13 @@ fn bytes_per_step(model: &Model, depth: usize) -> u64 {
             plan.caches.values().map(|cache| depth as u64 * cache.device.kv_type.token_bytes(&cache.device.slot));
         weights + caches.sum::<u64>()
     };
-    runner.line.ask(|stage| of_stage(stage.plan())).into_iter().sum()
+    runner.pipeline.ask(|stage| of_stage(stage.plan())).into_iter().sum()
 }
 
 /// The first device's measured copy bandwidth in bytes read and written per second, if it is a GPU that has room for
 /// the measuring beside the model.
 pub fn copy_bandwidth(model: &Model) -> Option<f64> {
     let loaded = model.shared().loaded();
-    let measured = loaded.runner().line.ask(|stage| stage.copy_bandwidth());
+    let measured = loaded.runner().pipeline.ask(|stage| stage.copy_bandwidth());
     measured.into_iter().next()?.unwrap_or(None)
 }

@@ -11,14 +11,14 @@ use plywood_kernels::graph::{Element, ValueId, Values, Want};
 use plywood_kernels::reference::{Machine, nmse};
 use serde::Serialize;
 
-use crate::adapters::{Adapter, Adapters};
-use crate::choices::{Choices, Preference};
-use crate::devices::{self, load_stage};
+use crate::devices::adapter::{Adapter, Adapters};
+use crate::devices::open::{self, load_stage};
+use crate::devices::tuning::{Choices, Preference};
 use crate::error::Result;
 use crate::faults::Watch;
 use crate::gpu::{GpuDevice, GpuStage};
-use crate::plan::{Limits, StagePlan, StepLimits};
-use crate::recording::Key;
+use crate::stage::plan::{Limits, StagePlan, StepLimits};
+use crate::stage::recording::Key;
 use crate::stage::{Stage, WeightReader};
 
 /// A row may be so many times worse than the whole output.
@@ -76,7 +76,7 @@ impl Variant {
 impl Bench {
     /// Opens an adapter of a list.
     pub fn open(adapters: &Adapters, adapter: &Adapter) -> Result<Bench> {
-        Ok(Bench { adapter: adapter.clone(), gpu: devices::open(adapters, adapter, &Watch::default())? })
+        Ok(Bench { adapter: adapter.clone(), gpu: open::open(adapters, adapter, &Watch::default())? })
     }
 
     /// The variants in which a case runs different shaders, the device's own choice first: with all of its features and ever fewer,

@@ -15,7 +15,7 @@ mod vulkan;
 
 use report::Report;
 
-use crate::adapters::{Kind, Memory};
+use crate::devices::adapter::{Kind, Memory};
 
 /// A device's memory, whatever kind it is of; `None` where nobody tells.
 pub(super) fn of(adapter: &wgpu::Adapter, kind: Kind) -> Option<Memory> {

@@ -1,7 +1,7 @@
 //! What platforms report of an adapter's memory, and what that means for a model. No device is asked here, so that tests report
 //! what platforms were seen to.
 
-use crate::adapters::{Kind, Memory};
+use crate::devices::adapter::{Kind, Memory};
 
 /// What a process may take of some memory, others' use of it taken off, and what it has taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

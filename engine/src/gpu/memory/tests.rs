@@ -3,7 +3,7 @@
 use plywood_kernels::graph::Want;
 
 use super::{of, used};
-use crate::adapters::Kind;
+use crate::devices::adapter::Kind;
 use crate::faults::Watch;
 use crate::gpu::shared::MEMORY_BLOCK;
 use crate::gpu::{FoundAdapter, GpuDevice, STAGING_BYTES, SharedDevice, find};

@@ -26,7 +26,7 @@ fn estimates_are_what_plans_say() {
         let settings = settings(256);
         let source = Source { weights: &synthetic, config: &synthetic.config };
         let graph = Arc::new(graph(source, &settings).expect("a graph"));
-        let sites = crate::imagined::from_names("2x RTX 3090").expect("a card");
+        let sites = crate::devices::hypothetical::from_names("2x RTX 3090").expect("a card");
         let steps = step_limits(&settings, sites.iter());
         let (demand, devices) =
             (Demand::of(&graph, &steps, &limits(&sites[0], &settings)), sites::devices(&sites, KvType::F16));
@@ -60,7 +60,7 @@ fn what_is_laid_out_fits() {
                 {{"name": "b", "memory": "24GiB", "free": "3GiB", "bandwidth": "500GB/s"}},
                 {{"name": "slow", "memory": "1GiB", "bandwidth": "20GB/s", "kind": "integrated"}}]"#
         );
-        let sites = crate::imagined::from_json(&text).expect("devices");
+        let sites = crate::devices::hypothetical::from_json(&text).expect("devices");
         match lay_out(source, &settings(8192), &sites, &Manner::Best) {
             Ok(layout) => {
                 (fitting, least) = (fitting + 1, least.min(room));
@@ -100,7 +100,7 @@ fn the_systems_memory_counts_once() {
     // The model takes 4.4 GiB on one device; the most that lies in one pool is counted, and whether it fits at all.
     let laid = |devices: &[(&str, u64)], manner: &Manner| {
         let list: Vec<String> = devices.iter().map(|(kind, parts)| device(kind, parts << 28)).collect();
-        let sites = crate::imagined::from_json(&format!("[{}]", list.join(", "))).expect("devices");
+        let sites = crate::devices::hypothetical::from_json(&format!("[{}]", list.join(", "))).expect("devices");
         let layout = lay_out(source, &settings(512), &sites, manner).ok()?;
         let in_pool = |pool: usize| {
             let stages = layout.stages.iter().zip(&layout.ledger.stages);

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use plywood_models::checkpoint::Weights;
 
-use crate::devices::Hardware;
+use crate::devices::open::Hardware;
 use crate::error::{Error, Result};
-use crate::layout::{Laid, Source};
-use crate::memory::Ledger;
+use crate::ledger::Ledger;
 use crate::model::{Options, Progress};
+use crate::planning::layout::{Laid, Source};
 use crate::planning::{Settled, settle};
 use crate::runner::{Runner, Scheduler};
 use crate::stage::{Stage, WeightReader};
@@ -70,9 +70,9 @@ impl Loaded {
 
     /// Whether all its devices work.
     pub fn works(&self) -> bool {
-        let line = &self.runner().line;
-        let checked = line.ask(|stage| stage.check());
-        checked.len() == line.stages() && checked.iter().all(Result::is_ok)
+        let pipeline = &self.runner().pipeline;
+        let checked = pipeline.ask(|stage| stage.check());
+        checked.len() == pipeline.stages() && checked.iter().all(Result::is_ok)
     }
 }
 

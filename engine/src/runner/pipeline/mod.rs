@@ -1,4 +1,4 @@
-//! A model's stages in a line, each run by one thread at a time. Steps follow each other through them: while the second stage has
+//! A model's stages as a pipeline, each run by one thread at a time. Steps follow each other through them: while the second stage has
 //! one, the first has the next, of the same prompt or of another session.
 //!
 //! What crosses to a stage lies in memory that was used for it before: three sets of values go round at each cut.
@@ -9,9 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use plywood_kernels::graph::{Values, Want};
 use plywood_kernels::step::Step;
 
-use super::turns::{Turn, Turns};
-use crate::cancel::Cancel;
+use super::fair_lock::{FairGuard, FairLock};
 use crate::error::{Error, Result};
+use crate::session::cancel::Cancel;
 use crate::stage::{Stage, StageTimes};
 
 /// Sets of values that are kept for a cut: one that a stage reads, one that waits for it, one that the stage before writes meanwhile.
@@ -33,51 +33,54 @@ impl WantedStep {
 }
 
 /// The stages.
-pub(crate) struct Line {
-    places: Vec<Place>,
+pub(crate) struct Pipeline {
+    slots: Vec<StageSlot>,
     /// Whether there are several stages, all of which may run at the same time.
     pub overlaps: bool,
 }
 
-/// A stage in the line.
-struct Place {
-    turns: Turns,
-    /// `None` once the line was emptied.
+/// A stage in the pipeline, and what waits for it.
+struct StageSlot {
+    lock: FairLock,
+    /// `None` once the pipeline was emptied.
     stage: Mutex<Option<Box<dyn Stage>>>,
     /// Values that crossed to it, whose memory the next take.
     ring: Mutex<Vec<Values>>,
 }
 
-impl Line {
-    /// A line of stages in their order.
-    pub fn new(stages: Vec<Box<dyn Stage>>) -> Line {
+impl Pipeline {
+    /// A pipeline of stages in their order.
+    pub fn new(stages: Vec<Box<dyn Stage>>) -> Pipeline {
         let overlaps = stages.len() > 1 && stages.iter().all(|stage| stage.overlaps());
-        let place =
-            |stage| Place { turns: Turns::default(), stage: Mutex::new(Some(stage)), ring: Mutex::new(Vec::new()) };
-        Line { places: stages.into_iter().map(place).collect(), overlaps }
+        let slot = |stage| StageSlot {
+            lock: FairLock::default(),
+            stage: Mutex::new(Some(stage)),
+            ring: Mutex::new(Vec::new()),
+        };
+        Pipeline { slots: stages.into_iter().map(slot).collect(), overlaps }
     }
 
     /// How many stages there are.
     pub fn stages(&self) -> usize {
-        self.places.len()
+        self.slots.len()
     }
 
-    /// Waits for a turn at the first stage; of stages that do not overlap it is one at them all.
-    pub fn enter(&self) -> Turn<'_> {
-        self.places[0].turns.take()
+    /// Waits for the lock of the first stage; where stages do not overlap it stands for all of them.
+    pub fn enter(&self) -> FairGuard<'_> {
+        self.slots[0].lock.lock()
     }
 
-    /// Runs one step over all stages, with a turn at the first; gives the results.
-    pub fn run<'a>(&'a self, mut turn: Turn<'a>, step: &WantedStep) -> Result<Values> {
+    /// Runs one step over all stages, with the lock of the first; gives the results.
+    pub fn run<'a>(&'a self, mut guard: FairGuard<'a>, step: &WantedStep) -> Result<Values> {
         let mut values = Values::new();
-        for index in 0..self.places.len() {
+        for index in 0..self.slots.len() {
             if index > 0 && self.overlaps {
                 // Whoever waits for the stage that was left finds it free once the next is reached.
-                turn = self.places[index].turns.take();
+                guard = self.slots[index].lock.lock();
             }
-            values = self.cross(index, step, values)?;
+            values = self.run_stage(index, step, values)?;
         }
-        drop(turn);
+        drop(guard);
         Ok(values)
     }
 
@@ -86,22 +89,22 @@ impl Line {
         if steps.len() < 2 || !self.overlaps {
             return steps.iter().map(|step| self.run(self.enter(), step)).collect();
         }
-        let at_turn = |index: usize, place: usize, values: Values| {
-            let _turn = self.places[index].turns.take();
-            self.cross(index, &steps[place], values)
+        let in_order = |index: usize, place: usize, values: Values| {
+            let _guard = self.slots[index].lock.lock();
+            self.run_stage(index, &steps[place], values)
         };
         std::thread::scope(|scope| {
             // Of each stage's results one waits for the next stage, so that a slow stage holds up those before it.
             let (first, mut received) = sync_channel::<(usize, Values)>(1);
             let (last, results) = channel();
             let mut workers = Vec::new();
-            for index in 1..self.places.len() {
+            for index in 1..self.slots.len() {
                 let (sent, next) = sync_channel(1);
                 let inputs = std::mem::replace(&mut received, next);
-                let last = (index + 1 == self.places.len()).then(|| last.clone());
+                let last = (index + 1 == self.slots.len()).then(|| last.clone());
                 workers.push(scope.spawn(move || -> Result<()> {
                     for (place, values) in inputs {
-                        let values = at_turn(index, place, values)?;
+                        let values = in_order(index, place, values)?;
                         // Nobody receives any more where a later stage failed, which says why.
                         let gone = match &last {
                             Some(last) => last.send(values).is_err(),
@@ -117,7 +120,7 @@ impl Line {
             drop(last);
             let mut fed = Ok(true);
             for place in 0..steps.len() {
-                fed = at_turn(0, place, Values::new()).map(|values| first.send((place, values)).is_ok());
+                fed = in_order(0, place, Values::new()).map(|values| first.send((place, values)).is_ok());
                 if !matches!(fed, Ok(true)) {
                     break;
                 }
@@ -132,17 +135,17 @@ impl Line {
     }
 
     /// Runs one stage's part of a step on what crossed to it; gives what crosses to the next, or the results.
-    fn cross(&self, index: usize, wanted: &WantedStep, given: Values) -> Result<Values> {
+    fn run_stage(&self, index: usize, wanted: &WantedStep, given: Values) -> Result<Values> {
         let is_cancelled = || wanted.is_cancelled();
         if is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let mut results = self.places.get(index + 1).and_then(|next| next.ring().pop()).unwrap_or_default();
-        match self.places[index].stage().as_mut() {
+        let mut results = self.slots.get(index + 1).and_then(|next| next.ring().pop()).unwrap_or_default();
+        match self.slots[index].stage().as_mut() {
             Some(stage) => stage.run(&wanted.step, &wanted.wants, &given, &mut results, &is_cancelled)?,
             None => return Err(Error::Unloaded),
         }
-        let mut ring = self.places[index].ring();
+        let mut ring = self.slots[index].ring();
         if index > 0 && ring.len() < RING {
             ring.push(given);
         }
@@ -151,8 +154,8 @@ impl Line {
 
     /// Asks each stage something, in their order; those that are gone are left out.
     pub fn ask<T>(&self, mut question: impl FnMut(&mut dyn Stage) -> T) -> Vec<T> {
-        let _turn = (!self.overlaps).then(|| self.enter());
-        self.places.iter().filter_map(|place| place.stage().as_mut().map(|stage| question(stage.as_mut()))).collect()
+        let _guard = (!self.overlaps).then(|| self.enter());
+        self.slots.iter().filter_map(|place| place.stage().as_mut().map(|stage| question(stage.as_mut()))).collect()
     }
 
     /// How long each stage has been busy.
@@ -162,15 +165,15 @@ impl Line {
 
     /// Waits for what runs and frees all stages; steps that come later are [`Error::Unloaded`].
     pub fn empty(&self) {
-        for place in &self.places {
-            let _turn = place.turns.take();
+        for place in &self.slots {
+            let _guard = place.lock.lock();
             drop(place.stage().take());
             place.ring().clear();
         }
     }
 }
 
-impl Place {
+impl StageSlot {
     // A panic in a step leaves no half-written state that a later step would read.
     fn stage(&self) -> MutexGuard<'_, Option<Box<dyn Stage>>> {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)

@@ -9,8 +9,8 @@ use plywood_kernels::graph::ValueId;
 use plywood_kernels::step::Token;
 
 use super::*;
-use crate::plan::StagePlan;
 use crate::stage::StageTimes;
+use crate::stage::plan::StagePlan;
 
 /// Long enough for any machine; only a test that fails waits so long.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -74,7 +74,7 @@ fn steps(count: u32) -> Vec<WantedStep> {
 fn every_step_goes_through_all_stages_in_order() {
     for (count, overlaps) in [(0, true), (1, true), (7, true), (7, false)] {
         let stages: Vec<_> = (1..=3).map(|number| stage(number as f32, overlaps, |_| Ok(()))).collect();
-        let values = Line::new(stages).run_all(&steps(count)).expect("all run");
+        let values = Pipeline::new(stages).run_all(&steps(count)).expect("all run");
         let found: Vec<Vec<f32>> = values.into_iter().map(|mut values| values.remove(&ValueId(0)).unwrap()).collect();
         let expected: Vec<Vec<f32>> =
             (0..count).map(|id| id as f32).map(|id| vec![id, 1.0, id, 2.0, id, 3.0]).collect();
@@ -98,7 +98,7 @@ fn stages_run_at_the_same_time() {
         }
         Ok(())
     });
-    let line = Line::new(vec![first, second]);
+    let line = Pipeline::new(vec![first, second]);
     assert_eq!(line.run_all(&steps(3)).err().map(|error| error.to_string()), None);
 }
 
@@ -113,7 +113,7 @@ fn failures_and_cancelling_end_all() {
     for (failing, expected) in [(0, "stage 0 failed"), (1, "stage 1 failed"), (2, "stage 2 failed")] {
         let stages: Vec<_> =
             (0..3).map(|number| fails_at(number as f32, if number == failing { 2 } else { u32::MAX })).collect();
-        let error = Line::new(stages).run_all(&steps(9)).expect_err("a stage fails");
+        let error = Pipeline::new(stages).run_all(&steps(9)).expect_err("a stage fails");
         assert!(error.to_string().contains(expected), "{error}");
     }
     // While the first or the second stage has the third of nine steps, or all of them if only one of two sessions is cancelled.
@@ -129,7 +129,7 @@ fn failures_and_cancelling_end_all() {
                 Ok(())
             })
         });
-        let line = Line::new(stages.collect());
+        let line = Pipeline::new(stages.collect());
         let others = (1..sessions).map(|_| Cancel::default());
         let cancels: Vec<Cancel> = std::iter::once(cancel).chain(others).collect();
         let of_all = |step: WantedStep| WantedStep { cancels: cancels.clone(), ..step };
@@ -154,7 +154,7 @@ fn steps_of_two_sessions_run_at_the_same_time() {
             Ok(())
         }
     };
-    let line = Line::new(vec![stage(1.0, true, meet(1)), stage(2.0, true, meet(0))]);
+    let line = Pipeline::new(vec![stage(1.0, true, meet(1)), stage(2.0, true, meet(0))]);
     let line = Arc::new(line);
     let (ended, all) = channel();
     let steps = steps(2);
@@ -164,7 +164,7 @@ fn steps_of_two_sessions_run_at_the_same_time() {
         let ended = ended.clone();
         let (entered, begun) = channel();
         std::thread::spawn(move || {
-            let turn = turn_taken.enter();
+            let guard = turn_taken.enter();
             _ = entered.send(());
             _ = ended.send(turn_taken.run(turn, &step).is_ok());
         });
@@ -181,7 +181,7 @@ fn steps_of_two_sessions_run_at_the_same_time() {
 #[test]
 fn memory_goes_round() {
     let line =
-        Line::new(vec![stage(1.0, true, |_| Ok(())), stage(2.0, true, |_| Ok(())), stage(3.0, true, |_| Ok(()))]);
+        Pipeline::new(vec![stage(1.0, true, |_| Ok(())), stage(2.0, true, |_| Ok(())), stage(3.0, true, |_| Ok(()))]);
     let rings = || line.places.iter().map(|place| place.ring().len()).collect::<Vec<_>>();
     let addresses = || -> Vec<*const f32> {
         let mut all: Vec<_> = line.places[1].ring().iter().map(|values| values[&ValueId(0)].as_ptr()).collect();
@@ -201,7 +201,7 @@ fn memory_goes_round() {
 /// Once it is emptied a line refuses steps, and waits for none.
 #[test]
 fn an_empty_line_refuses_steps() {
-    let line = Line::new(vec![stage(1.0, true, |_| Ok(())), stage(2.0, true, |_| Ok(()))]);
+    let line = Pipeline::new(vec![stage(1.0, true, |_| Ok(())), stage(2.0, true, |_| Ok(()))]);
     line.empty();
     let one = &steps(1)[0];
     assert!(matches!(line.run(line.enter(), one), Err(Error::Unloaded)));

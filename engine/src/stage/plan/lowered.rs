@@ -8,10 +8,11 @@ use plywood_kernels::dispatch::{Binding, Dispatch, Lowered, Shader};
 use plywood_kernels::graph::{Node, Slice};
 use plywood_kernels::lowering::{Batch, LoweringContext, View};
 
-use super::{LoweredNode, PlannedDispatch, StagePlan, allot};
-use crate::choices::Preference;
-use crate::memory::Purpose;
-use crate::recording::{Command, Handle};
+use super::buffers::allot;
+use super::{LoweredNode, PlannedDispatch, StagePlan};
+use crate::devices::tuning::Preference;
+use crate::ledger::Purpose;
+use crate::stage::recording::{Command, Handle};
 
 /// What lowering collects over all nodes and batches.
 #[derive(Default)]

@@ -2,13 +2,15 @@
 //!
 //! All of it is arithmetic on a graph and a device's limits; nothing is allocated here.
 
+mod buffers;
+mod build;
 mod lowered;
 mod shards;
 #[cfg(test)]
 mod tests;
 mod values;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,16 +19,14 @@ use plywood_kernels::candidate::Candidate;
 use plywood_kernels::device::Features;
 use plywood_kernels::dispatch::{Binding, Grid, Shader, Work};
 use plywood_kernels::formats::UNIT;
-use plywood_kernels::fuse;
 use plywood_kernels::graph::{CacheId, Node, Rows, ValueId, Want, WeightId, needed};
 use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::lowering::{Batch, DeviceCache, DeviceWeight, Precision};
 use plywood_kernels::step::{MAX_FEW, PAGE_TOKENS};
 
-use crate::choices::Choices;
-use crate::error::{Error, Result};
-use crate::memory::{Bytes, Purpose};
-use crate::recording::{Handle, Key, Recording};
+use crate::devices::tuning::Choices;
+use crate::ledger::{Bytes, Purpose};
+use crate::stage::recording::{Handle, Key, Recording};
 
 /// Rows of a value are allotted in tiles of the largest matmul.
 const TILE_ROWS: usize = 64;
@@ -221,67 +221,6 @@ pub struct Needed {
 }
 
 impl StagePlan {
-    /// Plans the nodes of a stage for a device.
-    pub fn new(graph: &Arc<Graph>, range: Range<usize>, limits: Limits, steps: StepLimits) -> Result<StagePlan> {
-        let mut buffers = Vec::new();
-        let mut step = StepBuffers {
-            tokens: allot(&mut buffers, "tokens", 16 * steps.tokens as u64, Purpose::Activations),
-            blocks: allot(&mut buffers, "blocks", 16 * steps.tokens as u64, Purpose::Activations),
-            selected: allot(&mut buffers, "selected", 4 * steps.selected as u64, Purpose::Activations),
-            pages: allot(
-                &mut buffers,
-                "page table",
-                4 * (steps.sequences * steps.pages_per_sequence()) as u64,
-                Purpose::Activations,
-            ),
-            staging: Handle(0),
-        };
-        let words: u64 = buffers.iter().map(|buffer: &BufferPlan| buffer.bytes).sum();
-        step.staging = allot(&mut buffers, "step staging", words, Purpose::Staging);
-        let (received, sent) = values::crossing(graph, &range);
-        let nodes = fuse::rewrite(graph, range.clone(), limits.features, &limits.choices.rules);
-        let mut plan = StagePlan {
-            limits,
-            steps,
-            graph: Arc::clone(graph),
-            range,
-            nodes: Vec::new(),
-            received,
-            sent,
-            buffers,
-            weights: BTreeMap::new(),
-            caches: HashMap::new(),
-            values: HashMap::new(),
-            step,
-            readbacks: HashMap::new(),
-            params: Params { buffer: Handle(0), words: Vec::new() },
-            lowered: Vec::new(),
-            scratch: Vec::new(),
-        };
-        for node in &nodes {
-            for weight in node.weights.iter() {
-                if !plan.weights.contains_key(weight) {
-                    let planned = plan.plan_weight(&graph.weights[weight.0], node.op.kernel().takes_shards())?;
-                    plan.weights.insert(*weight, planned);
-                }
-            }
-            if let Some(cache) = node.cache
-                && !plan.caches.contains_key(&cache)
-            {
-                let planned = plan.plan_cache(graph, cache)?;
-                plan.caches.insert(cache, planned);
-            }
-        }
-        plan.nodes = nodes;
-        plan.assign_values();
-        let received: u64 = plan.received.iter().map(|value| plan.value_bytes(*value)).sum();
-        plan.buffers[step.staging.0].bytes += received.next_multiple_of(16);
-        plan.assign_readbacks();
-        plan.lower();
-        plan.check_bindings()?;
-        Ok(plan)
-    }
-
     /// Bytes by purpose of all buffers.
     pub fn bytes(&self) -> Bytes {
         let mut bytes = Bytes::default();
@@ -311,39 +250,19 @@ impl StagePlan {
 
     /// What a step of which so much is wanted needs of the stage.
     pub fn needed(&self, wants: &[Want]) -> Needed {
-        let wanted = self.graph.wanted(wants);
-        let mut read = wanted.clone();
-        needed(&self.graph.nodes[self.range.end..], &mut read);
-        let leaves = |value: &&ValueId| read.contains(value);
-        let sent: Vec<ValueId> = self.sent.iter().filter(leaves).copied().collect();
+        let (wanted, later) = (self.graph.wanted(wants), &self.graph.nodes[self.range.end..]);
+        let mut live = wanted.clone();
+        let run_later = needed(later, &mut live);
+        let read_later: HashSet<ValueId> =
+            run_later.iter().flat_map(|index| later[*index].inputs.iter()).map(|slice| slice.value).collect();
+        let sent = self.sent.iter().copied().filter(|value| read_later.contains(value));
         let outputs = self.graph.outputs.iter().map(|(_, value)| *value);
         let mine = outputs.filter(|value| wanted.contains(value) && self.values.contains_key(value));
-        let results = sent.into_iter().chain(mine).collect();
-        Needed { nodes: needed(&self.nodes, &mut read), results }
+        Needed { results: sent.chain(mine).collect(), nodes: needed(&self.nodes, &mut live) }
     }
 
     /// The rows that a node computes: those of its output, or of the tokens where it writes the cache.
     fn rows_of(&self, node: &Node) -> Rows {
         node.output.map_or(Rows::Tokens, |value| self.graph.values[value.0].rows)
     }
-
-    fn check_bindings(&self) -> Result<()> {
-        let bound = self.buffers.iter().filter(|buffer| buffer.purpose != Purpose::Staging);
-        match bound.max_by_key(|buffer| buffer.bytes).filter(|buffer| buffer.bytes > self.limits.max_binding) {
-            Some(buffer) => {
-                Err(self.binding_error(&buffer.label, buffer.bytes, "use a smaller --context, or another adapter"))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn binding_error(&self, what: &str, bytes: u64, advice: &'static str) -> Error {
-        let device = self.limits.device.clone();
-        Error::Binding { device, what: what.to_string(), bytes, limit: self.limits.max_binding, advice }
-    }
-}
-
-fn allot(buffers: &mut Vec<BufferPlan>, label: impl Into<String>, bytes: u64, purpose: Purpose) -> Handle {
-    buffers.push(BufferPlan { label: label.into(), bytes: bytes.next_multiple_of(16).max(16), purpose });
-    Handle(buffers.len() - 1)
 }

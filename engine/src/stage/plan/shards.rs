@@ -5,9 +5,10 @@ use plywood_kernels::graph::{CacheId, CachedValues, Weight};
 use plywood_kernels::lowering::{DeviceCache, DeviceWeight, Shard};
 use plywood_kernels::step::PAGE_TOKENS;
 
-use super::{Piece, PlannedCache, PlannedWeight, StagePlan, allot};
+use super::buffers::allot;
+use super::{Piece, PlannedCache, PlannedWeight, StagePlan};
 use crate::error::Result;
-use crate::memory::Purpose;
+use crate::ledger::Purpose;
 
 impl StagePlan {
     /// Cuts a weight into shards: rows of one format, as many as a binding holds. Of a weight that must not be cut

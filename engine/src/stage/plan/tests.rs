@@ -15,8 +15,8 @@ use plywood_kernels::matmul::MatMul;
 use plywood_kernels::op::Op;
 
 use super::{Limits, StagePlan, StepLimits};
-use crate::choices::Choices;
-use crate::recording::Key;
+use crate::devices::tuning::Choices;
+use crate::stage::recording::Key;
 
 const STEPS: StepLimits =
     StepLimits { tokens: 64, selected: 4, sequences: 2, context: 256, pages: 16, kv_type: KvType::F32 };

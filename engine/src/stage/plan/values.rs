@@ -7,9 +7,10 @@ use std::sync::Arc;
 use plywood_kernels::Graph;
 use plywood_kernels::graph::ValueId;
 
-use super::{StagePlan, allot};
-use crate::memory::Purpose;
-use crate::recording::Handle;
+use super::StagePlan;
+use super::buffers::allot;
+use crate::ledger::Purpose;
+use crate::stage::recording::Handle;
 
 impl StagePlan {
     /// Gives each value a buffer; a buffer is taken again once no later node reads what it held.

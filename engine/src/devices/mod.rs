@@ -1,0 +1,13 @@
+//! Devices: what there is to run on, what of it a model may take, how fast it is, and what is chosen on it.
+
+pub mod adapter;
+pub mod candidate;
+pub mod cards;
+pub mod hypothetical;
+pub(crate) mod open;
+pub(crate) mod probe;
+pub(crate) mod speeds;
+pub mod tuning;
+
+pub use adapter::{Adapter, Adapters, Kind, Memory};
+pub use candidate::{Site, SpeedFrom};
