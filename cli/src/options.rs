@@ -10,6 +10,7 @@ use plywood::kernels::formats::{self, Format};
 use plywood::kernels::kv_cache::KvType;
 use plywood::memory::parse_bytes;
 use plywood::models::Checkpoint;
+use plywood::models::output::Existing;
 use plywood::models::template::{GIVEN, Template};
 use plywood::{Model, Options, Sampling};
 use serde_json::{Map, Value};
@@ -245,7 +246,7 @@ impl SamplingArguments {
 pub struct TemplateArguments {
     /// A Jinja template instead of the model's own
     #[arg(long, value_name = "FILE")]
-    template: Option<PathBuf>,
+    pub template: Option<PathBuf>,
     /// A variable for the template, such as enable_thinking=false; a value that is no JSON is a text (repeat it for more)
     #[arg(long = "set", value_name = "NAME=JSON", value_parser = variable)]
     pub variables: Vec<(String, Value)>,
@@ -282,6 +283,21 @@ fn variable(argument: &str) -> Result<(String, Value), String> {
 /// Where a prompt comes from: an argument, a file, or standard input.
 #[derive(Args)]
 pub struct PromptArguments {
+/// Whether a file may be replaced.
+#[derive(Args)]
+pub struct ForceArgument {
+    /// Replace the file that is written if it is there
+    #[arg(long)]
+    force: bool,
+}
+
+impl ForceArgument {
+    /// What to do with a file that is there.
+    pub fn existing(&self) -> Existing {
+        if self.force { Existing::Replace } else { Existing::Keep }
+    }
+}
+
     /// The prompt; without any, standard input where that is no terminal, else the model begins a text
     #[arg(value_name = "PROMPT")]
     pub text: Option<String>,

@@ -271,6 +271,44 @@ fn a_full_disk_on_the_logits_file() {
 /// A long generation, stopped by Ctrl-C once it has said something.
 #[cfg(unix)]
 fn interrupt(arguments: &str, model: &Path) -> Ended {
+/// `ply logits` keeps what it reads, and any other file until `--force` says that it may go.
+#[test]
+fn what_logits_may_replace() {
+    let Some(model) = stories("stories260k-f32.gguf") else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::copy(model, path("model.gguf")).expect("it is copied");
+    let whole = std::fs::read(path("model.gguf")).expect("it is there");
+    std::fs::write(path("prompt"), "Once").expect("it is written");
+    std::fs::write(path("other"), "something").expect("it is written");
+    let logits = |arguments: &str, status: i32, says: &[&str]| {
+        let mut command = ply(&format!("logits model.gguf --adapters host {arguments}"));
+        let ended = finish(start(command.current_dir(folder.path()), b"", Stdio::piped()), LIMIT, |_| {});
+        none_wrong(&Vec::from_iter(ended.wrong(status, says).map(|wrong| format!("{arguments}: {wrong}"))));
+    };
+    let kept = || {
+        assert!(std::fs::read(path("model.gguf")).expect("it is there") == whole, "the model was replaced");
+        assert_eq!(std::fs::read_to_string(path("prompt")).expect("it is there"), "Once");
+    };
+    logits("-p Once -o model.gguf", 2, &["model.gguf", "name another"]);
+    logits("-p Once -o ./model.gguf --force", 2, &["./model.gguf", "name another"]);
+    logits("-f prompt -o prompt --force", 2, &["prompt", "name another"]);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("model.gguf", path("link")).expect("a link");
+        std::fs::hard_link(path("model.gguf"), path("hard")).expect("a link");
+        logits("-p Once -o link --force", 2, &["link", "name another"]);
+        logits("-p Once -o hard --force", 2, &["hard", "name another"]);
+    }
+    kept();
+    logits("-p Once -o other", 2, &["other", "--force"]);
+    assert_eq!(std::fs::read_to_string(path("other")).expect("it is there"), "something");
+    logits("-p Once -o other --force", 0, &[]);
+    let written = std::fs::read(path("other")).expect("it is there");
+    safetensors::SafeTensors::deserialize(&written).expect("a safetensors file");
+    kept();
+}
+
     let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
     command.arg("generate").arg(model).args(arguments.split_whitespace());
     let child = start(&mut command, b"", Stdio::piped());
