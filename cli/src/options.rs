@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args};
 use plywood::kernels::formats::{self, Format};
 use plywood::kernels::kv_cache::KvType;
-use plywood::memory::parse_bytes;
+use plywood::memory::{parse_bytes, probable_unit};
 use plywood::models::Checkpoint;
 use plywood::models::output::Existing;
 use plywood::models::template::{GIVEN, Template};
@@ -119,11 +119,14 @@ fn layers(argument: &str) -> Result<(usize, Range<usize>), String> {
 
 /// `0=20GiB` as the number of an adapter and bytes.
 fn memory(argument: &str) -> Result<(usize, u64), String> {
-    let parse = || {
-        let (adapter, bytes) = argument.split_once('=')?;
-        Some((adapter.trim().parse().ok()?, parse_bytes(bytes)?))
-    };
-    parse().ok_or_else(|| format!("{argument:?} is not NUMBER=SIZE, such as 0=20GiB"))
+    let wrong = || format!("{argument:?} is not NUMBER=SIZE, such as 0=20GiB");
+    let (adapter, size) = argument.split_once('=').ok_or_else(wrong)?;
+    let adapter = adapter.trim().parse().map_err(|_| wrong())?;
+    let bytes = parse_bytes(size).ok_or_else(|| match probable_unit(size) {
+        Some(meant) => format!("{size:?} has no unit; if you mean {meant}, write {adapter}={meant}"),
+        None => wrong(),
+    })?;
+    Ok((adapter, bytes))
 }
 
 /// A format to quantise to.
@@ -280,9 +283,6 @@ fn variable(argument: &str) -> Result<(String, Value), String> {
     Ok((name.to_string(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
 }
 
-/// Where a prompt comes from: an argument, a file, or standard input.
-#[derive(Args)]
-pub struct PromptArguments {
 /// Whether a file may be replaced.
 #[derive(Args)]
 pub struct ForceArgument {
@@ -298,6 +298,9 @@ impl ForceArgument {
     }
 }
 
+/// Where a prompt comes from: an argument, a file, or standard input.
+#[derive(Args)]
+pub struct PromptArguments {
     /// The prompt; without any, standard input where that is no terminal, else the model begins a text
     #[arg(value_name = "PROMPT")]
     pub text: Option<String>,

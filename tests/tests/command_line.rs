@@ -72,7 +72,10 @@ const USAGE: &[Case] = &[
     ("generate MODEL -p x --layers 0=0-4 --split 1", 2, &["--layers", "--split"]),
     ("generate MODEL -p x --memory 0=much", 2, &["--memory", "0=20GiB"]),
     ("generate MODEL -p x --memory 99=1GiB", 2, &["--memory", "no adapter 99"]),
+    ("generate MODEL -p x --memory 0=20", 2, &["--memory", "no unit", "0=20GiB"]),
+    ("generate MODEL -p x --memory 0=1GiB,1=24576", 2, &["--memory", "no unit", "1=24576MiB"]),
     ("plan", 2, &["MODEL"]),
+    ("plan MODEL --as RTX3090-RTX3060", 2, &["--as", "\"RTX3090-RTX3060\" is none of", "2x RTX 3090 + "]),
     ("plan MODEL --as voodoo", 2, &["--as", "voodoo", "RTX 3090"]),
     ("plan MODEL --as H100 --adapters 0", 2, &["--as", "--adapters"]),
     ("plan MODEL --as H100 -c 513", 2, &["--context", "513", "512"]),
@@ -268,9 +271,6 @@ fn a_full_disk_on_the_logits_file() {
     assert!(!out.exists(), "half a file was left");
 }
 
-/// A long generation, stopped by Ctrl-C once it has said something.
-#[cfg(unix)]
-fn interrupt(arguments: &str, model: &Path) -> Ended {
 /// `ply logits` keeps what it reads, and any other file until `--force` says that it may go.
 #[test]
 fn what_logits_may_replace() {
@@ -309,6 +309,9 @@ fn what_logits_may_replace() {
     kept();
 }
 
+/// A long generation, stopped by Ctrl-C once it has said something.
+#[cfg(unix)]
+fn interrupt(arguments: &str, model: &Path) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
     command.arg("generate").arg(model).args(arguments.split_whitespace());
     let child = start(&mut command, b"", Stdio::piped());
