@@ -2,8 +2,9 @@
 //!
 //! It needs 4 GB in the temporary folder (`TMPDIR` names another). What follows `--` are other types than [`TYPES`].
 
+use plywood::models::output::Existing;
 use plywood::models::quantise::mixes::Mix;
-use plywood::models::quantise::{Existing, Options, Plan};
+use plywood::models::quantise::{Options, Plan};
 use plywood::models::synthetic::Synthetic;
 
 const SHAPE: &str = "llama-1b:f16";

@@ -8,8 +8,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args};
 use plywood::kernels::formats::{self, Format};
 use plywood::kernels::kv_cache::KvType;
-use plywood::ledger::parse_bytes;
+use plywood::ledger::{parse_bytes, probable_unit};
 use plywood::models::Checkpoint;
+use plywood::models::output::Existing;
 use plywood::models::template::{GIVEN, Template};
 use plywood::{Model, Options, Sampling};
 use serde_json::{Map, Value};
@@ -118,11 +119,14 @@ fn layers(argument: &str) -> Result<(usize, Range<usize>), String> {
 
 /// `0=20GiB` as the number of an adapter and bytes.
 fn memory(argument: &str) -> Result<(usize, u64), String> {
-    let parse = || {
-        let (adapter, bytes) = argument.split_once('=')?;
-        Some((adapter.trim().parse().ok()?, parse_bytes(bytes)?))
-    };
-    parse().ok_or_else(|| format!("{argument:?} is not NUMBER=SIZE, such as 0=20GiB"))
+    let wrong = || format!("{argument:?} is not NUMBER=SIZE, such as 0=20GiB");
+    let (adapter, size) = argument.split_once('=').ok_or_else(wrong)?;
+    let adapter = adapter.trim().parse().map_err(|_| wrong())?;
+    let bytes = parse_bytes(size).ok_or_else(|| match probable_unit(size) {
+        Some(meant) => format!("{size:?} has no unit; if you mean {meant}, write {adapter}={meant}"),
+        None => wrong(),
+    })?;
+    Ok((adapter, bytes))
 }
 
 /// A format to quantise to.
@@ -245,7 +249,7 @@ impl SamplingArguments {
 pub struct TemplateArguments {
     /// A Jinja template instead of the model's own
     #[arg(long, value_name = "FILE")]
-    template: Option<PathBuf>,
+    pub template: Option<PathBuf>,
     /// A variable for the template, such as enable_thinking=false; a value that is no JSON is a text (repeat it for more)
     #[arg(long = "set", value_name = "NAME=JSON", value_parser = variable)]
     pub variables: Vec<(String, Value)>,
@@ -277,6 +281,21 @@ fn variable(argument: &str) -> Result<(String, Value), String> {
         return Err(format!("every template is given {name} by other means"));
     }
     Ok((name.to_string(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}
+
+/// Whether a file may be replaced.
+#[derive(Args)]
+pub struct ForceArgument {
+    /// Replace the file that is written if it is there
+    #[arg(long)]
+    force: bool,
+}
+
+impl ForceArgument {
+    /// What to do with a file that is there.
+    pub fn existing(&self) -> Existing {
+        if self.force { Existing::Replace } else { Existing::Keep }
+    }
 }
 
 /// Where a prompt comes from: an argument, a file, or standard input.

@@ -1,6 +1,5 @@
 //! Standard output, failures with their exit statuses, Ctrl-C, and the progress bar.
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plywood::Error;
 use plywood::model::Progress;
+use plywood::models::output::{self, Existing, NewFile};
 use serde::Serialize;
 
 /// The exit status after Ctrl-C, as shells have it.
@@ -81,29 +81,20 @@ pub fn print_json(value: &impl Serialize) -> Outcome {
     print(&(text + "\n"))
 }
 
-/// Writes a file whole or not at all: beside it, then renamed. What is no ordinary file (a device, a pipe) is written as it is.
-pub fn write_file(path: &Path, content: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> Outcome {
-    let ordinary = path.metadata().map_or(true, |facts| facts.is_file());
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = if ordinary { PathBuf::from(partial) } else { path.to_path_buf() };
-    let mut write = || {
-        let mut file = io::BufWriter::new(File::create(&partial)?);
+/// Writes a file whole or not at all, unless it is one of `inputs`.
+pub fn write_file(
+    path: &Path,
+    existing: Existing,
+    inputs: &[PathBuf],
+    content: impl FnOnce(&mut NewFile) -> io::Result<()>,
+) -> Outcome {
+    output::check(path, existing, inputs)?;
+    let write = || {
+        let mut file = NewFile::create(path, existing)?;
         content(&mut file)?;
-        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        if ordinary {
-            file.sync_all()?;
-            // A link's target is replaced, not the link.
-            std::fs::rename(&partial, path.canonicalize().unwrap_or_else(|_| path.to_path_buf()))?;
-        }
-        Ok(())
+        file.close()?.put_in_place()
     };
-    write().map_err(|error: io::Error| {
-        if ordinary {
-            _ = std::fs::remove_file(&partial);
-        }
-        Failure::Work(format!("{}: {error}", path.display()))
-    })
+    write().map_err(|error: io::Error| Failure::Work(format!("{}: {error}", path.display())))
 }
 
 /// Tells a person something on standard error.

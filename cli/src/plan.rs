@@ -19,7 +19,7 @@ pub struct Arguments {
     /// Devices that need not be there: a JSON list of objects with name, memory, free, bandwidth, link and kind
     #[arg(long, value_name = "FILE", conflicts_with_all = ["adapters", "cards"])]
     devices: Option<PathBuf>,
-    /// Cards that need not be there, such as "2x RTX 3090"; a wrong name lists the known ones
+    /// Cards that need not be there, such as "2x RTX 3090 + RTX 3060"; a wrong name lists the known ones
     #[arg(long = "as", value_name = "CARDS", conflicts_with = "adapters")]
     cards: Option<String>,
     #[command(flatten)]

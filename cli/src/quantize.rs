@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 use plywood::ledger::HumanBytes;
+use plywood::models::output::partial_path;
 use plywood::models::quantise::mixes::{self, Mix};
-use plywood::models::quantise::{Existing, Importance, Options, Override, Plan, Report, partial_path};
+use plywood::models::quantise::{Importance, Options, Override, Plan, Report};
 use serde::Serialize;
 
+use crate::options::ForceArgument;
 use crate::output::{Failure, Outcome, byte_bar, interrupted, note, on_interrupt, print, print_json};
 
 /// What the command takes.
@@ -30,9 +32,8 @@ pub struct Arguments {
     /// Another type for the matrices that have PATTERN in their names, where `*` stands for anything; the first that fits counts
     #[arg(long = "tensor", value_name = "PATTERN=TYPE")]
     overrides: Vec<Override>,
-    /// Replace OUTPUT if it is there
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    force: ForceArgument,
     /// One JSON value on standard output, and nothing else there
     #[arg(long)]
     json: bool,
@@ -77,7 +78,7 @@ pub fn run(arguments: Arguments) -> Outcome {
     let Arguments { mix, pure, overrides, quiet, .. } = arguments;
     let importance = arguments.imatrix.as_deref().map(Importance::open).transpose()?;
     let plan = Plan::new(&arguments.input, Options { mix, pure, overrides, importance })?;
-    let existing = if arguments.force { Existing::Replace } else { Existing::Keep };
+    let existing = arguments.force.existing();
     plan.check_output(&arguments.output, existing)?;
     let (requantised, instead) = (plan.requantised(), plan.instead());
     if requantised > 0 {

@@ -76,12 +76,13 @@ impl Ledger {
     }
 }
 
-/// Bytes as a person writes them: `20GiB`, `500MB`, `1.5 GB`, or a number of them. `None` for anything else.
+/// Bytes as a person writes them: `20GiB`, `500MB`, `1.5 GB`, `100B`. `None` for anything else, also for a number without a unit:
+/// who writes 20 does not mean 20 bytes.
 pub fn parse_bytes(text: &str) -> Option<u64> {
     let digits = text.trim().find(|character: char| !character.is_ascii_digit() && character != '.');
     let (number, unit) = text.trim().split_at(digits.unwrap_or(text.trim().len()));
     let factor = match unit.trim().to_lowercase().as_str() {
-        "" | "b" => 1.0,
+        "b" => 1.0,
         "kb" => 1e3,
         "mb" => 1e6,
         "gb" => 1e9,
@@ -94,6 +95,19 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
     };
     // A whole number of bytes stays exact; a conversion of floats saturates.
     if factor == 1.0 { number.parse().ok() } else { number.parse::<f64>().ok().map(|number| (number * factor) as u64) }
+}
+
+/// What is probably meant by a number of bytes that has no unit: `20GiB` by `20`. `None` where it is no number.
+pub fn probable_unit(text: &str) -> Option<String> {
+    let text = text.trim();
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0)?;
+    // Memory is told in GiB by people and in MiB by tools.
+    let unit = match number {
+        ..1e3 => "GiB",
+        ..1e6 => "MiB",
+        _ => "B",
+    };
+    Some(format!("{text}{unit}"))
 }
 
 /// Bytes as a person reads them: `1.3 GiB`.
@@ -125,7 +139,8 @@ mod tests {
         check("20GiB", Some(20 << 30));
         check(" 1.5 GB ", Some(1_500_000_000));
         check("500mb", Some(500_000_000));
-        check("18446744073709551615", Some(u64::MAX));
+        check("18446744073709551615B", Some(u64::MAX));
+        check("20", None);
         check("1e9", None);
         check("99999999999999TiB", Some(u64::MAX));
         check("GiB", None);
@@ -134,6 +149,19 @@ mod tests {
         check("1.2.3GB", None);
         check("1.5", None);
         check("1GiBs", None);
+    }
+
+    #[test]
+    fn numbers_without_a_unit() {
+        let check = |text: &str, meant: Option<&str>| assert_eq!(probable_unit(text).as_deref(), meant, "{text:?}");
+        check(" 20 ", Some("20GiB"));
+        check("0.5", Some("0.5GiB"));
+        check("24576", Some("24576MiB"));
+        check("21474836480", Some("21474836480B"));
+        check("20GiB", None);
+        check("-20", None);
+        check("inf", None);
+        check("", None);
     }
 
     #[test]

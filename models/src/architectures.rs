@@ -155,6 +155,8 @@ pub struct Architecture {
     pub mixture: Option<Mixture>,
     /// Names of its tensors that are others than in most families.
     pub names: &'static [(Kind, Role, &'static str)],
+    /// How the names of its class's tensors end whose matrices lie transposed.
+    pub transposed: &'static [&'static str],
     /// Which layers have a window.
     pub local: LocalLayers,
     /// Whether local layers turn by a base of their own.
@@ -198,6 +200,7 @@ const LLAMA: Architecture = Architecture {
     scale_by_width: None,
     mixture: None,
     names: &[],
+    transposed: &[],
     local: LocalLayers::None,
     local_base: false,
     unturned: None,
@@ -388,6 +391,7 @@ pub static ALL: [Architecture; 18] = [
             (Kind::HuggingFace, Role::RouterBias, "model.layers.{}.mlp.router.bias"),
             (Kind::HuggingFace, Role::ExpertDown, "model.layers.{}.mlp.experts.down_proj.weight"),
         ],
+        transposed: &[".mlp.experts.gate_up_proj", ".mlp.experts.down_proj"],
         biases: true,
         output_bias: true,
         sinks: true,

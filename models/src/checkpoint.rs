@@ -20,6 +20,9 @@ use crate::text_part;
 /// The name that stands for the model built into the program.
 pub const DEMO: &str = "demo";
 
+/// How the names of a directory's files end that tell of settings, tokenizer and templates.
+const TELLING: [&str; 4] = ["json", "jinja", "model", "txt"];
+
 /// How a tensor's elements are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Storage {
@@ -108,6 +111,11 @@ pub trait Weights: Send + Sync {
     fn order(&self, _tensor: usize) -> Option<&Arc<[u32]>> {
         None
     }
+}
+
+/// What lies in a folder that can be read.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    folder.read_dir().map_or_else(|_| Vec::new(), |entries| entries.flatten().map(|entry| entry.path()).collect())
 }
 
 /// Checks that a read lies inside a tensor.
@@ -237,6 +245,20 @@ impl Checkpoint {
     /// The files that hold its tensors.
     pub fn files(&self) -> &[File] {
         &self.files
+    }
+
+    /// What must not be written while it is open: the files that hold its tensors, and of a directory whatever may tell of
+    /// settings, tokenizer and templates.
+    pub fn inputs(&self) -> Vec<PathBuf> {
+        let mut inputs: Vec<PathBuf> = self.files.iter().filter_map(|file| Some(file.on_disk()?.into())).collect();
+        if self.kind() == Kind::HuggingFace {
+            // Named templates lie in a folder of their own.
+            let folders = entries(&self.path).into_iter().filter(|path| path.is_dir());
+            let files = entries(&self.path).into_iter().chain(folders.flat_map(|folder| entries(&folder)));
+            let tells = |path: &PathBuf| TELLING.iter().any(|end| path.extension().is_some_and(|found| found == *end));
+            inputs.extend(files.filter(tells));
+        }
+        inputs
     }
 
     /// The index of the tensor of this name.

@@ -284,8 +284,8 @@ pub enum Error {
         file: PathBuf,
     },
 
-    /// An output that is the input too.
-    #[error("{}: this is the model that is read; name another file to write", .file.display())]
+    /// An output that is an input too.
+    #[error("{}: this is one of the files that are read; name another file to write", .file.display())]
     OutputIsInput {
         /// The file.
         file: PathBuf,

@@ -42,6 +42,11 @@ impl File {
         &self.path
     }
 
+    /// Its path, unless it is built into the program.
+    pub fn on_disk(&self) -> Option<&Path> {
+        matches!(self.content, Content::Disk(_)).then_some(self.path.as_path())
+    }
+
     /// Bytes in it when it was opened.
     pub fn length(&self) -> u64 {
         self.length

@@ -3,7 +3,7 @@
 //! Nothing here touches a device. In the order in which data flows: [`mod@file`] → [`gguf`] or
 //! safetensors → [`checkpoint`] (one table of tensors) → [`config`] (one set of numbers) →
 //! [`transformer`] (a graph), and beside it [`tokenizer`] and [`template`]. [`synthetic`] stands in for files in benches;
-//! [`quantise`] writes them.
+//! [`quantise`] writes them, by way of [`mod@output`].
 
 pub mod architectures;
 pub mod checkpoint;
@@ -17,6 +17,7 @@ pub mod json;
 mod key_value;
 pub mod model;
 pub mod names;
+pub mod output;
 mod packed;
 pub mod quantise;
 mod safetensors;

@@ -64,6 +64,12 @@ pub enum Role {
     Up,
     /// Its output, `[width, feed_forward]`.
     Down,
+    /// Bias of the gate, `[feed_forward]`; absent where the model has none, as are those that follow.
+    GateBias,
+    /// Bias of the other half.
+    UpBias,
+    /// Bias of the output, `[width]`.
+    DownBias,
     /// What sends tokens to experts, `[experts, width]`.
     Router,
     /// Its bias, `[experts]`.
@@ -114,7 +120,7 @@ const SINGLE_EXPERTS: [(Role, &str); 3] = [
 ];
 
 /// Role, name in GGUF files, name in Hugging Face files; `{}` is the layer, `{expert}` the expert. An empty name is that of no tensor.
-const NAMES: [(Role, &str, &str); 49] = [
+const NAMES: [(Role, &str, &str); 52] = [
     (Role::Embedding, "token_embd.weight", "model.embed_tokens.weight"),
     (Role::AttentionNorm, "blk.{}.attn_norm.weight", "model.layers.{}.input_layernorm.weight"),
     (Role::Query, "blk.{}.attn_q.weight", "model.layers.{}.self_attn.q_proj.weight"),
@@ -145,6 +151,9 @@ const NAMES: [(Role, &str, &str); 49] = [
     (Role::Gate, "blk.{}.ffn_gate.weight", "model.layers.{}.mlp.gate_proj.weight"),
     (Role::Up, "blk.{}.ffn_up.weight", "model.layers.{}.mlp.up_proj.weight"),
     (Role::Down, "blk.{}.ffn_down.weight", "model.layers.{}.mlp.down_proj.weight"),
+    (Role::GateBias, "blk.{}.ffn_gate.bias", "model.layers.{}.mlp.gate_proj.bias"),
+    (Role::UpBias, "blk.{}.ffn_up.bias", "model.layers.{}.mlp.up_proj.bias"),
+    (Role::DownBias, "blk.{}.ffn_down.bias", "model.layers.{}.mlp.down_proj.bias"),
     (Role::Router, "blk.{}.ffn_gate_inp.weight", "model.layers.{}.mlp.gate.weight"),
     (Role::RouterBias, "blk.{}.ffn_gate_inp.bias", "model.layers.{}.mlp.gate.bias"),
     (Role::RouterCorrection, "blk.{}.exp_probs_b.bias", "model.layers.{}.mlp.gate.e_score_correction_bias"),

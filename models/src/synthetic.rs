@@ -278,6 +278,7 @@ fn config(shape: &Shape) -> Config {
         score_cap: None,
         logit_cap: None,
         biases: false,
+        feed_forward_biases: false,
         tied: shape.tied,
         context: shape.context,
         bos: Some(1),

@@ -88,6 +88,35 @@ fn any_stretch_of_bytes_is_read() {
     }
 }
 
+/// The experts of a directory that keeps them `[experts, in, out]`: as rows of outputs, whole and in pieces over several experts.
+#[test]
+fn experts_that_lie_transposed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/families/gpt_oss_bf16");
+    let checkpoint = Checkpoint::open(&folder).unwrap();
+    let file = fs::read(folder.join("model.safetensors")).unwrap();
+    for (name, stored) in SafeTensors::deserialize(&file).unwrap().tensors() {
+        if !name.ends_with("_proj") {
+            continue;
+        }
+        let [experts, inputs, outputs] = stored.shape()[..] else { panic!("{name} has three dimensions") };
+        let tensor = checkpoint.tensor(&format!("{name}.weight")).unwrap();
+        assert_eq!(checkpoint.tensors()[tensor].shape, [experts, outputs, inputs]);
+        let numbers = stored.data().as_chunks::<2>().0;
+        let places = (0..experts * outputs).flat_map(|row| {
+            let (expert, output) = (row / outputs, row % outputs);
+            (0..inputs).map(move |input| (expert * inputs + input) * outputs + output)
+        });
+        let expected: Vec<u8> = places.flat_map(|place| numbers[place]).collect();
+        for (first, length) in
+            [(0, expected.len()), (1, 70), (expected.len() / 3, expected.len() / 2), (expected.len() - 5, 5)]
+        {
+            let mut found = vec![0; length];
+            checkpoint.read(tensor, first as u64, &mut found).unwrap();
+            assert!(found == expected[first..first + length], "{name}: {length} bytes from {first}");
+        }
+    }
+}
+
 /// A stored tensor: what it is, its shape and its bytes.
 #[derive(Clone)]
 struct Stored {

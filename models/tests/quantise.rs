@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use plywood_kernels::Format;
 use plywood_kernels::formats::F32;
 use plywood_models::gguf::{Array, Metadata, Value, writer};
+use plywood_models::output::{Existing, partial_path};
 use plywood_models::quantise::mixes::{self, ALL, Mix};
-use plywood_models::quantise::{Existing, Importance, Options, Plan, Report, partial_path};
+use plywood_models::quantise::{Importance, Options, Plan, Report};
 use plywood_models::tokenizer::EncodeOptions;
 use plywood_models::{Checkpoint, Model, Result, Settings, Tokenizer, Weights};
 use safetensors::tensor::{Dtype, TensorView};
@@ -554,6 +555,9 @@ fn importance_matrices() {
     let whole = list(&[("blk.0.attn_v.weight", &[1.0; 64])]);
     fs::write(&matrix, &whole).unwrap();
     check(weighted(&input, &matrix).unwrap());
+    let importance = Some(Importance::open(&matrix).unwrap());
+    let plan = Plan::new(&input, Options { importance, ..options("q4_0") }).unwrap();
+    check_message(plan.write(&matrix, Existing::Replace, |_, _| true), &["importance", "name another"]);
 
     let mut memory = InMemory::default();
     memory.add("blk.0.attn_v.weight.in_sum2", &[1, 64]);

@@ -72,7 +72,10 @@ const USAGE: &[Case] = &[
     ("generate MODEL -p x --layers 0=0-4 --split 1", 2, &["--layers", "--split"]),
     ("generate MODEL -p x --memory 0=much", 2, &["--memory", "0=20GiB"]),
     ("generate MODEL -p x --memory 99=1GiB", 2, &["--memory", "no adapter 99"]),
+    ("generate MODEL -p x --memory 0=20", 2, &["--memory", "no unit", "0=20GiB"]),
+    ("generate MODEL -p x --memory 0=1GiB,1=24576", 2, &["--memory", "no unit", "1=24576MiB"]),
     ("plan", 2, &["MODEL"]),
+    ("plan MODEL --as RTX3090-RTX3060", 2, &["--as", "\"RTX3090-RTX3060\" is none of", "2x RTX 3090 + "]),
     ("plan MODEL --as voodoo", 2, &["--as", "voodoo", "RTX 3090"]),
     ("plan MODEL --as H100 --adapters 0", 2, &["--as", "--adapters"]),
     ("plan MODEL --as H100 -c 513", 2, &["--context", "513", "512"]),
@@ -266,6 +269,44 @@ fn a_full_disk_on_the_logits_file() {
     let ended = finish(start(command.arg(&out), b"", Stdio::piped()), LIMIT, |_| {});
     none_wrong(&Vec::from_iter(ended.wrong(1, &["logits.safetensors", "No space left"])));
     assert!(!out.exists(), "half a file was left");
+}
+
+/// `ply logits` keeps what it reads, and any other file until `--force` says that it may go.
+#[test]
+fn what_logits_may_replace() {
+    let Some(model) = stories("stories260k-f32.gguf") else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::copy(model, path("model.gguf")).expect("it is copied");
+    let whole = std::fs::read(path("model.gguf")).expect("it is there");
+    std::fs::write(path("prompt"), "Once").expect("it is written");
+    std::fs::write(path("other"), "something").expect("it is written");
+    let logits = |arguments: &str, status: i32, says: &[&str]| {
+        let mut command = ply(&format!("logits model.gguf --adapters host {arguments}"));
+        let ended = finish(start(command.current_dir(folder.path()), b"", Stdio::piped()), LIMIT, |_| {});
+        none_wrong(&Vec::from_iter(ended.wrong(status, says).map(|wrong| format!("{arguments}: {wrong}"))));
+    };
+    let kept = || {
+        assert!(std::fs::read(path("model.gguf")).expect("it is there") == whole, "the model was replaced");
+        assert_eq!(std::fs::read_to_string(path("prompt")).expect("it is there"), "Once");
+    };
+    logits("-p Once -o model.gguf", 2, &["model.gguf", "name another"]);
+    logits("-p Once -o ./model.gguf --force", 2, &["./model.gguf", "name another"]);
+    logits("-f prompt -o prompt --force", 2, &["prompt", "name another"]);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("model.gguf", path("link")).expect("a link");
+        std::fs::hard_link(path("model.gguf"), path("hard")).expect("a link");
+        logits("-p Once -o link --force", 2, &["link", "name another"]);
+        logits("-p Once -o hard --force", 2, &["hard", "name another"]);
+    }
+    kept();
+    logits("-p Once -o other", 2, &["other", "--force"]);
+    assert_eq!(std::fs::read_to_string(path("other")).expect("it is there"), "something");
+    logits("-p Once -o other --force", 0, &[]);
+    let written = std::fs::read(path("other")).expect("it is there");
+    safetensors::SafeTensors::deserialize(&written).expect("a safetensors file");
+    kept();
 }
 
 /// A long generation, stopped by Ctrl-C once it has said something.

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The folders of models/tests/families whose families run.
-const FAMILIES: [&str; 26] = [
+const FAMILIES: [&str; 28] = [
     "llama2",
     "llama3",
+    "llama_biases",
     "smollm2",
     "mistral",
     "mistral_nemo",
@@ -39,6 +40,7 @@ const FAMILIES: [&str; 26] = [
     "deepseek_v2",
     "deepseek_v3",
     "gpt_oss",
+    "gpt_oss_bf16",
 ];
 
 /// What single precision leaves of a model.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use plywood::devices::Adapter;
 use plywood::kernels::graph::Want;
+use plywood::models::output::{Existing, partial_path};
 use plywood::models::quantise::mixes::{self, Mix};
-use plywood::models::quantise::{Existing, Options, Plan, partial_path};
+use plywood::models::quantise::{Options, Plan};
 use plywood::tools::perplexity::{Score, Scoring, score};
 use plywood::{Model, Rows};
 use plywood_models::synthetic::Synthetic;

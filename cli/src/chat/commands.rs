@@ -1,9 +1,13 @@
 //! What begins with a slash: `/help`, `/system`, `/clear`, `/save`, `/load` and `/quit`.
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use plywood::chat::{Chat, Conversation};
+use plywood::models::Error;
+use plywood::models::output::{self, Existing};
 
+use super::input::Input;
 use crate::options::read_text;
 use crate::output::{Failure, Outcome, note, write_file};
 
@@ -35,8 +39,8 @@ pub enum Next {
     Failure(Failure),
 }
 
-/// Does what a command says.
-pub fn obey(chat: &mut Chat, name: &str, rest: &str) -> Outcome<Next> {
+/// Does what a command says, which must not write to `inputs`.
+pub fn obey(chat: &mut Chat, input: &mut Input, inputs: &[PathBuf], name: &str, rest: &str) -> Outcome<Next> {
     let (_, takes, _) = COMMANDS.iter().find(|(known, ..)| *known == name).ok_or_else(|| {
         Failure::Usage(format!(
             "there is no command /{name}; /help lists them (to say it to the model, put it in \"\"\")"
@@ -52,7 +56,7 @@ pub fn obey(chat: &mut Chat, name: &str, rest: &str) -> Outcome<Next> {
         "system" if rest.is_empty() => note(chat.conversation().system.as_deref().unwrap_or("(no system prompt)")),
         "system" => chat.set_system(Some(rest.to_string()).filter(|text| text != "\"\"")),
         "clear" => chat.clear(),
-        "save" => save(chat.conversation(), Path::new(rest))?,
+        "save" => save(chat.conversation(), input, inputs, Path::new(rest))?,
         "load" => {
             let conversation = load(Path::new(rest))?;
             note(&format!("{} messages from {rest}", conversation.messages.len()));
@@ -71,9 +75,21 @@ fn help() {
     note(LINES);
 }
 
-fn save(conversation: &Conversation, path: &Path) -> Outcome {
+/// Saves a conversation. Whoever sits at a terminal is asked before a file is replaced.
+fn save(conversation: &Conversation, input: &mut Input, inputs: &[PathBuf], path: &Path) -> Outcome {
     let text = serde_json::to_string_pretty(conversation).map_err(|error| Failure::Work(format!("JSON: {error}")))?;
-    write_file(path, &mut |file| writeln!(file, "{text}"))?;
+    let existing = match output::check(path, Existing::Keep, inputs) {
+        Err(Error::OutputExists { .. }) => {
+            if !input.confirm(&format!("{} is there already; replace it?", path.display()))? {
+                let kept = "this file is there already and stays as it was; name another";
+                return Err(Failure::Usage(format!("{}: {kept}", path.display())));
+            }
+            Existing::Replace
+        }
+        // Anything else is said when it is written.
+        _ => Existing::Keep,
+    };
+    write_file(path, existing, inputs, |file| writeln!(file, "{text}"))?;
     note(&format!("{} messages in {}", conversation.messages.len(), path.display()));
     Ok(())
 }

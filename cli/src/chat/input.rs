@@ -46,12 +46,29 @@ impl Input {
         matches!(self, Input::Terminal(_))
     }
 
+    /// Whether somebody agrees; where nobody sits there, nobody does.
+    pub fn confirm(&mut self, question: &str) -> Outcome<bool> {
+        match self {
+            Input::Terminal(editor) => confirm(editor, question),
+            Input::Pipe => Ok(false),
+        }
+    }
+
     /// The next entry; `None` at the end.
     pub fn next(&mut self) -> Outcome<Option<Entry>> {
         match self {
             Input::Terminal(editor) => type_in(editor),
             Input::Pipe => read(&mut io::stdin().lock()),
         }
+    }
+}
+
+/// A question that is answered by `y` or `yes`, and denied by anything else.
+fn confirm(editor: &mut Editor<Lines, MemHistory>, question: &str) -> Outcome<bool> {
+    match editor.readline(&format!("{question} [y/N] ")) {
+        Ok(answer) => Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str())),
+        Err(ReadlineError::Eof | ReadlineError::Interrupted) => Ok(false),
+        Err(error) => Err(unusable(error)),
     }
 }
 

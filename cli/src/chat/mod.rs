@@ -74,6 +74,8 @@ pub fn run(arguments: Arguments) -> Outcome {
     arguments.sampling.sampling(Sampling::default()).check()?;
     let checkpoint = Checkpoint::open(&arguments.model)?;
     let template = arguments.template.open(&checkpoint)?;
+    let mut inputs = checkpoint.inputs();
+    inputs.extend(arguments.template.template.clone());
     let mut conversation = arguments.load.as_deref().map(load).transpose()?.unwrap_or_default();
     conversation.system = arguments.system.clone().or(conversation.system);
     let pressed = interrupted();
@@ -103,7 +105,9 @@ pub fn run(arguments: Arguments) -> Outcome {
     while let Some(entry) = input.next()? {
         let next = match entry {
             Entry::Nothing => Next::Entry,
-            Entry::Command(name, rest) => obey(&mut chat, &name, &rest).unwrap_or_else(Next::Mistake),
+            Entry::Command(name, rest) => {
+                obey(&mut chat, &mut input, &inputs, &name, &rest).unwrap_or_else(Next::Mistake)
+            }
             Entry::Message(message) => {
                 let _answering = interrupt.answering();
                 answer(&mut chat, message, &request, &mut screen, &arguments)?

@@ -90,6 +90,27 @@ pub fn named(name: &str) -> Option<&'static Card> {
     exact.or_else(starts).or_else(contains)
 }
 
+/// What people write beside a card's name that makes it no other card.
+const MAKERS: [&str; 8] = ["nvidia", "geforce", "amd", "radeon", "intel", "apple", "graphics", "gpu"];
+
+/// What drivers write beside a card's name that makes it no other card.
+const BUSES: [&str; 6] = ["hbm3", "hbm3e", "pcie", "sxm", "sxm5", "sse2"];
+
+/// The card that a person names, if all of the text is its name, with its maker or the size of its memory perhaps.
+pub fn told(text: &str) -> Option<&'static Card> {
+    // Drivers add what they are in parentheses.
+    let outside = text.split('(').map(|part| part.split_once(')').map_or(part, |(_, behind)| behind));
+    let text = outside.collect::<Vec<_>>().join(" ").to_lowercase();
+    let words = text.split(|character: char| !character.is_ascii_alphanumeric());
+    let wanted: String = words.filter(|word| !MAKERS.contains(word) && !BUSES.contains(word)).collect();
+    let wanted = wanted.replace("gib", "gb");
+    let is_meant = |card: &&Card| {
+        let own = bare(card.name);
+        own == wanted || own.strip_suffix("12gb") == Some(&wanted) || format!("{own}{}gb", card.memory) == wanted
+    };
+    CARDS.iter().find(is_meant)
+}
+
 /// Whether a card's bare name is in a driver's, and is not the beginning of another card's (a 4070 in a 4070 Ti).
 fn is_in(card: &str, driver: &str) -> bool {
     driver.match_indices(card).any(|(place, _)| {
@@ -118,5 +139,27 @@ mod tests {
         check("M2 Ultra 192GB", Some("M2 Ultra 192GB"));
         check("llvmpipe (LLVM 15.0.6, 256 bits)", None);
         check("", None);
+    }
+
+    #[test]
+    fn cards_are_told_by_their_whole_names() {
+        let check = |text: &str, card: Option<&str>| assert_eq!(told(text).map(|card| card.name), card, "{text}");
+        check("rtx3090", Some("RTX 3090"));
+        check("RTX 3090 24 GB", Some("RTX 3090"));
+        check("RTX 4070 12GB", Some("RTX 4070"));
+        check("RTX 3060", Some("RTX 3060 12GB"));
+        check("Apple M2 Ultra (192 GiB)", None);
+        check("Apple M2 Ultra 192 GiB", Some("M2 Ultra 192GB"));
+        check("NVIDIA GeForce RTX 3090", Some("RTX 3090"));
+        check("NVIDIA GeForce RTX 3090/PCIe/SSE2", Some("RTX 3090"));
+        check("NVIDIA H100 80GB HBM3", Some("H100"));
+        check("AMD Radeon RX 7900 XTX (RADV NAVI31)", Some("RX 7900 XTX"));
+        check("Intel(R) Arc(TM) A770 Graphics (DG2)", Some("Arc A770"));
+        for other in
+            ["RTX 3090 Ti", "RTX 4090 48GB", "RTX 3090 RTX 3090", "RTX 3090 x2", "my RTX 3090", "3090", "RTX", "", "("]
+        {
+            check(other, None);
+        }
+        CARDS.iter().for_each(|card| check(card.name, Some(card.name)));
     }
 }

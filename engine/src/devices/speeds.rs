@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use plywood_models::output::{Existing, NewFile};
+
 use crate::devices::adapter::Adapter;
 use crate::devices::probe::Probe;
 
@@ -47,13 +49,9 @@ fn write(path: &Path, probes: &BTreeMap<String, Probe>) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    let partial = path.with_extension(format!("{}.partial", std::process::id()));
-    let written = serde_json::to_string(probes).map_err(io::Error::other);
-    let result = written.and_then(|text| fs::write(&partial, text)).and_then(|()| fs::rename(&partial, path));
-    if result.is_err() {
-        _ = fs::remove_file(&partial);
-    }
-    result
+    let mut file = NewFile::create(path, Existing::Replace)?;
+    serde_json::to_writer(&mut file, probes)?;
+    file.close()?.put_in_place()
 }
 
 fn key(adapter: &Adapter) -> String {

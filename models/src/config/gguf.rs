@@ -80,6 +80,7 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
     let layers = keys.required_size("block_count")?.saturating_sub(predicting_layers);
     let correction = names::name(Kind::Gguf, Role::RouterCorrection, layers.saturating_sub(1));
     let has_correction = checkpoint.tensor(&correction).is_some();
+    let is_there = |role: Role| checkpoint.tensor(&names::name(Kind::Gguf, role, 0)).is_some();
     let local_base = keys.number("rope.freq_base_swa")?.unwrap_or(rope::DEFAULT_BASE);
     Ok(Config {
         kind: Kind::Gguf,
@@ -90,7 +91,9 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
         scales: keys.scales(architecture, layers, width, heads, head_width)?.of_latent(latent, &rope),
         score_cap: keys.positive("attn_logit_softcapping")?,
         logit_cap: keys.positive("final_logit_softcapping")?,
-        biases: architecture.biases || checkpoint.tensor(&names::name(Kind::Gguf, Role::QueryBias, 0)).is_some(),
+        biases: architecture.biases || is_there(Role::QueryBias),
+        feed_forward_biases: !architecture.fused
+            && [Role::GateBias, Role::UpBias, Role::DownBias].into_iter().all(is_there),
         width,
         heads,
         kv_heads: match latent {
@@ -105,7 +108,7 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
         vocabulary: keys.vocabulary()?,
         norm_epsilon: keys.number(epsilon)?.ok_or_else(|| keys.missing(epsilon))? as f32,
         rope,
-        tied: checkpoint.tensor(&names::name(Kind::Gguf, Role::Output, 0)).is_none(),
+        tied: !is_there(Role::Output),
         context: keys.required_size("context_length")?,
         bos: bos(metadata)?,
         ends: ends(metadata)?,

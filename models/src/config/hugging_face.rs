@@ -15,7 +15,10 @@ use super::{Attends, Config, LAYERS_LIMIT, Latent, Rope, Sampling, Scales, archi
 
 /// Keys that change the result, how the values under which they do not are called, and a test for these.
 type Neutral = (&'static str, &'static str, fn(&Value) -> bool);
-const NEUTRAL: [Neutral; 2] = [("mlp_bias", "false", is_false), ("clip_qkv", "null", Value::is_null)];
+const NEUTRAL: [Neutral; 1] = [("clip_qkv", "null", Value::is_null)];
+
+/// The same where layers have experts, or their feed-forward in one matrix.
+const FEED_FORWARD: [Neutral; 1] = [("mlp_bias", "false", is_false)];
 
 /// The same in families without experts.
 const EXPERTS: [Neutral; 3] =
@@ -72,6 +75,11 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         check_neutral(config, &EXPERTS)?;
     }
     check_activation(config, architecture.activation)?;
+    let layers = config.integer("num_hidden_layers")?.map(size).ok_or_else(|| config.missing("num_hidden_layers"))?;
+    let experts = experts(config, architecture, layers)?;
+    if experts.is_some() || architecture.fused {
+        check_neutral(config, &FEED_FORWARD)?;
+    }
     let or = |key: &str, default: Option<usize>| {
         config.integer(key)?.map(size).or(default).ok_or_else(|| config.missing(key))
     };
@@ -91,7 +99,6 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
             return Err(config.wrong("num_attention_heads", heads, format!("a divisor of hidden_size, {width}")));
         }
     };
-    let layers = required("num_hidden_layers")?;
     let rope = Rope::of_directory(config, architecture, latent.map_or(head_width, |latent| latent.turned))?;
     Ok(Config {
         kind: Kind::HuggingFace,
@@ -107,7 +114,7 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         latent,
         predicting_layers: or("num_nextn_predict_layers", Some(0))?,
         feed_forward: required("intermediate_size")?,
-        experts: experts(config, architecture, layers)?,
+        experts,
         vocabulary: or("vocab_size", defaults.vocabulary)?,
         norm_epsilon: config.number("rms_norm_eps")?.unwrap_or(defaults.norm_epsilon) as f32,
         local_rope: Rope::local_of_directory(config, rope.rotated)?,
@@ -117,6 +124,7 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         score_cap: config.number("attn_logit_softcapping")?.map(|cap| cap as f32),
         logit_cap: config.number("final_logit_softcapping")?.map(|cap| cap as f32),
         biases: architecture.biases || config.boolean("attention_bias")? == Some(true),
+        feed_forward_biases: config.boolean("mlp_bias")? == Some(true),
         tied: config.boolean("tie_word_embeddings")?.unwrap_or(defaults.tied),
         context: or("max_position_embeddings", Some(defaults.context))?,
         bos: token_ids(&[Some(config), generation], "bos_token_id")?.first().copied(),

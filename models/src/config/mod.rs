@@ -71,6 +71,8 @@ pub struct Config {
     pub logit_cap: Option<f32>,
     /// Whether queries, keys and values have biases.
     pub biases: bool,
+    /// Whether the feed-forward of layers without experts has biases.
+    pub feed_forward_biases: bool,
     /// Whether the embedding is the output matrix too.
     pub tied: bool,
     /// The longest sequence that the model was made for, in tokens.

@@ -1,25 +1,25 @@
 //! Writes GGUF files, version 3: a header, then the bytes of each tensor as another source of weights gives them.
 
-use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use crate::checkpoint::{TensorInfo, Weights};
 use crate::error::{Error, Result};
+use crate::output::{Existing, NewFile};
 
 use super::{Array, DEFAULT_ALIGNMENT, MAGIC, Value};
 
 /// Bytes of a tensor in memory at once.
 const CHUNK_BYTES: u64 = 1 << 20;
 
-/// Writes metadata and all tensors of a source to a new file.
+/// Writes metadata and all tensors of a source to a file, which replaces what is there.
 ///
 /// The tensors' names, shapes and formats are those of the source, so its names should be those
 /// of GGUF files. Errors: that the file cannot be written, that a tensor cannot be read or has a
 /// type that this build does not know to name.
 pub fn write(path: &Path, metadata: &[(String, Value)], weights: &dyn Weights) -> Result<()> {
     let failed = |source| Error::io(path, source);
-    let mut out = BufWriter::with_capacity(CHUNK_BYTES as usize, fs::File::create(path).map_err(failed)?);
+    let mut out = NewFile::create(path, Existing::Replace).map_err(failed)?;
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let entries = weights.tensors().iter().map(Entry::of).collect::<Result<Vec<Entry>>>()?;
     let header = header(&metadata, &entries);
@@ -36,7 +36,7 @@ pub fn write(path: &Path, metadata: &[(String, Value)], weights: &dyn Weights) -
         }
         pad(&mut out, tensor.bytes).map_err(failed)?;
     }
-    out.flush().map_err(failed)
+    out.close().map_err(failed)?.put_in_place().map_err(failed)
 }
 
 /// A line of the tensor table.

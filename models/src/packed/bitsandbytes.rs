@@ -10,7 +10,7 @@ use crate::json::Json;
 use super::codes::Codes;
 use super::heads::{Heads, Nested, Scales, Second, Spread};
 use super::matrix::{Element, Matrix};
-use super::{Assembled, Assembly, Table, assembled, fitting, wrong};
+use super::{Assembled, Coded, Table, assembled, fitting, wrong};
 
 /// Nibbles of a byte, the high one first.
 const SLOTS: [u8; 8] = [1, 0, 1, 0, 1, 0, 1, 0];
@@ -62,7 +62,7 @@ fn assemble(table: &mut Table, stem: &str, kind: &str, numbers: &[f32; 16], form
     assembled(
         stem,
         rows,
-        Assembly { format, columns, codes, heads: Heads { scales, second: Second::Nothing }, order: None },
+        Coded { format, columns, codes, heads: Heads { scales, second: Second::Nothing }, order: None },
     )
 }
 

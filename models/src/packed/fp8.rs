@@ -11,7 +11,7 @@ use super::codes::Codes;
 use super::heads::{Heads, Scales, Second};
 use super::ints::NUMBERS;
 use super::matrix::{Element, Matrix};
-use super::{Assembled, Assembly, Table, assembled, fitting, wrong};
+use super::{Assembled, Coded, Table, assembled, fitting, wrong};
 
 /// The names under which scales are found.
 const SCALES: [&str; 2] = [".weight_scale_inv", ".weight_scale"];
@@ -27,7 +27,7 @@ pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
     let format = fitting(fp8::ALL, columns, group.min(columns)).ok_or_else(uneven)?;
     let heads = Heads { scales: Scales::grid(scales, row_group, group, false), second: Second::Nothing };
     let codes = Codes { nan: Some(fp8::NAN), ..Codes::in_order(codes, 8) };
-    assembled(stem, rows, Assembly { format, columns, codes, heads, order: None })
+    assembled(stem, rows, Coded { format, columns, codes, heads, order: None })
 }
 
 /// Rows and columns that share a scale.

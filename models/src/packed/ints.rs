@@ -11,7 +11,7 @@ use crate::file::File;
 use super::codes::Codes;
 use super::heads::Heads;
 use super::matrix::{Element, Matrix};
-use super::{Assembled, Assembly, assembled, fitting, wrong};
+use super::{Assembled, Coded, assembled, fitting, wrong};
 
 /// What may be the type of scales and biases.
 pub const NUMBERS: [Element; 3] = [Element::Half, Element::Bfloat, Element::Single];
@@ -39,7 +39,7 @@ impl Ints {
         let formats = heads.pair().into_iter().flat_map(|pair| int::formats(codes.bits, pair));
         let uneven = || wrong(stem, format!("groups of {group} columns are no multiple of 32"));
         let format = fitting(formats, columns, group).ok_or_else(uneven)?;
-        assembled(stem, rows, Assembly { format, columns, codes, heads, order })
+        assembled(stem, rows, Coded { format, columns, codes, heads, order })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::error::Result;
 use super::codes::Codes;
 use super::heads::{Heads, Scales, Second};
 use super::matrix::Matrix;
-use super::{Assembled, Assembly, Table, assembled, wrong};
+use super::{Assembled, Coded, Table, assembled, wrong};
 
 pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
     let blocks = table.required(stem, "_blocks")?;
@@ -23,7 +23,6 @@ pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
     let codes = Codes::in_order(Matrix::of_bytes(blocks).reshaped(rows, columns / 2)?, 4);
     let scales = Scales::grid(Matrix::of_bytes(scales).reshaped(rows, columns / 32)?, 1, 32, false);
     let heads = Heads { scales, second: Second::Nothing };
-    let (tensor, assembly) =
-        assembled(stem, rows, Assembly { format: MICROSCALED, columns, codes, heads, order: None })?;
+    let (tensor, assembly) = assembled(stem, rows, Coded { format: MICROSCALED, columns, codes, heads, order: None })?;
     Ok((crate::checkpoint::TensorInfo { shape, ..tensor }, assembly))
 }

@@ -15,20 +15,24 @@ mod ints;
 mod matrix;
 mod microscaling;
 mod mlx;
+mod transposed;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use plywood_kernels::Format;
 use plywood_kernels::formats::{MICROSCALED, grouped};
 
-use crate::checkpoint::{Storage, TensorInfo};
+use crate::architectures::Architecture;
+use crate::checkpoint::{Kind, Storage, TensorInfo};
 use crate::error::{Error, Result};
 use crate::file::File;
 use crate::json::Json;
 
 use self::codes::Codes;
 use self::heads::Heads;
+use self::transposed::Transposed;
 
 /// Keys of `config.json` under which publishers say how a model is quantised; MLX has its own beside the common one.
 pub(crate) const KEYS: [&str; 3] = ["quantization_config", "compression_config", "quantization"];
@@ -59,9 +63,45 @@ pub(crate) fn check_method(config: &Json) -> Result<()> {
 /// The bit of a byte's sign.
 const SIGN: u8 = 0x80;
 
+/// A weight that lies otherwise in its files than others do.
+#[derive(Debug)]
+pub(crate) enum Assembly {
+    /// In codes and what they share, in several tensors.
+    Coded(Coded),
+    /// In one tensor, its matrices transposed.
+    Transposed(Transposed),
+}
+
+impl Assembly {
+    /// The order of its columns, if it is not the model's.
+    pub fn order(&self) -> Option<&Arc<[u32]>> {
+        match self {
+            Assembly::Coded(coded) => coded.order.as_ref(),
+            Assembly::Transposed(_) => None,
+        }
+    }
+
+    /// Fills the buffer with the bytes of the assembled rows from `offset` on.
+    pub fn read(&self, name: &str, files: &[File], offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let row_bytes = match self {
+            Assembly::Coded(coded) => coded.columns / coded.format.block_elements * coded.format.block_bytes,
+            Assembly::Transposed(transposed) => transposed.row_bytes(),
+        };
+        let (offset, end) = (offset as usize, offset as usize + buffer.len());
+        let rows = offset / row_bytes..end.div_ceil(row_bytes);
+        let first = offset - rows.start * row_bytes;
+        let assembled = match self {
+            Assembly::Coded(coded) => coded.read(name, files, rows)?,
+            Assembly::Transposed(transposed) => transposed.read(files, rows)?,
+        };
+        buffer.copy_from_slice(&assembled[first..first + buffer.len()]);
+        Ok(())
+    }
+}
+
 /// A weight `[rows, columns]` out of several tensors.
 #[derive(Debug)]
-pub(crate) struct Assembly {
+pub(crate) struct Coded {
     format: Format,
     columns: usize,
     codes: Codes,
@@ -70,18 +110,10 @@ pub(crate) struct Assembly {
     order: Option<Arc<[u32]>>,
 }
 
-impl Assembly {
-    /// The order of its columns, if it is not the model's.
-    pub fn order(&self) -> Option<&Arc<[u32]>> {
-        self.order.as_ref()
-    }
-
-    /// Fills the buffer with the bytes of the assembled rows from `offset` on.
-    pub fn read(&self, name: &str, files: &[File], offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let blocks = self.columns / self.format.block_elements;
-        let row_bytes = blocks * self.format.block_bytes;
-        let (offset, end) = (offset as usize, offset as usize + buffer.len());
-        let rows = offset / row_bytes..end.div_ceil(row_bytes);
+impl Coded {
+    /// The bytes of some rows.
+    fn read(&self, name: &str, files: &[File], rows: Range<usize>) -> Result<Vec<u8>> {
+        let row_bytes = self.columns / self.format.block_elements * self.format.block_bytes;
         let mut assembled = vec![0; rows.len() * row_bytes];
         let mut codes = self.codes.read(files, rows.clone(), self.columns)?;
         if self.codes.nan.is_some_and(|nan| codes.iter().any(|code| code & !SIGN == nan)) {
@@ -102,9 +134,7 @@ impl Assembly {
         {
             grouped::write_block(self.codes.bits, head, codes, block);
         }
-        let first = offset - offset / row_bytes * row_bytes;
-        buffer.copy_from_slice(&assembled[first..first + buffer.len()]);
-        Ok(())
+        Ok(assembled)
     }
 }
 
@@ -155,18 +185,18 @@ fn fitting(formats: impl IntoIterator<Item = Format>, columns: usize, group: usi
 /// A weight as one tensor, and how it is assembled.
 type Assembled = (TensorInfo, Assembly);
 
-fn assembled(stem: &str, rows: usize, assembly: Assembly) -> Result<Assembled> {
+fn assembled(stem: &str, rows: usize, coded: Coded) -> Result<Assembled> {
     let name = format!("{stem}.weight");
-    let Assembly { columns, format, .. } = assembly;
+    let Coded { columns, format, .. } = coded;
     if rows == 0 || columns == 0 {
         return Err(wrong(&name, "it has no elements"));
     }
-    assembly.codes.check(rows, columns)?;
-    assembly.heads.check(rows, columns)?;
+    coded.codes.check(rows, columns)?;
+    coded.heads.check(rows, columns)?;
     let row_bytes = format.file_row_bytes(columns).ok_or_else(|| wrong(&name, "its groups do not divide its rows"))?;
     let bytes = (rows as u64).checked_mul(row_bytes as u64).ok_or_else(|| wrong(&name, "it is impossibly large"))?;
     let (shape, storage) = (vec![rows, columns], Storage::Format(format));
-    Ok((TensorInfo { name, shape, storage, file: 0, offset: 0, bytes }, assembly))
+    Ok((TensorInfo { name, shape, storage, file: 0, offset: 0, bytes }, Assembly::Coded(coded)))
 }
 
 /// How a weight of a way is recognised, by the end of the name of one of its tensors and by that tensor, and assembled.
@@ -215,7 +245,11 @@ pub(crate) fn assemble(
     let fp8_block = fp8::block(&sections)?;
     let mut table = Table { files, tensors, sections, fp8_block };
     let mut assemblies = HashMap::new();
-    for way in WAYS {
+    let class = config.and_then(|config| config.value.pointer("/architectures/0")?.as_str());
+    let family = class.and_then(|class| Architecture::find(Kind::HuggingFace, class));
+    let transposed = family.map_or(&[][..], |family| family.transposed);
+    let transposed = transposed.iter().map(|end| Way { end, is: |_| true, assemble: transposed::assemble });
+    for way in WAYS.into_iter().chain(transposed) {
         let of_way = table.tensors.values().filter(|tensor| (way.is)(tensor));
         let stems: Vec<String> = of_way.filter_map(|tensor| Some(tensor.name.strip_suffix(way.end)?.into())).collect();
         for stem in stems {

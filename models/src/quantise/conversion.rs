@@ -23,6 +23,7 @@ pub fn convert(checkpoint: Checkpoint) -> Result<Source> {
     let config = Config::of(&checkpoint)?;
     if config.architecture.name != architectures::ALL[0].name
         || config.biases
+        || config.feed_forward_biases
         || config.experts.is_some()
         || config.attends.iter().any(|layer| layer.window.is_some())
         || !is_told(&config.rope)

@@ -21,7 +21,7 @@ const LIMIT: u64 = 1 << 30;
 /// The importance of columns by the names of weights.
 #[derive(Debug)]
 pub struct Importance {
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// One row of columns for each expert.
     entries: HashMap<String, Vec<f32>>,
     dataset: Option<String>,

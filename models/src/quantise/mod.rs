@@ -5,7 +5,8 @@
 //! which is converted on the way.
 //!
 //! ```no_run
-//! use plywood_models::quantise::{Existing, Options, Plan, mixes::Mix};
+//! use plywood_models::output::Existing;
+//! use plywood_models::quantise::{Options, Plan, mixes::Mix};
 //!
 //! let mix = Mix::find("q4_k_m").expect("a type of this build");
 //! let options = Options { mix, pure: false, overrides: Vec::new(), importance: None };
@@ -37,7 +38,6 @@ use self::mixes::{Facts, Mix, Part, Site};
 use self::source::{Source, Tensor};
 
 pub use self::importance::Importance;
-pub use self::writing::{Existing, partial_path};
 
 /// The version of ggml's formats, which no file since 2023 has otherwise (`GGML_QNT_VERSION`).
 const FORMATS_VERSION: u32 = 2;

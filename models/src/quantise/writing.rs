@@ -1,39 +1,21 @@
 //! The file of a plan: written beside its place, checked to be whole, and renamed, or not there at all.
 
 use std::fs;
-use std::io::{BufWriter, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::file::File;
 use crate::gguf::{self, Value, writer};
+use crate::output::{self, Existing, NewFile};
 
 use super::{Plan, Report};
-
-/// Bytes that are collected before they are written.
-const BUFFER_BYTES: usize = 1 << 20;
-
-/// What to do with a file that lies in the place of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// Refuse.
-    Keep,
-    /// Replace it, once the new one is whole.
-    Replace,
-}
-
-/// Where a file is written until it is whole.
-pub fn partial_path(output: &Path) -> PathBuf {
-    let mut path = output.as_os_str().to_owned();
-    path.push(".partial");
-    path.into()
-}
 
 impl Plan {
     /// Quantises and writes; `progress` is told the bytes of tensors written and of all, and ends it by `false`.
     ///
-    /// Until the end the file has the name that [`partial_path`] gives. Whatever goes wrong, none is left there, and what
+    /// Until the end the file has the name that [`output::partial_path`] gives. Whatever goes wrong, none is left there, and what
     /// was in the place of the output stays.
     pub fn write(
         &self,
@@ -52,9 +34,7 @@ impl Plan {
             _ => Error::io(output, source),
         };
 
-        let file = create_alone(&partial_path(output)).map_err(failed)?;
-        let partial = Partial(partial_path(output));
-        let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
+        let mut out = NewFile::create(output, existing).map_err(failed)?;
         out.write_all(&header).map_err(failed)?;
         writer::pad(&mut out, header.len() as u64).map_err(failed)?;
         let (mut current, mut in_tensor, mut done) = (0, 0, 0);
@@ -70,33 +50,26 @@ impl Plan {
             }
             if progress(done, total) { Ok(()) } else { Err(Error::Cancelled) }
         })?;
-        let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.sync_all().map_err(failed)?;
-        drop(file);
-        self.check_written(&partial.0, length)?;
-        partial.rename(output).map_err(failed)?;
+        let written = out.close().map_err(failed)?;
+        self.check_written(written.path(), length)?;
+        written.put_in_place().map_err(failed)?;
 
         let input_bytes = self.source.tensors.iter().map(|tensor| tensor.bytes()).sum();
         Ok(Report { input_bytes, output_bytes: length, seconds: begin.elapsed().as_secs_f64() })
     }
 
-    /// Checks that the output may be written where it shall be, and that this destroys no file of the input.
+    /// Checks that the output may be written where it shall be, and that this destroys nothing that is read.
     pub fn check_output(&self, output: &Path, existing: Existing) -> Result<()> {
-        for written in [output, &partial_path(output)] {
-            let Ok(place) = written.canonicalize() else { continue };
-            let is_input = |file: &File| file.path().canonicalize().is_ok_and(|input| input == place);
-            if self.source.checkpoint.files().iter().any(is_input) {
-                return Err(Error::OutputIsInput { file: written.into() });
+        let mut inputs = self.source.checkpoint.inputs();
+        inputs.extend(self.importance.as_ref().map(|importance| importance.file.clone()));
+        output::check(output, existing, &inputs)?;
+        // What was written is read again, which a device or a pipe does not allow.
+        match fs::metadata(output) {
+            Ok(facts) if !facts.is_file() => {
+                let reason = "there is something here that is no file";
+                Err(Error::io(output, std::io::Error::new(ErrorKind::AlreadyExists, reason)))
             }
-        }
-        let Ok(facts) = fs::metadata(output) else { return Ok(()) };
-        if !facts.is_file() {
-            let reason = "there is something here that is no file";
-            return Err(Error::io(output, std::io::Error::new(ErrorKind::AlreadyExists, reason)));
-        }
-        match existing {
-            Existing::Keep => Err(Error::OutputExists { file: output.into() }),
-            Existing::Replace => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -131,35 +104,5 @@ impl Plan {
             true => Ok(()),
             false => Err(Error::malformed(path, "its table of tensors is not the one that was written")),
         }
-    }
-}
-
-/// Makes an empty file, unless somebody else is writing it: only what is locked is emptied.
-fn create_alone(path: &Path) -> std::io::Result<fs::File> {
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-    // Where a file system has no locks, two may write.
-    if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) {
-        return Err(std::io::Error::new(ErrorKind::ResourceBusy, "another process is writing this file"));
-    }
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
-    Ok(file)
-}
-
-/// A file that is not whole yet, and is removed unless it is renamed.
-struct Partial(PathBuf);
-
-impl Partial {
-    fn rename(self, output: &Path) -> std::io::Result<()> {
-        // A link's target is replaced, not the link.
-        fs::rename(&self.0, output.canonicalize().unwrap_or_else(|_| output.into()))
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // After renaming it is not there any more.
-        _ = fs::remove_file(&self.0);
     }
 }

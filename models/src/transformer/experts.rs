@@ -49,7 +49,7 @@ impl Builder<'_> {
         let mut shared_inputs = Vec::new();
         if let Some(width) = experts.shared {
             let roles = [Role::SharedGate, Role::SharedUp, Role::SharedDown];
-            let shared = self.gated_product("shared.", roles, layer, input, width)?;
+            let shared = self.gated_product("shared.", roles, None, layer, input, width)?;
             if mixture.gated {
                 let gate = Slice { value: logits, offset: experts.count, width: 1 };
                 shared_inputs = vec![("shared_results", self.graph.whole(shared)), ("shared_gate", gate)];

@@ -23,15 +23,17 @@ impl Builder<'_> {
             return self.experts(experts, layer, input, residual);
         }
         let roles = [Role::Gate, Role::Up, Role::Down];
-        let down = self.gated_product("", roles, layer, input, config.feed_forward)?;
+        let biases = config.feed_forward_biases.then_some([Role::GateBias, Role::UpBias, Role::DownBias]);
+        let down = self.gated_product("", roles, biases, layer, input, config.feed_forward)?;
         self.added(label("post_norm"), Role::PostFeedForwardNorm, layer, down, residual)
     }
 
-    /// A gated feed-forward of gate, up and down, of so many elements inside.
+    /// A gated feed-forward of gate, up and down, perhaps with their biases, of so many elements inside.
     pub(super) fn gated_product(
         &mut self,
         name: &str,
         [gate, up, down]: [Role; 3],
+        biases: Option<[Role; 3]>,
         layer: usize,
         input: ValueId,
         inner: usize,
@@ -42,10 +44,16 @@ impl Builder<'_> {
         let fused = [(Role::GateUp, 2 * inner)];
         let parts: &[_] = if config.architecture.fused { &fused } else { &parts };
         let weight = self.matrix(label("gate_up"), layer, config.width, parts)?;
-        let gate_up = self.product("gate_up", input, weight, None, 1.0);
+        let bias = |[gate, up, _]: [Role; 3]| {
+            let parts: [(_, &[usize]); 2] = [(gate, &[inner]), (up, &[inner])];
+            self.bias(label("gate_up.bias"), layer, &parts)
+        };
+        let bias = biases.map(bias).transpose()?;
+        let gate_up = self.product("gate_up", input, weight, bias, 1.0);
         let gated = self.gated(gate_up, inner);
         let weight = self.matrix(label("down"), layer, inner, &[(down, config.width)])?;
-        Ok(self.product("down", gated, weight, None, config.scales.residual))
+        let bias = biases.map(|[.., down]| self.bias(label("down.bias"), layer, &[(down, &[config.width])]));
+        Ok(self.product("down", gated, weight, bias.transpose()?, config.scales.residual))
     }
 
     /// The first `inner` elements, activated, times the others.

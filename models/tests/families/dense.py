@@ -41,6 +41,15 @@ LLAMA3 = Family(
                 "transformers_version": "4.45.0.dev0"},
 )
 
+# As people train them: the keys are there in every Llama's config.json, and almost always false.
+LLAMA_BIASES = Family(
+    {**named("LlamaForCausalLM", "llama"), **llama(48, 6, 2, 80), **SILU, **BF16, "attention_bias": True, "attention_dropout": 0.0,
+     "head_dim": 8, "max_position_embeddings": 128, "mlp_bias": True, "pretraining_tp": 1, "rms_norm_eps": 1e-5, "rope_scaling": None,
+     "rope_theta": 10000.0, "tie_word_embeddings": False, "transformers_version": "4.45.0.dev0"},
+    {"biases of q, k and v": scaled("q_proj.bias", "k_proj.bias", "v_proj.bias"), "bias of o": scaled("o_proj.bias"),
+     "bias of the gate": scaled("gate_proj.bias"), "bias of up": scaled("up_proj.bias"), "bias of down": scaled("down_proj.bias")},
+)
+
 MISTRAL = Family(
     {**named("MistralForCausalLM", "mistral"), **llama(48, 6, 2, 80), **SILU, **BF16, "max_position_embeddings": 128,
      "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "sliding_window": WINDOW, "tie_word_embeddings": False,
@@ -207,7 +216,7 @@ GRANITE3 = Family(
 )
 
 DENSE = {
-    "llama2": LLAMA2, "llama3": LLAMA3, "mistral": MISTRAL, "mistral_nemo": MISTRAL_NEMO, "ministral": MINISTRAL,
+    "llama2": LLAMA2, "llama3": LLAMA3, "llama_biases": LLAMA_BIASES, "mistral": MISTRAL, "mistral_nemo": MISTRAL_NEMO, "ministral": MINISTRAL,
     "ministral3": MINISTRAL3, "qwen2": QWEN2, "qwen3": QWEN3, "phi3": PHI3, "phi35": PHI35, "phi4": PHI4, "phi4_mini": PHI4_MINI,
     "gemma2": GEMMA2, "gemma3": GEMMA3, "smollm2": SMOLLM2, "smollm3": SMOLLM3, "olmo2": OLMO2, "granite3": GRANITE3,
 }

@@ -158,7 +158,7 @@ def expert(x, layer, model, index):
 
 def feed_forward(x, layer, model):
     if "router" not in layer:
-        return gated(x, layer["gate"], layer["up"], layer["down"], model)
+        return linear(activate(linear(x, layer, "gate"), model) * linear(x, layer, "up"), layer, "down")
     result = np.zeros_like(x)
     for position, logits in enumerate(linear(x, layer, "router")):
         for index, weight in zip(*routes(logits, layer, model)):

@@ -1,5 +1,7 @@
 """The families whose layers have experts, each as a small model with the keys of a published config.json."""
 
+from dataclasses import replace
+
 from dense import BF16, GLOBAL, LOCAL, Q_AND_K, SILU, WINDOW, llama, named
 from family import Family, flat, scaled
 
@@ -100,8 +102,13 @@ GPT_OSS = Family(
                 "transformers_version": "4.55.0.dev0"},
     gains={"gate_up_proj": 3.0, "down_proj": 0.7},
 )
+# As people publish it once they have fine-tuned it: what transformers saves, with experts in BF16. Twice their width is not the model's.
+GPT_OSS_BF16 = replace(
+    GPT_OSS, config={key: value for key, value in GPT_OSS.config.items() if key != "quantization_config"} | {"intermediate_size": 48},
+)
 
 MIXTURES = {
     "mixtral": MIXTRAL, "qwen2_moe": QWEN2_MOE, "qwen2_moe_mixed": QWEN2_MOE_MIXED, "qwen3_moe": QWEN3_MOE,
     "deepseek_v2_lite": DEEPSEEK_V2_LITE, "deepseek_v2": DEEPSEEK_V2, "deepseek_v3": DEEPSEEK_V3, "gpt_oss": GPT_OSS,
+    "gpt_oss_bf16": GPT_OSS_BF16,
 }

@@ -83,7 +83,10 @@ def unpack(blocks, scales):
 
 def gpt_oss_experts(layer):
     for part in ("gate_up_proj", "down_proj"):
-        layer[part] = unpack(layer.pop(f"mlp.experts.{part}_blocks"), layer.pop(f"mlp.experts.{part}_scales"))
+        if f"mlp.experts.{part}" in layer:
+            layer[part] = layer.pop(f"mlp.experts.{part}").transpose(0, 2, 1)
+        else:
+            layer[part] = unpack(layer.pop(f"mlp.experts.{part}_blocks"), layer.pop(f"mlp.experts.{part}_scales"))
         layer[part + ".bias"] = layer.pop(f"mlp.experts.{part}_bias")
     both, bias = layer.pop("gate_up_proj"), layer.pop("gate_up_proj.bias")
     layer |= {"gate_exps": both[:, ::2], "up_exps": both[:, 1::2], "gate_exps.bias": bias[:, ::2], "up_exps.bias": bias[:, 1::2],
@@ -98,7 +101,7 @@ def directory_layer(tensors, index, config, model):
             continue
         name = name.removeprefix(start).removesuffix(".weight")
         bare = name.removesuffix(".bias")
-        if ".experts." in name and "mxfp4" not in str(config.get("quantization_config")):
+        if ".experts." in name and config["model_type"] != "gpt_oss":
             number, part = name.split(".experts.")[1].split(".")
             experts.setdefault(PARTS[part], {})[int(number)] = tensor
         elif name == "post_attention_layernorm":
@@ -106,7 +109,7 @@ def directory_layer(tensors, index, config, model):
         else:
             layer[SAME.get(bare, bare) + (".bias" if bare != name else "")] = tensor
     layer |= {part: np.stack([every[number] for number in sorted(every)]) for part, every in experts.items()}
-    if "mlp.experts.down_proj_blocks" in layer:
+    if config["model_type"] == "gpt_oss":
         gpt_oss_experts(layer)
     split(layer, model)
     if "kv_b" in layer:

@@ -95,6 +95,20 @@ fn three_turns_through_a_pipe() {
     assert_eq!(ended.stdout, lines(&answers(None, &messages, 10)));
 }
 
+/// Nobody is there who could be asked, so that a file stays; and what is read stays whatever is asked.
+#[test]
+fn files_stay_through_a_pipe() {
+    let folder = folder();
+    let said = folder.path().join("said.json");
+    std::fs::write(&said, "something").expect("it is written");
+    let ended = pipe(folder.path(), "plain.jinja -n 3", "/save said.json\n/save plain.jinja\n/save ./new.json\n");
+    none_wrong(&Vec::from_iter(
+        ended.wrong(0, &["said.json: this file is there", "plain.jinja: ", "0 messages in ./new.json"]),
+    ));
+    assert_eq!(std::fs::read_to_string(&said).expect("it is there"), "something");
+    assert_eq!(std::fs::read_to_string(folder.path().join("plain.jinja")).expect("it is there"), PLAIN);
+}
+
 /// Arguments, what is typed, how many answers there are, and what standard error must say.
 type Case = (&'static str, &'static str, usize, &'static [&'static str]);
 
@@ -329,6 +343,32 @@ mod unix {
             .map(|one| one["content"].as_str().expect("a text"))
             .collect();
         assert_eq!(contents, [messages[0], &told[0], messages[1], &told[1], messages[2], &told[2]]);
+    }
+
+    #[test]
+    fn a_file_is_replaced_if_somebody_says_so() {
+        let folder = folder();
+        let said = folder.path().join("said.json");
+        std::fs::write(&said, "something").expect("it is written");
+        let mut chat = terminal(folder.path(), "plain.jinja", &[]);
+        chat.until(">");
+        for denial in ["\r", "no\r", CONTROL_C, CONTROL_D] {
+            chat.keys("/save said.json\r");
+            chat.until("said.json is there already; replace it? [y/N]");
+            chat.keys(denial);
+            chat.until("said.json: this file is there already and stays as it was; name another\n>");
+            assert_eq!(std::fs::read_to_string(&said).expect("it is there"), "something");
+        }
+        // What is read can't be replaced at all.
+        chat.keys("/save plain.jinja\r");
+        chat.until("plain.jinja: this is one of the files that are read; name another file to write\n>");
+        chat.keys("/save said.json\r");
+        chat.until("[y/N]");
+        chat.keys("y\r");
+        chat.until("0 messages in said.json\n>");
+        assert_eq!(read(&said), json!({ "system": null, "messages": [] }));
+        chat.keys("/quit\r");
+        assert_eq!(chat.end(), 0);
     }
 
     #[test]
