@@ -18,6 +18,7 @@ use crate::gpu;
 use crate::host::HostStage;
 use crate::ledger::{HumanBytes, Ledger, LedgerStage, Purpose};
 use crate::placement::{self, Demand, Device, NoPlace, StageNodes, speed};
+use crate::planning::graphs::Graphs;
 use crate::stage::plan::{Limits, StagePlan, StepLimits};
 
 /// Rows go along one dimension of a dispatch, which every device lets reach so far.
@@ -99,8 +100,8 @@ pub(crate) struct Layout {
 }
 
 /// Lays a model out, or says in [`Error::DoesNotFit`] what is missing.
-pub(crate) fn lay_out(source: Source, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Layout> {
-    let graph = Arc::new(graph(source, settings)?);
+pub(crate) fn lay_out(graphs: &Graphs, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Layout> {
+    let graph = graphs.under(settings);
     let mut devices = candidate::devices(sites, settings.kv_type());
     if *manner == Manner::InOrder {
         share_pools(&mut devices, sites);
@@ -150,23 +151,6 @@ pub(crate) fn lay_out(source: Source, settings: &Settings, sites: &[Site], manne
 enum Failed {
     NoPlace(NoPlace),
     Other(Error),
-}
-
-/// The model's graph under the settings.
-fn graph(source: Source, settings: &Settings) -> Result<Graph> {
-    let mut graph = plywood_models::transformer::build(source.weights, source.config, settings.context)?;
-    if let Some(format) = settings.quantize {
-        graph.quantise(format);
-    }
-    if let Some(format) = settings.stored {
-        for weight in graph.matrices() {
-            let weight = &mut graph.weights[weight.0];
-            if weight.columns.is_multiple_of(format.block_elements) {
-                weight.held = Some(format);
-            }
-        }
-    }
-    Ok(graph)
 }
 
 /// Devices over one memory, or one adapter opened twice, share it equally.
