@@ -239,7 +239,7 @@ pub(crate) fn read_weights(graph: &Graph, plan: &StagePlan, reader: &dyn WeightR
                     if bytes > READ_BYTES {
                         // One row, which is longer than a stretch may be.
                         format.repack_row(&file, &mut row);
-                        row.chunks(READ_BYTES).try_for_each(|part| fill(part.len(), &mut |put| put(part)))?;
+                        row.chunks(READ_BYTES).try_for_each(|stretch| fill(stretch.len(), &mut |put| put(stretch)))?;
                     } else if format.repack.is_some() || file.len() < bytes {
                         // Only written, never read: a row is put together in the cache.
                         fill(bytes, &mut |put| {
