@@ -66,11 +66,13 @@ impl<'a> Ranges<'a> {
                 if bytes > self.device.memory {
                     break;
                 }
+                let time = measure.time.saturating_add(self.time(start, end));
+                // How full it is decides nothing where it takes longer.
+                if best.is_some_and(|(measure, ..)| time > measure.time) {
+                    continue;
+                }
                 let full = ((u128::from(bytes) << 40) / u128::from(self.device.memory.max(1))) as u64;
-                let extended = Measure {
-                    time: measure.time.saturating_add(self.time(start, end)),
-                    fullest: measure.fullest.max(full),
-                };
+                let extended = Measure { time, fullest: measure.fullest.max(full) };
                 if best.is_none_or(|(measure, ..)| extended < measure) {
                     *best = Some((extended, index, start));
                 }
@@ -108,15 +110,23 @@ pub fn place(demand: &Demand, devices: &[Device]) -> Result<Vec<Stage>, NoPlace>
         let device = &devices[*index];
         (device.last_resort, pace(device), Reverse(device.memory), device.name.clone(), *index)
     });
+    let twins: Vec<bool> = (0..order.len()).map(|at| at > 0 && are_twins(devices, order[at - 1], order[at])).collect();
     let ranges: Vec<Ranges> = order.iter().map(|index| Ranges::new(demand, &devices[*index])).collect();
     let mut rows = vec![nothing(layers)];
     let mut best = None;
     for set in 1usize..1 << order.len() {
-        let members: Vec<usize> = (0..order.len()).filter(|member| set >> member & 1 == 1).collect();
+        let is_member = |member: usize| set >> member & 1 == 1;
+        // Any other twins would be placed as the first ones are.
+        if (1..order.len()).any(|member| twins[member] && is_member(member) && !is_member(member - 1)) {
+            rows.push(Row::new());
+            continue;
+        }
+        let members: Vec<usize> = (0..order.len()).filter(|member| is_member(*member)).collect();
         let mut row: Row = vec![None; layers + 1];
         if !share_memory(members.iter().map(|member| &devices[order[*member]])) {
-            // Backwards, so that of equal devices the first one has the first layers.
-            let backwards = members.iter().rev();
+            // Backwards, so that of equal devices the first one has the first layers, and of twins only the last comes last.
+            let is_last_twin = |member: &&usize| !(twins.get(**member + 1) == Some(&true) && is_member(**member + 1));
+            let backwards = members.iter().rev().filter(is_last_twin);
             backwards.for_each(|member| ranges[*member].extend(*member, &rows[set ^ 1 << member], &mut row));
         }
         if let Some((measure, ..)) = row[layers] {
@@ -140,6 +150,12 @@ pub fn place(demand: &Demand, devices: &[Device]) -> Result<Vec<Stage>, NoPlace>
     }
     stages.reverse();
     Ok(stages)
+}
+
+/// Whether two devices differ in nothing but their place in the list, each with a memory of its own.
+fn are_twins(devices: &[Device], one: usize, other: usize) -> bool {
+    let alone = |index: usize| devices.iter().filter(|device| device.pool == devices[index].pool).count() == 1;
+    alone(one) && alone(other) && devices[one] == Device { pool: devices[one].pool, ..devices[other].clone() }
 }
 
 /// Cuts a model over all of the devices in their order, so that a token is finished soonest; last resorts are left out where they are

@@ -1,5 +1,7 @@
 //! Placement against brute force, and what holds for any model over any devices.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -239,6 +241,23 @@ proptest! {
             placed.map(|stages| stages.iter().map(|stage| (list[stage.device].name.clone(), stage.layers.clone())).collect::<Vec<_>>())
         };
         prop_assert_eq!(values(&shuffled, place(&demand, &shuffled)), values(&list, placed));
+    }
+
+    /// Sets of twins are looked at once: the others would be placed no better, and the first of them come first.
+    #[test]
+    fn twins_are_placed_as_well(demand in any_demand(), kinds in prop::collection::vec((any_device(), 1usize..4), 1..3)) {
+        let all = kinds.iter().flat_map(|(device, count)| vec![device.clone(); *count]);
+        let list: Vec<Device> = all.enumerate().map(|(pool, device)| Device { pool, ..device }).collect();
+        let placed = place(&demand, &list);
+        let mut best = None;
+        brute(&demand, &list, &mut Vec::new(), &mut best);
+        prop_assert_eq!(placed.as_ref().ok().map(|stages| key(&demand, &list, stages)), best);
+        let mut used: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for stage in placed.iter().flatten() {
+            used.entry(&list[stage.device].name).or_default().push(stage.device);
+        }
+        let of_one_kind = kinds.len() == 1 || kinds[0].0.name != kinds[1].0.name;
+        prop_assert!(!of_one_kind || used.values().all(|devices| devices.windows(2).all(|pair| pair[0] + 1 == pair[1])));
     }
 
     #[test]
