@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plywood_kernels::graph::{Part, Rows, Source, ValueId, Want, Weight};
@@ -132,27 +131,32 @@ pub(crate) fn pack_blocks(step: &Step) -> Vec<u32> {
     step.blocks().iter().flat_map(|block| [block.first, block.tokens, block.sequence, 0]).collect()
 }
 
-/// Some rows of a part, as a file of the format in which a device holds them would have them.
+/// Some rows of a part, as a file of the format in which a device holds them would have them: `bytes` is as long as these are.
 pub(crate) fn part_rows(
     weight: &Weight,
     part: &Part,
     rows: Range<usize>,
     reader: &dyn WeightReader,
-    bytes: &mut Vec<u8>,
+    bytes: &mut [u8],
 ) -> Result<()> {
-    let count = rows.len();
-    file_rows(weight, part, rows, reader, bytes)?;
     let held = weight.device_format(part);
-    if part.format != held {
-        *bytes = requantise(part.format, held, bytes, count, weight.columns);
+    if part.format == held {
+        return file_rows(weight, part, rows, reader, bytes);
     }
+    let mut file = vec![0; rows.len() * file_row_bytes(weight, part.format)];
+    file_rows(weight, part, rows.clone(), reader, &mut file)?;
+    requantise(part.format, held, &file, rows.len(), weight.columns, bytes);
     Ok(())
 }
 
+/// Bytes of a row of a weight in a file of a format.
+pub(crate) fn file_row_bytes(weight: &Weight, format: Format) -> usize {
+    format.file_row_bytes(weight.columns).expect("shapes were checked when the graph was built")
+}
+
 /// Rows of another format, made on all cores: searching for scales takes longer than reading.
-fn requantise(from: Format, to: Format, bytes: &[u8], rows: usize, columns: usize) -> Vec<u8> {
-    let (from_bytes, to_bytes) = (bytes.len() / rows, columns / to.block_elements * to.block_bytes);
-    let mut quantised = vec![0; rows * to_bytes];
+fn requantise(from: Format, to: Format, bytes: &[u8], rows: usize, columns: usize, quantised: &mut [u8]) {
+    let (from_bytes, to_bytes) = (bytes.len() / rows, quantised.len() / rows);
     let share = rows.div_ceil(threads());
     std::thread::scope(|scope| {
         for (rows, quantised) in bytes.chunks(share * from_bytes).zip(quantised.chunks_mut(share * to_bytes)) {
@@ -165,7 +169,6 @@ fn requantise(from: Format, to: Format, bytes: &[u8], rows: usize, columns: usiz
             });
         }
     });
-    quantised
 }
 
 /// Some rows of a part, as its source has them.
@@ -174,67 +177,77 @@ fn file_rows(
     part: &Part,
     rows: Range<usize>,
     reader: &dyn WeightReader,
-    bytes: &mut Vec<u8>,
+    bytes: &mut [u8],
 ) -> Result<()> {
     match &part.source {
         Source::Computed(numbers) => {
             let numbers = &numbers[rows.start * weight.columns..rows.end * weight.columns];
-            *bytes = part.format.encode_rows(numbers);
+            part.format.encode_row(numbers, None, bytes);
             Ok(())
         }
         Source::Blocks(blocks) => {
             let row_bytes = blocks.len() / part.rows;
-            bytes.clear();
-            bytes.extend_from_slice(&blocks[rows.start * row_bytes..rows.end * row_bytes]);
+            bytes.copy_from_slice(&blocks[rows.start * row_bytes..rows.end * row_bytes]);
             Ok(())
         }
         Source::Tensor(tensor) => {
-            let row_bytes =
-                part.format.file_row_bytes(weight.columns).expect("shapes were checked when the graph was built");
-            bytes.resize(rows.len() * row_bytes, 0);
-            reader.read(*tensor, (rows.start * row_bytes) as u64, bytes)
+            let offset = rows.start * file_row_bytes(weight, part.format);
+            reader.read(*tensor, offset as u64, bytes)
         }
     }
 }
 
-/// Takes bytes for an offset of a buffer.
-pub(crate) type WriteBuffer<'a> = &'a mut dyn FnMut(Handle, u64, &[u8]) -> Result<()>;
+/// Gives the bytes of a stretch of a buffer in order, some at a time.
+pub(crate) type Fill<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&[u8]));
 
-/// Reads the weights of a plan in pieces, repacks them for a device and hands each piece to `write`.
-pub(crate) fn read_weights(
-    graph: &Arc<Graph>,
-    plan: &StagePlan,
-    reader: &dyn WeightReader,
-    write: WriteBuffer,
-) -> Result<()> {
-    let (mut file_bytes, mut device_bytes) = (Vec::new(), Vec::new());
+/// Has a stretch of a buffer filled, from an offset on: so many bytes, at most [`READ_BYTES`].
+pub(crate) type FillBuffer<'a> = &'a mut dyn FnMut(Handle, u64, usize, Fill) -> Result<()>;
+
+/// Reads the weights of a plan in pieces, and repacks them into the memory from which a device takes them.
+pub(crate) fn read_weights(graph: &Graph, plan: &StagePlan, reader: &dyn WeightReader, fill: FillBuffer) -> Result<()> {
+    let mut file = Vec::new();
     for (id, planned) in &plan.weights {
         let weight = &graph.weights[id.0];
         for ((handle, pieces), shard) in planned.shards.iter().zip(&planned.device.shards) {
-            let table = shard.format.table;
-            if !table.is_empty() {
-                write(*handle, 0, table)?;
+            let (format, mut offset) = (shard.format, 0);
+            let row_bytes = (format.device_row_bytes)(weight.columns);
+            let (rows_at_once, mut row) = ((READ_BYTES / row_bytes).max(1), vec![0; row_bytes]);
+            let mut fill = |bytes: usize, give: Fill| {
+                offset += bytes as u64;
+                fill(*handle, offset - bytes as u64, bytes, give)
+            };
+            if !format.table.is_empty() {
+                fill(format.table.len(), &mut |put| put(format.table))?;
             }
-            let mut offset = table.len() as u64;
             for piece in pieces {
                 let part = &weight.parts[piece.part];
-                let format = shard.format;
-                let row_bytes = (format.device_row_bytes)(weight.columns);
-                let step = (READ_BYTES / row_bytes).max(1);
-                for first in piece.rows.clone().step_by(step) {
-                    let rows = first..(first + step).min(piece.rows.end);
-                    part_rows(weight, part, rows.clone(), reader, &mut file_bytes)?;
-                    device_bytes.clear();
-                    device_bytes.resize(rows.len() * row_bytes, 0);
-                    let file_rows = file_bytes.chunks_exact(file_bytes.len() / rows.len());
-                    for (row, device_row) in file_rows.zip(device_bytes.chunks_exact_mut(row_bytes)) {
-                        (format.repack)(row, device_row);
+                for first in piece.rows.clone().step_by(rows_at_once) {
+                    let rows = first..(first + rows_at_once).min(piece.rows.end);
+                    let bytes = rows.len() * row_bytes;
+                    let file_row_bytes = file_row_bytes(weight, format);
+                    file.resize(rows.len() * file_row_bytes, 0);
+                    part_rows(weight, part, rows, reader, &mut file)?;
+                    if bytes > READ_BYTES {
+                        // One row, which is longer than a stretch may be.
+                        format.repack_row(&file, &mut row);
+                        row.chunks(READ_BYTES).try_for_each(|stretch| fill(stretch.len(), &mut |put| put(stretch)))?;
+                    } else if format.repack.is_some() || file.len() < bytes {
+                        // Only written, never read: a row is put together in the cache.
+                        fill(bytes, &mut |put| {
+                            for file_row in file.chunks_exact(file_row_bytes) {
+                                format.repack_row(file_row, &mut row);
+                                put(&row);
+                            }
+                        })?;
+                    } else {
+                        fill(bytes, &mut |put| put(&file))?;
                     }
-                    write(*handle, offset, &device_bytes)?;
-                    offset += device_bytes.len() as u64;
                 }
             }
         }
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

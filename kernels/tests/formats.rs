@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use plywood_kernels::cases::{Random, random_blocks};
 use plywood_kernels::formats::{ALL, F32, Format, GGUF, UNIT};
 
 const FIXTURES: &str = include_str!("formats.txt");
@@ -134,5 +135,22 @@ fn device_rows_are_whole_units_of_16_bytes() {
             assert!(device_row <= units * 102 / 100 + 4 * 15, "{format} {elements}");
         }
         assert_eq!(format.file_row_bytes(format.block_elements + 1).is_none(), format.block_elements > 1);
+    }
+}
+
+/// Rows are put together one after the other in the same memory: each writes all that another writes, and what pads it stays zero.
+#[test]
+fn a_row_leaves_nothing_of_the_row_before() {
+    let mut random = Random::new(7);
+    for format in ALL {
+        for columns in [1, 3, 8].map(|blocks| blocks * format.block_elements) {
+            let file = random_blocks(format, columns, 1.0, &mut random);
+            let mut alone = vec![0; (format.device_row_bytes)(columns)];
+            let mut behind = alone.clone();
+            format.repack_row(&vec![255; file.len()], &mut behind);
+            format.repack_row(&file, &mut behind);
+            format.repack_row(&file, &mut alone);
+            assert_eq!(behind, alone, "{format}, {columns} columns");
+        }
     }
 }

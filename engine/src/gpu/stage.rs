@@ -88,9 +88,9 @@ impl GpuStage {
         };
         let buffers: Vec<wgpu::Buffer> = plan.buffers.iter().enumerate().map(allocate).collect::<Result<_>>()?;
         let mut upload = Upload::new(&device)?;
-        crate::stage::read_weights(&graph, &plan, reader, &mut |handle, offset, bytes| {
-            upload.write(&buffers[handle.0], offset, bytes)?;
-            progress(bytes.len() as u64)
+        crate::stage::read_weights(&graph, &plan, reader, &mut |handle, offset, bytes, fill| {
+            upload.fill(&buffers[handle.0], offset, bytes, fill)?;
+            progress(bytes as u64)
         })?;
         upload.write(&buffers[plan.params.buffer.0], 0, bytemuck::cast_slice(&plan.params.words))?;
         upload.finish()?;

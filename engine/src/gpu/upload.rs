@@ -5,15 +5,16 @@ use super::staging::{Staging, Stretch};
 use crate::error::Result;
 use crate::memory::Purpose;
 use crate::plan::BufferPlan;
+use crate::stage::{Fill, READ_BYTES};
 
-/// Bytes of one staging buffer.
-const PIECE_BYTES: u64 = 4 << 20;
+/// Bytes of one staging buffer: what is read at once.
+const PIECE_BYTES: usize = READ_BYTES;
 
 /// Staging buffers in the ring: one is filled while the others travel.
-const PIECES: u64 = 3;
+const PIECES: usize = 3;
 
 /// Bytes of the ring.
-pub(crate) const STAGING_BYTES: u64 = PIECES * PIECE_BYTES;
+pub(crate) const STAGING_BYTES: u64 = (PIECES * PIECE_BYTES) as u64;
 
 /// The ring.
 pub(super) struct Upload<'a> {
@@ -26,7 +27,8 @@ impl<'a> Upload<'a> {
     /// Allocates the ring.
     pub fn new(device: &'a GpuDevice) -> Result<Upload<'a>> {
         let piece = |index| {
-            let plan = BufferPlan { label: format!("staging {index}"), bytes: PIECE_BYTES, purpose: Purpose::Staging };
+            let plan =
+                BufferPlan { label: format!("staging {index}"), bytes: PIECE_BYTES as u64, purpose: Purpose::Staging };
             Staging::new(device, &plan)
         };
         let pieces = (0..PIECES).map(piece).collect::<Result<_>>()?;
@@ -35,22 +37,30 @@ impl<'a> Upload<'a> {
 
     /// Copies bytes (a multiple of 4) to an offset of a buffer.
     pub fn write(&mut self, target: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.device.caught("upload", || self.write_pieces(target, offset, bytes))
+        let offsets = (offset..).step_by(PIECE_BYTES);
+        let mut chunks = bytes.chunks(PIECE_BYTES).zip(offsets);
+        chunks.try_for_each(|(chunk, offset)| self.fill(target, offset, chunk.len(), &mut |put| put(chunk)))
     }
 
-    fn write_pieces(&mut self, target: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
-        let mut offset = offset;
-        for chunk in bytes.chunks(PIECE_BYTES as usize) {
-            let size = chunk.len() as u64;
-            let piece = &mut self.pieces[self.next];
-            self.next = (self.next + 1) % PIECES as usize;
-            piece.write(self.device, size, |view| view.copy_from_slice(chunk))?;
-            let label = Some("upload");
-            let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
-            piece.send(&mut encoder, [Stretch { target, offset, bytes: size }]);
-            piece.sent(self.device.submit(encoder.finish())?);
-            offset += size;
-        }
+    /// Has so many bytes (a multiple of 4, at most [`PIECE_BYTES`]) from an offset of a buffer on given, straight into a staging buffer.
+    pub fn fill(&mut self, target: &wgpu::Buffer, offset: u64, bytes: usize, fill: Fill) -> Result<()> {
+        self.device.caught("upload", || self.fill_piece(target, offset, bytes as u64, fill))
+    }
+
+    fn fill_piece(&mut self, target: &wgpu::Buffer, offset: u64, bytes: u64, fill: Fill) -> Result<()> {
+        let piece = &mut self.pieces[self.next];
+        self.next = (self.next + 1) % PIECES;
+        piece.write(self.device, bytes, |view| {
+            let mut at = 0;
+            fill(&mut |bytes| {
+                view.slice(at..at + bytes.len()).copy_from_slice(bytes);
+                at += bytes.len();
+            });
+        })?;
+        let label = Some("upload");
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+        piece.send(&mut encoder, [Stretch { target, offset, bytes }]);
+        piece.sent(self.device.submit(encoder.finish())?);
         self.device.check()
     }
 

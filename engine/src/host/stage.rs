@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
-use plywood_kernels::graph::{CacheId, Node, Part, Want, Weight, WeightId};
+use plywood_kernels::graph::{CacheId, Node, Want, WeightId};
 use plywood_kernels::op::Op;
 use plywood_kernels::reference::{HostCache, HostPart, HostWeight, Operands, Values, run_node};
 use plywood_kernels::step::Step;
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::faults::{Call, Watch};
 use crate::memory::Bytes;
 use crate::plan::StagePlan;
-use crate::stage::{READ_BYTES, Stage, StageTimes, WeightReader, part_rows};
+use crate::stage::{READ_BYTES, Stage, StageTimes, WeightReader, file_row_bytes, part_rows};
 
 /// A stage on the host.
 pub(crate) struct HostStage {
@@ -41,14 +41,14 @@ impl HostStage {
             if plan.weights.contains_key(&WeightId(index)) {
                 for part in &weight.parts {
                     let format = weight.device_format(part);
-                    let row_bytes = row_bytes(weight, part);
+                    let row_bytes = file_row_bytes(weight, format);
                     let mut bytes = reserve(row_bytes * part.rows, "weights", watch)?;
-                    let mut piece = Vec::new();
                     let step = (READ_BYTES / row_bytes.max(1)).max(1);
                     for first in (0..part.rows).step_by(step) {
-                        part_rows(weight, part, first..(first + step).min(part.rows), reader, &mut piece)?;
-                        bytes.extend_from_slice(&piece);
-                        progress(piece.len() as u64)?;
+                        let (rows, behind) = (first..(first + step).min(part.rows), bytes.len());
+                        bytes.resize(rows.end * row_bytes, 0);
+                        part_rows(weight, part, rows, reader, &mut bytes[behind..])?;
+                        progress((bytes.len() - behind) as u64)?;
                     }
                     host.parts.push(HostPart { format, rows: part.rows, bytes: Arc::new(bytes) });
                 }
@@ -69,17 +69,13 @@ impl HostStage {
     pub fn bytes(graph: &Graph, plan: &StagePlan) -> Bytes {
         let weights = plan.weights.keys().flat_map(|id| {
             let weight = &graph.weights[id.0];
-            weight.parts.iter().map(|part| (row_bytes(weight, part) * part.rows) as u64)
+            let row_bytes = |part| file_row_bytes(weight, weight.device_format(part));
+            weight.parts.iter().map(move |part| (row_bytes(part) * part.rows) as u64)
         });
         let numbers = |cache: &CacheId| HostCache::numbers(&graph.caches[cache.0], plan.steps.pages);
         let kv_cache = plan.caches.keys().flat_map(numbers).map(|numbers| 4 * numbers as u64);
         Bytes { weights: weights.sum(), kv_cache: kv_cache.sum(), staging: 0, ..plan.bytes() }
     }
-}
-
-/// Bytes of a row of a part, as a file of the format in which it is held would have it.
-fn row_bytes(weight: &Weight, part: &Part) -> usize {
-    weight.device_format(part).file_row_bytes(weight.columns).expect("shapes were checked when the graph was built")
 }
 
 /// Memory for so many, unless the system refuses it.

@@ -112,6 +112,9 @@ const fn put(all: &mut [Format; COUNT], at: usize, formats: &[Format]) -> usize 
 /// Elements of a super-block, which has scales of its own for groups of 16 or 32.
 const SUPER_BLOCK: usize = 256;
 
+/// Rearranges one row of file bytes into a device row.
+pub type Repack = fn(row: &[u8], device_row: &mut [u8]);
+
 /// Quantises elements into whole blocks of file bytes. `importance` says what the squared error of each element counts,
 /// where it is known; else all count the same.
 pub type Encode = fn(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]);
@@ -136,8 +139,8 @@ pub struct Layout {
     pub device_row_bytes: fn(elements: usize) -> usize,
     /// Decodes whole blocks of file bytes into as many elements.
     pub decode: fn(blocks: &[u8], elements: &mut [f32]),
-    /// Rearranges one row of file bytes into a zeroed device row.
-    pub repack: fn(row: &[u8], device_row: &mut [u8]),
+    /// Rearranges one row of file bytes into a device row; `None` where its bytes stay as they are. What pads a row is not written.
+    pub repack: Option<Repack>,
     /// How elements become blocks, in a format that we write.
     pub encode: Option<Encode>,
     /// `fn $decode(row: u32, units: u32, unit: u32) -> Unit` over the binding `$words`.
@@ -189,6 +192,14 @@ impl Format {
     /// Decodes one row of file bytes.
     pub fn decode_row(self, row: &[u8], elements: &mut [f32]) {
         (self.decode)(row, elements);
+    }
+
+    /// Rearranges one row of file bytes into a device row, of which what pads it is not written: zero it once, for all rows.
+    pub fn repack_row(self, row: &[u8], device_row: &mut [u8]) {
+        match self.repack {
+            Some(repack) => repack(row, device_row),
+            None => device_row[..row.len()].copy_from_slice(row),
+        }
     }
 
     /// Quantises a row or several into file bytes.

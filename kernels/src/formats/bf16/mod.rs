@@ -15,7 +15,7 @@ static LAYOUT: Layout = Layout {
     table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 2),
     decode,
-    repack: |row, device_row| device_row[..row.len()].copy_from_slice(row),
+    repack: None,
     encode: Some(encode),
     wgsl: concat!(include_str!("quad.wgsl"), include_str!("../halves.wgsl")),
 };

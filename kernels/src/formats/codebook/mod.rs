@@ -64,7 +64,7 @@ macro_rules! codebook {
             table: &const { table($numbers) },
             device_row_bytes: grouped::row_bytes::<4, $group, HEAD>,
             decode: |blocks, elements| decode::<$group>(&$numbers, blocks, elements),
-            repack: grouped::repack::<4, $group, HEAD>,
+            repack: Some(grouped::repack::<4, $group, HEAD>),
             encode: None,
             wgsl: concat!(
                 "const $GROUP_UNITS: u32 = ",

@@ -19,11 +19,11 @@ static LAYOUT: Layout = Layout {
             *element = number;
         }
     },
-    repack: |row, device_row| {
+    repack: Some(|row, device_row| {
         for (number, bytes) in numbers(row).zip(device_row.chunks_exact_mut(4)) {
             bytes.copy_from_slice(&number.to_le_bytes());
         }
-    },
+    }),
     encode: Some(|elements, _, blocks| {
         for (element, bytes) in elements.iter().zip(blocks.chunks_exact_mut(8)) {
             bytes.copy_from_slice(&f64::from(*element).to_le_bytes());

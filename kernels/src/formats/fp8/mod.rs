@@ -19,7 +19,7 @@ macro_rules! fp8 {
             table: &[],
             device_row_bytes: grouped::row_bytes::<8, $group, HEAD>,
             decode: decode::<$group>,
-            repack: grouped::repack::<8, $group, HEAD>,
+            repack: Some(grouped::repack::<8, $group, HEAD>),
             encode: None,
             wgsl: concat!(
                 "const $GROUP_UNITS: u32 = ",

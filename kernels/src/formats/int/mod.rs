@@ -96,7 +96,7 @@ macro_rules! int {
                     let read = |pair: &[u8]| Pair::$pair.read(pair);
                     grouped::decode::<$bits, $group, { Pair::$pair.bytes() }, _>(blocks, elements, read, element);
                 },
-                repack: grouped::repack::<$bits, $group, { Pair::$pair.bytes() }>,
+                repack: Some(grouped::repack::<$bits, $group, { Pair::$pair.bytes() }>),
                 encode: None,
                 wgsl: concat!(
                     "const $GROUP_UNITS: u32 = ",

@@ -31,13 +31,13 @@ static LAYOUT: Layout = Layout {
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
-    repack: |row, device_row| {
+    repack: Some(|row, device_row| {
         repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [low, high, scales]| {
             low.copy_from_slice(&block[..32]);
             high.copy_from_slice(&block[32..48]);
             scales.copy_from_slice(&block[48..]);
         });
-    },
+    }),
     encode: None,
     wgsl: concat!(
         include_str!("decode.wgsl"),

@@ -26,13 +26,13 @@ static LAYOUT: Layout = Layout {
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
-    repack: |row, device_row| {
+    repack: Some(|row, device_row| {
         repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [low, high, scale]| {
             scale.copy_from_slice(&block[..2]);
             low.copy_from_slice(&block[2..34]);
             high.copy_from_slice(&block[34..]);
         });
-    },
+    }),
     encode: None,
     wgsl: concat!(
         include_str!("decode.wgsl"),

@@ -33,7 +33,7 @@ static LAYOUT: Layout = Layout {
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
-    repack: |row, device_row| {
+    repack: Some(|row, device_row| {
         repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [indices, signs, head, scale]| {
             scale.copy_from_slice(&block[..2]);
             indices.copy_from_slice(&block[2..66]);
@@ -41,7 +41,7 @@ static LAYOUT: Layout = Layout {
             signs.copy_from_slice(&block[74..106]);
             head[8..].copy_from_slice(&block[106..]);
         });
-    },
+    }),
     encode: None,
     wgsl: concat!(
         include_str!("decode.wgsl"),

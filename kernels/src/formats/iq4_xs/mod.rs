@@ -31,12 +31,12 @@ static LAYOUT: Layout = Layout {
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
-    repack: |row, device_row| {
+    repack: Some(|row, device_row| {
         repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [nibbles, head]| {
             head.copy_from_slice(&block[..8]);
             nibbles.copy_from_slice(&block[8..]);
         });
-    },
+    }),
     encode: Some(encode),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../iq4_nl/values.wgsl"), include_str!("../plane.wgsl")),
 };

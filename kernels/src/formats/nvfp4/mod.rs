@@ -29,7 +29,7 @@ static LAYOUT: Layout = Layout {
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / BLOCK_ELEMENTS, &PLANES),
     decode,
-    repack,
+    repack: Some(repack),
     encode: Some(encode),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../mxfp4/values.wgsl"), include_str!("../plane.wgsl")),
 };

@@ -34,7 +34,7 @@ static LAYOUT: Layout = Layout {
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
-    repack,
+    repack: Some(repack),
     encode: Some(encode),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
 };

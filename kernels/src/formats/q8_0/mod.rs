@@ -21,7 +21,7 @@ static LAYOUT: Layout = Layout {
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
     decode,
-    repack,
+    repack: Some(repack),
     encode: Some(encode),
     wgsl: include_str!("decode.wgsl"),
 };
