@@ -1,11 +1,12 @@
 //! Where a model does not fit: what would, each tried by laying it out.
 
+use plywood_kernels::Format;
 use plywood_kernels::formats;
 use plywood_kernels::kv_cache::KvType;
-use plywood_kernels::{Format, Graph};
 
 use crate::error::{Error, Result};
-use crate::layout::{Layout, Manner, Settings, Source, lay_out};
+use crate::graphs::Graphs;
+use crate::layout::{Layout, Manner, Settings, lay_out};
 use crate::sites::Site;
 
 /// The shortest context that is worth advising, in tokens, where half of what was asked for is not shorter.
@@ -36,8 +37,8 @@ pub(crate) struct Advice {
 }
 
 /// The layout, or `None` where there is no room.
-fn try_out(source: Source, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Option<Layout>> {
-    match lay_out(source, settings, sites, manner) {
+fn try_out(graphs: &Graphs, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Option<Layout>> {
+    match lay_out(graphs, settings, sites, manner) {
         Ok(layout) => Ok(Some(layout)),
         Err(Error::DoesNotFit { .. } | Error::Binding { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -51,7 +52,7 @@ fn shortest(settings: &Settings) -> usize {
 
 /// The layout of the largest context below that of the settings; `None` where not even a short one fits.
 pub(crate) fn largest_context(
-    source: Source,
+    graphs: &Graphs,
     settings: &Settings,
     sites: &[Site],
     manner: &Manner,
@@ -62,7 +63,7 @@ pub(crate) fn largest_context(
     while low + 1 < high {
         let middle = low.midpoint(high);
         let settings = Settings { context: middle * CONTEXT_STEP, ..settings.clone() };
-        match try_out(source, &settings, sites, manner)? {
+        match try_out(graphs, &settings, sites, manner)? {
             Some(layout) => {
                 best = Some((settings, layout));
                 low = middle;
@@ -76,7 +77,7 @@ pub(crate) fn largest_context(
 /// What would fit, in the order in which it is to be preferred: a shorter context, a smaller cache, fewer bits, other devices; several of
 /// these at once where no flag alone is enough.
 pub(crate) fn advise(
-    source: Source,
+    graphs: &Graphs,
     settings: &Settings,
     sites: &[Site],
     manner: &Manner,
@@ -84,9 +85,9 @@ pub(crate) fn advise(
 ) -> Result<Vec<Advice>> {
     let mut advice = Vec::new();
     let with = |changed: Settings| -> Result<Option<(Settings, Vec<Site>, Layout)>> {
-        Ok(try_out(source, &changed, sites, manner)?.map(|layout| (changed, sites.to_vec(), layout)))
+        Ok(try_out(graphs, &changed, sites, manner)?.map(|layout| (changed, sites.to_vec(), layout)))
     };
-    if let Some((settings, layout)) = largest_context(source, settings, sites, manner)? {
+    if let Some((settings, layout)) = largest_context(graphs, settings, sites, manner)? {
         let what = format!("--context {}", settings.context);
         advice.push(Advice { what, applied: Some((settings, sites.to_vec(), layout)) });
     }
@@ -99,7 +100,7 @@ pub(crate) fn advise(
             break;
         }
     }
-    let (bits, is_float) = matrices(source, settings)?;
+    let (bits, is_float) = matrices(graphs, settings);
     let mut smaller: Vec<Format> = formats::GGUF.into_iter().filter(|format| format.encode.is_some()).collect();
     smaller.retain(|format| !format.is_float() && bits_of(*format) < bits);
     smaller.sort_by(|a, b| bits_of(*b).total_cmp(&bits_of(*a)));
@@ -117,7 +118,7 @@ pub(crate) fn advise(
         }
     }
     for other in others {
-        if let Some(layout) = try_out(source, settings, &other.sites, &other.manner)? {
+        if let Some(layout) = try_out(graphs, settings, &other.sites, &other.manner)? {
             let applied = other.is_there.then(|| (settings.clone(), other.sites.clone(), layout));
             advice.push(Advice { what: other.what.clone(), applied });
             break;
@@ -129,7 +130,7 @@ pub(crate) fn advise(
         let quantised = smaller.into_iter().filter(|_| is_float).map(Some);
         let quantised: Vec<Option<Format>> = std::iter::once(settings.quantize).chain(quantised).collect();
         for place in std::iter::once(&here).chain(others.iter().filter(|other| other.is_there)) {
-            if let Some(together) = together(source, settings, place, &kv_types, &quantised)? {
+            if let Some(together) = together(graphs, settings, place, &kv_types, &quantised)? {
                 advice.insert(0, together);
                 break;
             }
@@ -141,13 +142,13 @@ pub(crate) fn advise(
 /// Several changes at once with which a model fits some devices: as little of its bits, of its context and of the cache's bits, in this order,
 /// is given up as is found. The lists begin with what was asked for, and have ever fewer bits.
 fn together(
-    source: Source,
+    graphs: &Graphs,
     asked: &Settings,
     place: &Alternative,
     kv_types: &[KvType],
     quantised: &[Option<Format>],
 ) -> Result<Option<Advice>> {
-    let try_out = |settings: &Settings| try_out(source, settings, &place.sites, &place.manner);
+    let try_out = |settings: &Settings| try_out(graphs, settings, &place.sites, &place.manner);
     let first = |tried: Vec<Settings>| -> Result<Option<(Settings, Layout)>> {
         for settings in tried {
             if let Some(layout) = try_out(&settings)? {
@@ -172,7 +173,7 @@ fn together(
     match try_out(&longest)? {
         Some(longer) => (settings, layout) = (longest, longer),
         None => {
-            if let Some(longer) = largest_context(source, &longest, &place.sites, &place.manner)? {
+            if let Some(longer) = largest_context(graphs, &longest, &place.sites, &place.manner)? {
                 (settings, layout) = longer;
             }
         }
@@ -205,8 +206,8 @@ fn bits_of(format: Format) -> f64 {
 }
 
 /// The bits to a weight that a model's matrices have, and whether most of them are floats.
-fn matrices(source: Source, settings: &Settings) -> Result<(f64, bool)> {
-    let graph: Graph = plywood_models::transformer::build(source.weights, source.config, settings.context)?;
+fn matrices(graphs: &Graphs, settings: &Settings) -> (f64, bool) {
+    let graph = graphs.of_context(settings.context);
     let (mut elements, mut bits, mut floats) = (0.0, 0.0, 0.0);
     for weight in graph.matrices() {
         let weight = &graph.weights[weight.0];
@@ -218,5 +219,5 @@ fn matrices(source: Source, settings: &Settings) -> Result<(f64, bool)> {
             floats += if part.format.is_float() { count } else { 0.0 };
         }
     }
-    Ok((bits / f64::max(elements, 1.0), floats * 2.0 > elements))
+    (bits / f64::max(elements, 1.0), floats * 2.0 > elements)
 }

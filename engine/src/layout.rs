@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::{Format, Graph};
@@ -11,6 +12,7 @@ use plywood_models::config::Config;
 use crate::adapters::Kind;
 use crate::error::{Error, Result};
 use crate::gpu;
+use crate::graphs::Graphs;
 use crate::host::HostStage;
 use crate::memory::{HumanBytes, Ledger, LedgerStage, Purpose};
 use crate::placement::{self, Demand, Device, NoPlace, StageNodes, speed};
@@ -85,7 +87,7 @@ pub(crate) struct Laid {
 
 /// A model laid out over devices.
 pub(crate) struct Layout {
-    pub graph: Graph,
+    pub graph: Arc<Graph>,
     pub steps: StepLimits,
     pub stages: Vec<Laid>,
     pub ledger: Ledger,
@@ -94,8 +96,8 @@ pub(crate) struct Layout {
 }
 
 /// Lays a model out, or says in [`Error::DoesNotFit`] what is missing.
-pub(crate) fn lay_out(source: Source, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Layout> {
-    let graph = graph(source, settings)?;
+pub(crate) fn lay_out(graphs: &Graphs, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Layout> {
+    let graph = graphs.under(settings);
     let mut devices = sites::devices(sites, settings.kv_type());
     if *manner == Manner::InOrder {
         share_pools(&mut devices, sites);
@@ -145,24 +147,6 @@ pub(crate) fn lay_out(source: Source, settings: &Settings, sites: &[Site], manne
 enum Failed {
     NoPlace(NoPlace),
     Other(Error),
-}
-
-/// The model's graph under the settings.
-fn graph(source: Source, settings: &Settings) -> Result<Graph> {
-    let mut graph = plywood_models::transformer::build(source.weights, source.config, settings.context)?;
-    graph.fuse();
-    if let Some(format) = settings.quantize {
-        graph.quantise(format);
-    }
-    if let Some(format) = settings.stored {
-        for weight in graph.matrices() {
-            let weight = &mut graph.weights[weight.0];
-            if weight.columns.is_multiple_of(format.block_elements) {
-                weight.held = Some(format);
-            }
-        }
-    }
-    Ok(graph)
 }
 
 /// Devices over one memory, or one adapter opened twice, share it equally.

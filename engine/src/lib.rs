@@ -23,6 +23,7 @@ pub mod faults;
 mod fit;
 pub mod generation;
 pub mod gpu;
+mod graphs;
 mod host;
 pub mod imagined;
 mod layout;

@@ -11,6 +11,7 @@ use crate::adapters::Kind;
 use crate::devices::Hardware;
 use crate::error::{Error, Result};
 use crate::fit::{advise, largest_context};
+use crate::graphs::Graphs;
 use crate::layout::{Layout, Manner, Settings, Source, lay_out};
 use crate::memory::{HumanBytes, LedgerStage};
 use crate::model::{DEFAULT_CONTEXT, Options};
@@ -94,13 +95,14 @@ fn plan_source(source: Source, options: &Options, devices: Option<Vec<Site>>) ->
 /// Lays a model out as the options say, or as fits where they allow it.
 pub(crate) fn settle(source: Source, options: &Options, hardware: &Hardware) -> Result<Settled> {
     let settings = settings(source.config, options)?;
+    let graphs = Graphs::read(source)?;
     let (mut sites, manner) = (hardware.sites.clone(), &hardware.manner);
-    let mut layout = lay_out(source, &settings, &sites, manner);
+    let mut layout = lay_out(&graphs, &settings, &sites, manner);
     let is_searched = matches!(manner, Manner::Best | Manner::InOrder);
     // Only where several devices would be used it matters how fast they are.
     if layout.as_ref().is_ok_and(|layout| layout.stages.len() > 1) && is_searched && hardware.measure(&mut sites) {
         // What fits is kept where other cuts would not.
-        layout = lay_out(source, &settings, &sites, manner).or(layout);
+        layout = lay_out(&graphs, &settings, &sites, manner).or(layout);
     }
     let reason = match layout {
         Ok(layout) => {
@@ -112,12 +114,12 @@ pub(crate) fn settle(source: Source, options: &Options, hardware: &Hardware) -> 
         Err(error) => return Err(error),
     };
     if options.max_context
-        && let Some((settings, layout)) = largest_context(source, &settings, &sites, manner)?
+        && let Some((settings, layout)) = largest_context(&graphs, &settings, &sites, manner)?
     {
         let note = format!("the context is {}, the largest that fits", settings.context);
         return Ok(settled(layout, sites, settings, Some(note)));
     }
-    let mut advice = advise(source, &settings, &sites, manner, &hardware.others)?;
+    let mut advice = advise(&graphs, &settings, &sites, manner, &hardware.others)?;
     let first = advice.iter_mut().find_map(|advice| Some((advice.what.clone(), advice.applied.take()?)));
     if options.fit
         && let Some((what, (settings, sites, layout))) = first
@@ -172,3 +174,6 @@ fn context(config: &Config, asked: Option<usize>) -> Result<usize> {
     }
     Ok(context)
 }
+
+#[cfg(test)]
+mod tests;

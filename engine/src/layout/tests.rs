@@ -24,7 +24,7 @@ fn estimates_are_what_plans_say() {
         let synthetic = Synthetic::named(model).expect("a shape");
         let settings = settings(256);
         let source = Source { weights: &synthetic, config: &synthetic.config };
-        let graph = graph(source, &settings).expect("a graph");
+        let graph = Graphs::read(source).expect("a graph").under(&settings);
         let sites = crate::imagined::from_names("2x RTX 3090").expect("a card");
         let steps = step_limits(&settings, sites.iter());
         let (demand, devices) = (Demand::of(&graph, &steps), sites::devices(&sites, KvType::F16));
@@ -50,7 +50,7 @@ fn estimates_are_what_plans_say() {
 #[test]
 fn what_is_laid_out_fits() {
     let synthetic = Synthetic::named("llama-8b:q4_k").expect("a shape");
-    let source = Source { weights: &synthetic, config: &synthetic.config };
+    let graphs = Graphs::read(Source { weights: &synthetic, config: &synthetic.config }).expect("graphs");
     let (mut fitting, mut least) = (0, u64::MAX);
     for room in (1..7 << 4).map(|parts: u64| parts << 26) {
         let text = format!(
@@ -59,7 +59,7 @@ fn what_is_laid_out_fits() {
                 {{"name": "slow", "memory": "1GiB", "bandwidth": "20GB/s", "kind": "integrated"}}]"#
         );
         let sites = crate::imagined::from_json(&text).expect("devices");
-        match lay_out(source, &settings(8192), &sites, &Manner::Best) {
+        match lay_out(&graphs, &settings(8192), &sites, &Manner::Best) {
             Ok(layout) => {
                 (fitting, least) = (fitting + 1, least.min(room));
                 for stage in &layout.ledger.stages {
@@ -69,8 +69,8 @@ fn what_is_laid_out_fits() {
                 assert!(all.into_iter().eq(0..32));
                 // By hand the same stages fit too, and all layers on the second device do not.
                 let layers = layout.stages.iter().map(|stage| (stage.site, stage.nodes.layers.clone())).collect();
-                assert!(lay_out(source, &settings(8192), &sites, &Manner::Layers(layers)).is_ok());
-                let second = lay_out(source, &settings(8192), &sites, &Manner::Split(vec![0, 1, 0]));
+                assert!(lay_out(&graphs, &settings(8192), &sites, &Manner::Layers(layers)).is_ok());
+                let second = lay_out(&graphs, &settings(8192), &sites, &Manner::Split(vec![0, 1, 0]));
                 let error = second.map(|_| ()).expect_err("it is too small").to_string();
                 assert!(error.contains("b has room for 2.8 GiB and would take"), "{error}");
             }
@@ -91,7 +91,7 @@ fn what_is_laid_out_fits() {
 #[test]
 fn the_systems_memory_counts_once() {
     let synthetic = Synthetic::named("llama-8b:q4_k").expect("a shape");
-    let source = Source { weights: &synthetic, config: &synthetic.config };
+    let graphs = Graphs::read(Source { weights: &synthetic, config: &synthetic.config }).expect("graphs");
     let device = |kind: &str, free: u64| {
         format!(r#"{{"name": "{kind}", "kind": "{kind}", "memory": "64GiB", "free": {free}, "bandwidth": "50GB/s"}}"#)
     };
@@ -99,7 +99,7 @@ fn the_systems_memory_counts_once() {
     let laid = |devices: &[(&str, u64)], manner: &Manner| {
         let list: Vec<String> = devices.iter().map(|(kind, parts)| device(kind, parts << 28)).collect();
         let sites = crate::imagined::from_json(&format!("[{}]", list.join(", "))).expect("devices");
-        let layout = lay_out(source, &settings(512), &sites, manner).ok()?;
+        let layout = lay_out(&graphs, &settings(512), &sites, manner).ok()?;
         let in_pool = |pool: usize| {
             let stages = layout.stages.iter().zip(&layout.ledger.stages);
             let mine = stages.filter(|(stage, _)| sites[stage.site].pool() == pool);

@@ -30,7 +30,7 @@ pub(crate) fn load(source: Source, options: &mut Options, hardware: &Hardware) -
     let begin = Instant::now();
     let Settled { layout, sites, notes, .. } = settle(source, options, hardware)?;
     let limits = layout.steps;
-    let (graph, ledger) = (Arc::new(layout.graph), layout.ledger);
+    let (graph, ledger) = (layout.graph, layout.ledger);
     let devices = layout.stages.iter().map(|laid| sites[laid.site].facts.index).collect();
     let loading = Loading::new(&ledger, options.progress.take());
     let load = |laid: Laid| -> Result<Box<dyn Stage>> {

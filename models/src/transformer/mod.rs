@@ -4,6 +4,7 @@ mod attention;
 mod experts;
 mod feed_forward;
 mod latent;
+mod rotations;
 mod tensors;
 
 use std::collections::HashMap;
@@ -26,20 +27,43 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::names::Role;
 
-/// Builds the graph of a model for sequences of up to `context` tokens.
-///
-/// Of the weights only vectors are read, which go into it as numbers: norms, biases and RoPE's factors. Errors name the
-/// tensor that is missing, has another shape than the configuration says, has a type that does not
-/// run, or has no place in the architecture.
+use self::rotations::Rotations;
+
+/// Builds the graph of a model for sequences of up to `context` tokens. Errors are those of [`Transformer::read`].
 pub fn build(weights: &dyn Weights, config: &Config, context: usize) -> Result<Graph> {
-    let tensors = weights.tensors();
-    let by_name = tensors.iter().enumerate().map(|(index, tensor)| (tensor.name.as_str(), index)).collect();
-    let used = vec![false; tensors.len()];
-    let orders = HashMap::new();
-    let mut builder = Builder { weights, config, by_name, used, orders, graph: Graph::default() };
-    builder.model(context)?;
-    builder.check_all_used()?;
-    Ok(builder.graph)
+    Ok(Transformer::read(weights, config)?.graph(context))
+}
+
+/// A model's graph, complete but for what depends on the context: the tables of rotations.
+#[derive(Debug, Clone)]
+pub struct Transformer {
+    graph: Graph,
+    rotations: Vec<Rotations>,
+}
+
+impl Transformer {
+    /// Puts a model's graph together.
+    ///
+    /// Of the weights only vectors are read, which go into it as numbers: norms, biases and RoPE's factors. Errors name the
+    /// tensor that is missing, has another shape than the configuration says, has a type that does not
+    /// run, or has no place in the architecture.
+    pub fn read(weights: &dyn Weights, config: &Config) -> Result<Transformer> {
+        let tensors = weights.tensors();
+        let by_name = tensors.iter().enumerate().map(|(index, tensor)| (tensor.name.as_str(), index)).collect();
+        let used = vec![false; tensors.len()];
+        let (graph, orders, rotations) = (Graph::default(), HashMap::new(), Vec::new());
+        let mut builder = Builder { weights, config, by_name, used, orders, graph, rotations };
+        builder.model()?;
+        builder.check_all_used()?;
+        Ok(Transformer { graph: builder.graph, rotations: builder.rotations })
+    }
+
+    /// The graph for sequences of up to `context` tokens. What was read is shared with every other graph of this model.
+    pub fn graph(&self, context: usize) -> Graph {
+        let mut graph = self.graph.clone();
+        self.rotations.iter().for_each(|rotations| rotations.make(&mut graph, context));
+        graph
+    }
 }
 
 struct Builder<'a> {
@@ -51,10 +75,11 @@ struct Builder<'a> {
     /// The orders of the columns of weights whose columns were sorted.
     orders: HashMap<WeightId, Arc<[u32]>>,
     graph: Graph,
+    rotations: Vec<Rotations>,
 }
 
 impl Builder<'_> {
-    fn model(&mut self, context: usize) -> Result<()> {
+    fn model(&mut self) -> Result<()> {
         let config = self.config;
         let vocabulary = (Role::Embedding, config.vocabulary);
         let embedding = self.matrix("embedding".into(), 0, config.width, &[vocabulary])?;
@@ -62,11 +87,11 @@ impl Builder<'_> {
             let tensor = self.name(Role::Embedding, 0);
             return Err(Error::Packed { tensor, reason: "an embedding has an activation order".into() });
         }
-        let rotations = self.rotations("rope", &config.rope, context)?;
+        let rotations = self.rotations("rope", &config.rope)?;
         let local = config.architecture.local_base && config.attends.iter().any(|layer| layer.window.is_some());
         let local_rotations = if local {
             let rope = &config.local_rope;
-            self.table("local rope", &rope.inverse_frequencies(), rope.magnitude, context)
+            self.table("local rope", rope.inverse_frequencies(), None, rope.magnitude)
         } else {
             rotations
         };

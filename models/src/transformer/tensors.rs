@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use plywood_kernels::graph::{Part, Source, Weight, WeightId};
-use plywood_kernels::rope;
 
 use super::Builder;
 use crate::checkpoint::TensorInfo;
-use crate::config::{self, Factors, Scaling};
 use crate::error::{Error, Result};
 use crate::names::{self, Role};
 
@@ -133,51 +131,6 @@ impl<'a> Builder<'a> {
         }
         self.used[index] = true;
         Ok(tensor)
-    }
-
-    /// Tables of rotations, with LongRoPE one for short and one for long sequences, divided by the factors that the file has: those
-    /// of LongRoPE, or such as converters compute for `llama3` scaling.
-    pub(super) fn rotations(&mut self, name: &str, rope: &config::Rope, context: usize) -> Result<WeightId> {
-        let plain = rope.inverse_frequencies();
-        let divided = |factors: &[f64]| -> Vec<f64> {
-            plain.iter().zip(factors).map(|(frequency, factor)| frequency / factor).collect()
-        };
-        let frequencies = match &rope.scaling {
-            Scaling::Long { original, factors } => {
-                let count = plain.len();
-                let factors = match factors {
-                    Some(given) => given.clone(),
-                    None => Factors {
-                        short: self.factors(Role::RopeFactorsShort, count)?,
-                        long: self.factors(Role::RopeFactorsLong, count)?,
-                    },
-                };
-                let mut frequencies = divided(&factors.short);
-                if context > *original {
-                    self.graph.long_above = Some(*original);
-                    frequencies.extend(divided(&factors.long));
-                }
-                frequencies
-            }
-            _ if self.is_there(Role::RopeFactors, 0) => divided(&self.factors(Role::RopeFactors, plain.len())?),
-            _ => plain,
-        };
-        Ok(self.table(name, &frequencies, rope.magnitude, context))
-    }
-
-    /// A weight of rotations.
-    pub(super) fn table(&mut self, name: &str, frequencies: &[f64], magnitude: f64, context: usize) -> WeightId {
-        let table = rope::tables(frequencies, context, magnitude);
-        self.graph.weight(Weight::computed(name, 2 * frequencies.len(), table))
-    }
-
-    /// What the file divides RoPE's frequencies by.
-    fn factors(&mut self, role: Role, count: usize) -> Result<Vec<f64>> {
-        let factors = self.vector(role, 0, count)?;
-        if factors.iter().all(|factor| *factor > 0.0) {
-            return Ok(factors.into_iter().map(f64::from).collect());
-        }
-        Err(Error::WrongNumbers { tensor: self.name(role, 0), wanted: "numbers above 0" })
     }
 
     /// Checks that no tensor is left over that would change the result.
