@@ -162,8 +162,10 @@ fn a_prompt_is_left_between_submissions() {
     let mut placements: Vec<Vec<&Adapter>> = adapters.iter().map(|adapter| vec![adapter]).collect();
     placements.push(vec![host, host]);
     placements.extend(gpus.windows(2).map(|pair| pair.iter().collect()));
-    let prompt: Vec<u32> = (0..240).map(|token| token * 7 + 3).collect();
     for placement in placements {
+        // The host computes slowly, and is left between nodes.
+        let length = if placement[0].kind == Kind::Host { 24 } else { 240 };
+        let prompt: Vec<u32> = (0..length).map(|token| token * 7 + 3).collect();
         let what = plywood_tests::names(&placement);
         let faults = Arc::new(Faults::default());
         let submissions = || faults.count("", Call::Submit);

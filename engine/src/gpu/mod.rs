@@ -17,3 +17,6 @@ pub(crate) use adapters::{FoundAdapter, find};
 pub(crate) use device::GpuDevice;
 pub(crate) use stage::GpuStage;
 pub(crate) use upload::STAGING_BYTES;
+
+#[cfg(test)]
+mod tests;
