@@ -245,20 +245,30 @@ pub(crate) fn assemble(
     let fp8_block = fp8::block(&sections)?;
     let mut table = Table { files, tensors, sections, fp8_block };
     let mut assemblies = HashMap::new();
-    let class = config.and_then(|config| config.value.pointer("/architectures/0")?.as_str());
-    let family = class.and_then(|class| Architecture::find(Kind::HuggingFace, class));
-    let transposed = family.map_or(&[][..], |family| family.transposed);
-    let transposed = transposed.iter().map(|end| Way { end, is: |_| true, assemble: transposed::assemble });
-    for way in WAYS.into_iter().chain(transposed) {
+    for way in WAYS {
         let of_way = table.tensors.values().filter(|tensor| (way.is)(tensor));
         let stems: Vec<String> = of_way.filter_map(|tensor| Some(tensor.name.strip_suffix(way.end)?.into())).collect();
         for stem in stems {
-            let (tensor, assembly) = (way.assemble)(&mut table, &stem)?;
-            assemblies.insert(tensor.name.clone(), assembly);
-            if let Some(plain) = table.tensors.insert(tensor.name.clone(), tensor) {
-                return Err(wrong(&plain.name, "it is there twice, once in several tensors"));
-            }
+            let assembled = (way.assemble)(&mut table, &stem)?;
+            put(&mut table, &mut assemblies, assembled)?;
         }
     }
+    let class = config.and_then(|config| config.value.pointer("/architectures/0")?.as_str());
+    let family = class.and_then(|class| Architecture::find(Kind::HuggingFace, class));
+    let ends = family.map_or(&[][..], |family| family.transposed);
+    let is_transposed = |name: &&String| ends.iter().any(|end| name.ends_with(end));
+    for name in table.tensors.keys().filter(is_transposed).cloned().collect::<Vec<_>>() {
+        let (tensor, transposed) = transposed::assemble(&mut table, &name)?;
+        put(&mut table, &mut assemblies, (tensor, Assembly::Transposed(transposed)))?;
+    }
     Ok((table.tensors.into_values().collect(), assemblies))
+}
+
+/// Puts an assembled weight among the tensors.
+fn put(table: &mut Table, assemblies: &mut HashMap<String, Assembly>, (tensor, assembly): Assembled) -> Result<()> {
+    assemblies.insert(tensor.name.clone(), assembly);
+    match table.tensors.insert(tensor.name.clone(), tensor) {
+        Some(plain) => Err(wrong(&plain.name, "it is there twice, once in several tensors")),
+        None => Ok(()),
+    }
 }

@@ -9,7 +9,7 @@ use crate::file::File;
 
 use super::ints::NUMBERS;
 use super::matrix::Matrix;
-use super::{Assembled, Assembly, Table, wrong};
+use super::{Table, wrong};
 
 /// Elements of a row are gathered in tiles, in which the rows that they come from stay in the cache.
 const TILE: usize = 64;
@@ -23,7 +23,7 @@ pub(crate) struct Transposed {
 }
 
 /// The tensor of a name, its matrices turned over.
-pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
+pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<(TensorInfo, Transposed)> {
     let tensor = table.required(stem, "")?;
     let [matrices, columns, rows] = tensor.shape[..] else {
         return Err(wrong(&tensor.name, format!("it has shape {:?}, and should have three dimensions", tensor.shape)));
@@ -35,7 +35,7 @@ pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
     let (name, shape) = (format!("{stem}.weight"), vec![matrices, rows, columns]);
     let whole = TensorInfo { name, shape, ..tensor.clone() };
     let stored = Matrix::of(TensorInfo { shape: vec![all, rows], ..tensor }, &NUMBERS)?;
-    Ok((whole, Assembly::Transposed(Transposed { stored, columns })))
+    Ok((whole, Transposed { stored, columns }))
 }
 
 impl Transposed {
