@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plywood_kernels::cases::{Random, random_blocks};
+use plywood_kernels::random::{Random, random_blocks};
 use plywood_kernels::formats::{ALL, F32, Format, GGUF, UNIT};
 
 const FIXTURES: &str = include_str!("formats.txt");

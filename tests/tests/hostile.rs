@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plywood::{Error, Model, Options};
-use plywood_kernels::cases::Random;
+use plywood_kernels::random::Random;
 use plywood_tests::{adapters, exact, expected_stories, greedy, none_wrong, stories, wrong_story};
 use tempfile::TempDir;
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
+use plywood::devices::hypothetical;
 use plywood::devices::{Adapter, Kind};
-use plywood::imagined;
 use plywood::kernels::Format;
 use plywood::kernels::kv_cache::KvType;
 use plywood::ledger::LedgerStage;
@@ -141,7 +141,7 @@ const CASES: &[Case] = &[
 ];
 
 fn planned(case: &Case) -> Plan {
-    let devices = if case.devices.starts_with('[') { imagined::from_json } else { imagined::from_names };
+    let devices = if case.devices.starts_with('[') { hypothetical::from_json } else { hypothetical::from_names };
     let options = Options { context: Some(case.context), kv_type: case.kv_type, ..Options::default() };
     let devices = devices(case.devices).expect("the devices are known");
     planning::plan_synthetic(case.model, &options, Some(devices)).expect("the model is planned")
@@ -181,7 +181,7 @@ fn the_cases_of_owners() {
 /// Every flag that is advised makes it fit, and `fit` takes the first; `max` finds the largest context.
 #[test]
 fn advice_works_when_it_is_followed() {
-    let devices = || Some(imagined::from_names("RTX 3060").expect("a card"));
+    let devices = || Some(hypothetical::from_names("RTX 3060").expect("a card"));
     let plan = |options: &Options| planning::plan_synthetic("llama-8b:f16", options, devices()).expect("it is planned");
     let asked = || Options { context: Some(131_072), kv_type: KvType::F32, ..Options::default() };
     let without = plan(&asked());

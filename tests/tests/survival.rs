@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use plywood::devices::{Adapter, Kind};
 use plywood::faults::{Call, Failure, Faults};
 use plywood::gpu::{SharedDevice, wgpu};
-use plywood::kernels::cases::Random;
 use plywood::kernels::graph::Want;
+use plywood::kernels::random::Random;
 use plywood::{Error, Model, Options, Rows, Session};
 use plywood_tests::{Story, adapters, app_adapters, demo_stories, gpus, names, on};
 

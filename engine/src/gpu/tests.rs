@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use plywood_kernels::cases::{Case, Random};
+use plywood_kernels::cases::Case;
 use plywood_kernels::gated;
-use plywood_kernels::graph::Want;
-use plywood_kernels::reference::Values;
+use plywood_kernels::graph::{Values, Want};
+use plywood_kernels::random::Random;
 
 use super::*;
 use crate::error::{Error, Result};
 use crate::faults::Watch;
-use crate::selftest::case_plan;
 use crate::stage::{Stage, WeightReader};
+use crate::tools::selftest::case_plan;
 
 /// How often an app destroys a device of each adapter.
 const ROUNDS: usize = 150;

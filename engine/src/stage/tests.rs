@@ -1,13 +1,17 @@
 //! Weights on their way from files to a device's memory.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use plywood_kernels::cases::{Random, random_blocks};
+use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::formats::{ALL, F16, F32, Q8_0};
+use plywood_kernels::lowering::Precision;
 use plywood_kernels::matmul::MatMul;
-use plywood_kernels::op::{Features, Op};
+use plywood_kernels::op::Op;
+use plywood_kernels::random::{Random, random_blocks};
 
 use super::*;
+use crate::devices::tuning::Choices;
 use crate::kernels::kv_cache::KvType;
 use crate::stage::plan::{Limits, StepLimits};
 
@@ -25,7 +29,7 @@ impl WeightReader for Tensors {
 }
 
 /// A matrix of so many columns, stacked from tensors of so many rows in a format each, and the tensors.
-fn matrix(columns: usize, parts: &[(Format, usize)]) -> (Graph, Tensors) {
+fn matrix(columns: usize, parts: &[(Format, usize)]) -> (Arc<Graph>, Tensors) {
     let (mut graph, mut random) = (Graph::default(), Random::new(11));
     let blocks = |(format, rows): &(Format, usize)| random_blocks(*format, rows * columns, 1.0, &mut random);
     let tensors = Tensors(parts.iter().map(blocks).collect());
@@ -39,9 +43,10 @@ fn matrix(columns: usize, parts: &[(Format, usize)]) -> (Graph, Tensors) {
     let weight = graph.weight(Weight { name: "weight".into(), columns, parts, held: None });
     let input = graph.input("input", Rows::Tokens, columns);
     let product = graph.value("product", Rows::Tokens, rows);
-    graph.node(Op::MatMul(MatMul::PLAIN), &[graph.whole(input)], &[weight], None, Some(product));
+    let inputs = [("input", graph.whole(input))];
+    graph.node(Op::MatMul(MatMul::PLAIN), &inputs, &[("weight", weight)], None, Some(product));
     graph.outputs.push((Want::Logits, product));
-    (graph, tensors)
+    (Arc::new(graph), tensors)
 }
 
 /// Every row arrives where its shard has it, in stretches that fit a staging buffer, given by no more than a row at once where the
@@ -50,10 +55,22 @@ fn matrix(columns: usize, parts: &[(Format, usize)]) -> (Graph, Tensors) {
 fn rows_go_straight_to_the_device() {
     let check = |columns: usize, parts: &[(Format, usize)], max_shard: u64| {
         let (graph, tensors) = matrix(columns, parts);
-        let features =
-            Features { subgroup: None, f16: false, workgroup_bytes: 16384, workgroup_invocations: 256, software: true };
-        let limits =
-            Limits { device: "test".into(), features, max_binding: 1 << 30, max_shard, uniform_alignment: 256 };
+        let features = Features {
+            subgroup: None,
+            f16: false,
+            workgroup_bytes: 16384,
+            workgroup_invocations: 256,
+            processor: Processor::Cpu,
+        };
+        let limits = Limits {
+            device: "test".into(),
+            features,
+            precision: Precision::Fast,
+            choices: Choices::default(),
+            max_binding: 1 << 30,
+            max_shard,
+            uniform_alignment: 256,
+        };
         let plan = StagePlan::new(&graph, 0..1, limits, STEPS).expect("it can be planned");
         let mut buffers: HashMap<Handle, Vec<u8>> = HashMap::new();
         read_weights(&graph, &plan, &tensors, &mut |handle, offset, bytes, fill| {

@@ -98,8 +98,8 @@ fn stages_run_at_the_same_time() {
         }
         Ok(())
     });
-    let line = Pipeline::new(vec![first, second]);
-    assert_eq!(line.run_all(&steps(3)).err().map(|error| error.to_string()), None);
+    let pipeline = Pipeline::new(vec![first, second]);
+    assert_eq!(pipeline.run_all(&steps(3)).err().map(|error| error.to_string()), None);
 }
 
 #[test]
@@ -129,11 +129,11 @@ fn failures_and_cancelling_end_all() {
                 Ok(())
             })
         });
-        let line = Pipeline::new(stages.collect());
+        let pipeline = Pipeline::new(stages.collect());
         let others = (1..sessions).map(|_| Cancel::default());
         let cancels: Vec<Cancel> = std::iter::once(cancel).chain(others).collect();
         let of_all = |step: WantedStep| WantedStep { cancels: cancels.clone(), ..step };
-        let outcome = line.run_all(&steps(9).into_iter().map(of_all).collect::<Vec<_>>());
+        let outcome = pipeline.run_all(&steps(9).into_iter().map(of_all).collect::<Vec<_>>());
         assert_eq!(matches!(outcome, Err(Error::Cancelled)), sessions == 1);
         let begun = begun[cancelling].load(Ordering::Relaxed);
         assert_eq!(begun, expected, "stage {cancelling} began {begun} steps of {sessions} sessions");
@@ -154,19 +154,19 @@ fn steps_of_two_sessions_run_at_the_same_time() {
             Ok(())
         }
     };
-    let line = Pipeline::new(vec![stage(1.0, true, meet(1)), stage(2.0, true, meet(0))]);
-    let line = Arc::new(line);
+    let pipeline = Pipeline::new(vec![stage(1.0, true, meet(1)), stage(2.0, true, meet(0))]);
+    let pipeline = Arc::new(pipeline);
     let (ended, all) = channel();
     let steps = steps(2);
     for step in steps {
         // The step of token 0 comes first.
-        let turn_taken = Arc::clone(&line);
+        let locked = Arc::clone(&pipeline);
         let ended = ended.clone();
         let (entered, begun) = channel();
         std::thread::spawn(move || {
-            let guard = turn_taken.enter();
+            let guard = locked.enter();
             _ = entered.send(());
-            _ = ended.send(turn_taken.run(turn, &step).is_ok());
+            _ = ended.send(locked.run(guard, &step).is_ok());
         });
         if begun.recv_timeout(DEADLINE).is_err() {
             panic!("the first stage is never left");
@@ -180,31 +180,31 @@ fn steps_of_two_sessions_run_at_the_same_time() {
 /// What crosses lies in the memory of what crossed before: no more than three sets of values for each cut.
 #[test]
 fn memory_goes_round() {
-    let line =
+    let pipeline =
         Pipeline::new(vec![stage(1.0, true, |_| Ok(())), stage(2.0, true, |_| Ok(())), stage(3.0, true, |_| Ok(()))]);
-    let rings = || line.places.iter().map(|place| place.ring().len()).collect::<Vec<_>>();
+    let rings = || pipeline.slots.iter().map(|place| place.ring().len()).collect::<Vec<_>>();
     let addresses = || -> Vec<*const f32> {
-        let mut all: Vec<_> = line.places[1].ring().iter().map(|values| values[&ValueId(0)].as_ptr()).collect();
+        let mut all: Vec<_> = pipeline.slots[1].ring().iter().map(|values| values[&ValueId(0)].as_ptr()).collect();
         all.sort();
         all
     };
-    line.run_all(&steps(9)).expect("all run");
+    pipeline.run_all(&steps(9)).expect("all run");
     assert!(rings()[0] == 0 && rings()[1..].iter().all(|held| (1..=RING).contains(held)), "{:?}", rings());
     // Alone, a step takes what is there and brings it back.
     let before = addresses();
     for step in steps(5) {
-        line.run(line.enter(), &step).expect("it runs");
+        pipeline.run(pipeline.enter(), &step).expect("it runs");
         assert_eq!(addresses(), before);
     }
 }
 
-/// Once it is emptied a line refuses steps, and waits for none.
+/// Once it is emptied a pipeline refuses steps, and waits for none.
 #[test]
-fn an_empty_line_refuses_steps() {
-    let line = Pipeline::new(vec![stage(1.0, true, |_| Ok(())), stage(2.0, true, |_| Ok(()))]);
-    line.empty();
+fn an_empty_pipeline_refuses_steps() {
+    let pipeline = Pipeline::new(vec![stage(1.0, true, |_| Ok(())), stage(2.0, true, |_| Ok(()))]);
+    pipeline.empty();
     let one = &steps(1)[0];
-    assert!(matches!(line.run(line.enter(), one), Err(Error::Unloaded)));
-    assert!(matches!(line.run_all(&steps(3)), Err(Error::Unloaded)));
-    assert!(line.times().is_empty());
+    assert!(matches!(pipeline.run(pipeline.enter(), one), Err(Error::Unloaded)));
+    assert!(matches!(pipeline.run_all(&steps(3)), Err(Error::Unloaded)));
+    assert!(pipeline.times().is_empty());
 }
