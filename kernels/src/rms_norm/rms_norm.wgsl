@@ -15,8 +15,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> weight: array<f32>; // [groups, width]
 @group(0) @binding(3) var<storage, read_write> output: array<f32>; // [rows, groups, width]
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
+fn run(group: vec3<u32>, groups: vec3<u32>, lane: Lane) {
     let input_row = params.input_offset + group.y * params.input_stride + group.x * params.width;
     var squares = 0.0;
     for (var column = lane.index; column < params.width; column += WORKGROUP) {
