@@ -18,8 +18,7 @@ var<workgroup> queries: array<vec4<f32>, GROUP * KEY_QUADS>;
 var<workgroup> weights: array<f32, GROUP * WORKGROUP>; // [GROUP, keys of a tile]
 var<workgroup> part_sums: array<vec4<f32>, WORKGROUP>;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lane: Lane) {
+fn run(group: vec3<u32>, groups: vec3<u32>, lane: Lane) {
     let place = spread_index(group, groups);
     let groups_of_heads = params.kv_heads * params.parts;
     let head_group = place % groups_of_heads;

@@ -25,8 +25,7 @@ fn unit_dot(weight: Unit, x: Unit) -> f32 {
     return weight.scale * (low + high);
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lane: Lane) {
+fn run(group: vec3<u32>, groups: vec3<u32>, lane: Lane) {
     let units = (params.width + 31u) / 32u;
     let first_input = places_begin(group.y, groups.y, 0u);
     let group_first = spread_index(group, groups) * GROUP_ROWS;

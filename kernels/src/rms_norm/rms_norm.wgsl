@@ -1,8 +1,7 @@
 // output = input / sqrt(mean(input²) + epsilon) * weight, one workgroup for each group of a row.
 #import reduce
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
+fn run(group: vec3<u32>, groups: vec3<u32>, lane: Lane) {
     let input_row = params.input_offset + group.y * params.input_stride + group.x * params.width;
     var squares = 0.0;
     for (var column = lane.index; column < params.width; column += WORKGROUP) {

@@ -45,8 +45,7 @@ fn group_stays(group: u32) -> bool {
     return better < KEPT;
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, lane: Lane) {
+fn run(group: vec3<u32>, groups: vec3<u32>, lane: Lane) {
     let first = params.logits_offset + group.y * params.logits_stride;
     gating_scores(first, lane);
     for (var expert = lane.index; expert < EXPERTS; expert += WORKGROUP) {

@@ -1,10 +1,10 @@
 // Reductions by subgroup operations. A team is a subgroup, of whatever size the driver chose.
 struct Lane {
-    @builtin(local_invocation_index) index: u32,
-    @builtin(subgroup_id) team: u32,
-    @builtin(num_subgroups) teams: u32,
-    @builtin(subgroup_invocation_id) team_lane: u32,
-    @builtin(subgroup_size) team_size: u32,
+    index: u32,
+    team: u32,
+    teams: u32,
+    team_lane: u32,
+    team_size: u32,
 }
 
 // No subgroup is smaller than 4.
@@ -44,4 +44,18 @@ fn workgroup_max(value: f32, lane: Lane) -> f32 {
         largest = max(largest, team_totals[team]);
     }
     return largest;
+}
+
+// One by one: for built-ins of subgroups in a struct, naga writes HLSL that DX12's compiler refuses.
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+    @builtin(subgroup_id) team: u32,
+    @builtin(num_subgroups) teams: u32,
+    @builtin(subgroup_invocation_id) team_lane: u32,
+    @builtin(subgroup_size) team_size: u32,
+) {
+    run(group, groups, Lane(index, team, teams, team_lane, team_size));
 }

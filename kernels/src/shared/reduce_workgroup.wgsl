@@ -1,6 +1,6 @@
 // Reductions through workgroup memory, for devices without subgroup operations. The team is the workgroup, a power of two.
 struct Lane {
-    @builtin(local_invocation_index) index: u32,
+    index: u32,
 }
 
 var<workgroup> lane_values: array<f32, WORKGROUP>;
@@ -39,4 +39,13 @@ fn workgroup_max(value: f32, lane: Lane) -> f32 {
         workgroupBarrier();
     }
     return lane_values[0];
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    run(group, groups, Lane(index));
 }
