@@ -6,8 +6,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::model::Options;
-
 /// How long a wait may be. Submissions are bounded far below it, and each waits for the one before; this is for drivers that hang.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -157,11 +155,6 @@ impl Default for Watch {
 }
 
 impl Watch {
-    /// As options say.
-    pub fn of(options: &Options) -> Watch {
-        Watch { deadline: options.deadline, faults: options.faults.clone() }
-    }
-
     /// Counts a call; gives what is to happen at it.
     pub fn reach(&self, device: impl FnOnce() -> String, call: Call) -> Option<Failure> {
         self.faults.as_ref()?.reach(&device(), call)

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plywood_kernels::random::{Random, random_blocks};
 use plywood_kernels::formats::{ALL, F32, Format, GGUF, UNIT};
+use plywood_kernels::random::{Random, random_blocks};
 
 const FIXTURES: &str = include_str!("formats.txt");
 

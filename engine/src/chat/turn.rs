@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::session::Session;
 use crate::session::generation::{Generation, Request, StopReason, Timings};
 
-use super::{Message, OnFull, Role, Talk};
+use super::conversation::{Message, Role};
+use super::talk::{OnFull, Talk};
 
 /// An answer under way. The conversation gets as much of it as was given out, also where it is dropped before its end.
 pub struct Turn<'a> {

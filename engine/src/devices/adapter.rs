@@ -1,15 +1,10 @@
-//! Devices: what there is to run on, and the choice among them.
-
-use std::cmp::Reverse;
+//! An adapter: what is known of a device before it is opened.
 
 use plywood_kernels::device::Features;
 use plywood_kernels::lowering::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::devices::tuning::Choices;
-use crate::error::{Error, Result};
-use crate::gpu;
-use crate::host;
 use crate::stage::plan::Limits;
 
 /// What kind of device an adapter is.
@@ -113,7 +108,7 @@ impl Adapter {
     }
 
     /// Whether an entry of `--adapters` means it: its number, `backend:name`, or a part of its name.
-    fn answers_to(&self, entry: &str) -> bool {
+    pub(crate) fn answers_to(&self, entry: &str) -> bool {
         if let Ok(index) = entry.parse::<usize>() {
             return index == self.index;
         }
@@ -124,76 +119,4 @@ impl Adapter {
             None => entry == self.backend || name.contains(&entry),
         }
     }
-}
-
-/// The instance that adapters come from, and what it found. The host is the last of the list.
-pub struct Adapters {
-    pub(crate) gpus: Vec<gpu::FoundAdapter>,
-    list: Vec<Adapter>,
-}
-
-impl Adapters {
-    /// Asks every backend for its adapters.
-    pub fn find() -> Adapters {
-        let gpus = gpu::find();
-        let mut list: Vec<Adapter> = gpus.iter().map(|found| found.facts.clone()).collect();
-        list.push(host::adapter());
-        list.iter_mut().enumerate().for_each(|(index, adapter)| adapter.index = index);
-        Adapters { gpus, list }
-    }
-
-    /// Leaves some out, by their numbers; those behind them move up. The host stays.
-    pub(crate) fn remove(&mut self, left_out: &[usize]) {
-        let all = 0..self.gpus.len();
-        let mut kept = all.map(|index| !left_out.contains(&index));
-        self.gpus.retain(|_| kept.next().unwrap_or(true));
-        self.list.retain(|adapter| adapter.kind == Kind::Host || !left_out.contains(&adapter.index));
-        self.list.iter_mut().enumerate().for_each(|(index, adapter)| adapter.index = index);
-    }
-
-    /// What tests have a platform report.
-    #[cfg(test)]
-    pub(crate) fn listed(list: Vec<Adapter>) -> Adapters {
-        Adapters { gpus: Vec::new(), list }
-    }
-
-    /// All of them, by their numbers.
-    pub fn list(&self) -> &[Adapter] {
-        &self.list
-    }
-
-    /// The adapters that entries of `--adapters` name, in their order; an adapter may be named twice.
-    pub fn choose(&self, entries: &[String]) -> Result<Vec<&Adapter>> {
-        let find = |entry: &String| {
-            let named = entry.trim();
-            let found = self.list.iter().find(|adapter| !named.is_empty() && adapter.answers_to(named));
-            found.ok_or_else(|| Error::NoAdapter { wanted: entry.clone(), available: self.names() })
-        };
-        entries.iter().map(find).collect()
-    }
-
-    /// The adapter to use where none is named.
-    pub fn best(&self) -> &Adapter {
-        best(&self.list).expect("the host is always listed")
-    }
-
-    fn names(&self) -> String {
-        let name = |adapter: &Adapter| format!("{} {}", adapter.index, adapter.label());
-        format!("there are {}", self.list.iter().map(name).collect::<Vec<_>>().join(", "))
-    }
-}
-
-/// The best of a list: of the best kind, and of these the one of the widest subgroups.
-pub(crate) fn best(list: &[Adapter]) -> Option<&Adapter> {
-    let rank = |adapter: &&Adapter| {
-        let kind = match adapter.kind {
-            Kind::Discrete => 0,
-            Kind::Integrated => 1,
-            Kind::Virtual => 2,
-            Kind::Software => 3,
-            Kind::Host => 4,
-        };
-        (kind, Reverse(adapter.features.subgroup.map_or(0, |(_, largest)| largest)))
-    };
-    list.iter().min_by_key(rank)
 }

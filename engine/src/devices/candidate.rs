@@ -6,7 +6,7 @@ use crate::devices::adapter::{Adapter, Kind, Memory};
 use crate::devices::cards;
 use crate::devices::probe::Probe;
 use crate::host;
-use crate::placement::{Device, Speed, speed};
+use crate::placement::device::{self, Device, Speed};
 
 /// The pool of devices that compute in the system's memory.
 const SYSTEM: usize = usize::MAX;
@@ -55,7 +55,7 @@ pub enum SpeedFrom {
 impl Site {
     /// A device with what the platform tells of it.
     pub fn of(facts: &Adapter) -> Site {
-        let (memory, memory_from, memory_assumed) = usable(facts, host::system_memory);
+        let (memory, memory_from, memory_assumed) = usable(facts, host::adapter::system_memory);
         let data_sheet = cards::named(&facts.name).map(|card| card.bandwidth);
         let computes_on_cpu = facts.kind.computes_on_cpu();
         let guess = match facts.kind {
@@ -90,7 +90,7 @@ impl Site {
     pub(crate) fn speed_note(&self) -> Option<String> {
         let (label, speed) = (self.facts.label(), &self.speed);
         let (bandwidth, billions) = (speed.bandwidth / 1e9, speed.multiply_adds / 1e9);
-        let share = speed::SHARE * 100.0;
+        let share = device::SHARE * 100.0;
         Some(match (self.speed_from, self.is_gpu(), speed.products) {
             (SpeedFrom::DataSheet | SpeedFrom::Told, ..) => return None,
             (SpeedFrom::Guess, true, _) => {

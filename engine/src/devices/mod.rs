@@ -3,11 +3,14 @@
 pub mod adapter;
 pub mod candidate;
 pub mod cards;
+pub mod discover;
 pub mod hypothetical;
 pub(crate) mod open;
 pub(crate) mod probe;
+pub(crate) mod select;
 pub(crate) mod speeds;
 pub mod tuning;
 
-pub use adapter::{Adapter, Adapters, Kind, Memory};
+pub use adapter::{Adapter, Kind, Memory};
 pub use candidate::{Site, SpeedFrom};
+pub use discover::Adapters;

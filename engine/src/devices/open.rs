@@ -1,22 +1,22 @@
 //! The devices that a model may be laid out over, by the options, and the opening of a stage on one.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 
 use plywood_kernels::Graph;
 
-use crate::devices::adapter::{self, Adapter, Adapters, Kind};
+use crate::devices::adapter::{Adapter, Kind};
 use crate::devices::candidate::Site;
+use crate::devices::discover::Adapters;
 use crate::devices::probe::Probe;
+use crate::devices::select::{self, Alternative};
 use crate::devices::speeds::Measured;
 use crate::error::{Error, Result};
 use crate::faults::Watch;
 use crate::gpu::{GpuDevice, GpuStage, SharedDevice};
 use crate::host::HostStage;
-use crate::model::Options;
-use crate::planning::fit::Alternative;
-use crate::planning::layout::Manner;
+use crate::options::Options;
+use crate::placement::policy::PlacementPolicy;
 use crate::stage::plan::StagePlan;
 use crate::stage::{Stage, WeightReader};
 
@@ -26,7 +26,7 @@ pub(crate) struct Hardware {
     /// The devices.
     pub sites: Vec<Site>,
     /// How layers find them.
-    pub manner: Manner,
+    pub policy: PlacementPolicy,
     /// What else there would be.
     pub others: Vec<Alternative>,
     watch: Watch,
@@ -48,16 +48,16 @@ impl Hardware {
         }
         let site = |(index, shared): (usize, &SharedDevice)| Ok(Site::of(&Adapter { index, ..shared.facts()? }));
         let mut sites = options.shared.iter().enumerate().map(site).collect::<Result<Vec<Site>>>()?;
-        limit_memory(&mut sites, options);
-        let manner = manner(options, sites.len(), Manner::InOrder)?;
+        select::limit_memory(&mut sites, options);
+        let policy = select::policy(options, sites.len(), PlacementPolicy::InOrder)?;
         let opener = Opener::Shared(options.shared.clone());
-        Ok(Hardware { opener, sites, manner, others: Vec::new(), watch: Watch::of(options) })
+        Ok(Hardware { opener, sites, policy, others: Vec::new(), watch: options.watch() })
     }
 
     /// Those among adapters that the options name.
     fn over(adapters: Adapters, options: &Options) -> Result<Hardware> {
-        let (sites, manner, others) = select(&adapters, options)?;
-        Ok(Hardware { opener: Opener::Adapters(adapters), sites, manner, others, watch: Watch::of(options) })
+        let (sites, policy, others) = select::select(&adapters, options)?;
+        Ok(Hardware { opener: Opener::Adapters(adapters), sites, policy, others, watch: options.watch() })
     }
 
     /// What there is once one of the `used` devices failed: all but those that don't work any more, whose names it gives, and the
@@ -125,20 +125,20 @@ impl Hardware {
         if sites.is_empty() {
             return Err(Error::Option { option: "--devices", reason: "it names no device".into() });
         }
-        limit_memory(&mut sites, options);
-        let manner = manner(options, sites.len(), Manner::Best)?;
+        select::limit_memory(&mut sites, options);
+        let policy = select::policy(options, sites.len(), PlacementPolicy::Best)?;
         let mut others = Vec::new();
         let largest = sites.iter().filter(|site| site.is_gpu()).max_by_key(|site| site.memory);
-        if let (Manner::Best, Some(largest)) = (&manner, largest) {
+        if let (PlacementPolicy::Best, Some(largest)) = (&policy, largest) {
             let mut more = sites.clone();
             for count in 1..=7 {
                 let facts = Adapter { index: more.len(), ..largest.facts.clone() };
                 more.push(Site { facts, ..largest.clone() });
                 let what = format!("{count} more {}", largest.facts.name);
-                others.push(Alternative { what, sites: more.clone(), manner: Manner::Best, is_there: false });
+                others.push(Alternative { what, sites: more.clone(), policy: PlacementPolicy::Best, is_there: false });
             }
         }
-        Ok(Hardware { opener: Opener::Imagined, sites, manner, others, watch: Watch::default() })
+        Ok(Hardware { opener: Opener::Imagined, sites, policy, others, watch: Watch::default() })
     }
 
     /// Gives sites the speeds that were measured, or are measured now. Says whether one was found.
@@ -193,12 +193,6 @@ pub(crate) fn open(adapters: &Adapters, facts: &Adapter, watch: &Watch) -> Resul
     }
 }
 
-/// The adapters that a model goes over where none is named: all GPUs, else the best there is.
-fn usual(list: &[Adapter]) -> Vec<&Adapter> {
-    let gpus: Vec<&Adapter> = list.iter().filter(|adapter| !adapter.kind.computes_on_cpu()).collect();
-    if gpus.is_empty() { adapter::best(list).into_iter().collect() } else { gpus }
-}
-
 /// Whether a device opens and does what it is given.
 fn works(device: Result<Option<Arc<GpuDevice>>>) -> bool {
     device.is_ok_and(|device| device.is_none_or(|device| device.works().is_ok()))
@@ -235,90 +229,6 @@ fn renumbered(options: &Options, place: impl Fn(usize) -> Option<usize>, all: bo
     found
 }
 
-/// The sites that the options name, how layers find them, and what else there would be.
-fn select(adapters: &Adapters, options: &Options) -> Result<(Vec<Site>, Manner, Vec<Alternative>)> {
-    let list = adapters.list();
-    let site = |adapter: &&Adapter| Site::of(adapter);
-    for (index, _) in &options.memory {
-        if *index >= list.len() {
-            let reason = format!("there is no adapter {index}; `ply adapters` lists 0 to {}", list.len() - 1);
-            return Err(Error::Option { option: "--memory", reason });
-        }
-    }
-    let chosen: Vec<&Adapter> = match options.adapters.is_empty() {
-        false => adapters.choose(&options.adapters)?,
-        true if !options.layers.is_empty() => list.iter().collect(),
-        true if options.split.is_empty() => usual(list),
-        true => adapter::best(list).into_iter().collect(),
-    };
-    let usual = if options.adapters.is_empty() { Manner::Best } else { Manner::InOrder };
-    let manner = manner(options, chosen.len(), usual.clone())?;
-    let mut sites: Vec<Site> = chosen.iter().map(site).collect();
-    limit_memory(&mut sites, options);
-
-    let given: Vec<usize> = sites.iter().map(|site| site.facts.index).collect();
-    // Layers by hand are for these adapters: for others they must be left out.
-    let by_hand = match manner {
-        Manner::Split(_) => " without --split",
-        Manner::Layers(_) => " without --layers",
-        Manner::Best | Manner::InOrder => "",
-    };
-    let alternative = |indices: Vec<usize>| {
-        let mut sites: Vec<Site> = indices.iter().map(|index| Site::of(&list[*index])).collect();
-        limit_memory(&mut sites, options);
-        let numbers: Vec<String> = indices.iter().map(|index| list[*index].entry()).collect();
-        let what = format!("--adapters {}{by_hand}", numbers.join(","));
-        Alternative { what, sites, manner: Manner::InOrder, is_there: true }
-    };
-    let mut others = other_adapters(list, &given, usual == Manner::InOrder);
-    if !by_hand.is_empty() {
-        others.insert(0, given);
-    }
-    Ok((sites, manner, others.into_iter().map(alternative).collect()))
-}
-
-/// Adapters that could be named instead of those given: one more after the other, the host last; then fewer where all that are given are
-/// used, since one may be too small for any layer; then each other one alone.
-fn other_adapters(list: &[Adapter], given: &[usize], all_are_used: bool) -> Vec<Vec<usize>> {
-    let (host, rest): (Vec<&Adapter>, Vec<&Adapter>) = list.iter().partition(|adapter| adapter.kind == Kind::Host);
-    let unused = rest.into_iter().chain(host).map(|adapter| adapter.index).filter(|index| !given.contains(index));
-    let unused: Vec<usize> = unused.collect();
-    let mut found: Vec<Vec<usize>> = (1..=unused.len()).map(|count| [given, &unused[..count]].concat()).collect();
-    if all_are_used && given.len() > 1 {
-        found.extend((0..given.len()).map(|left_out| [&given[..left_out], &given[left_out + 1..]].concat()));
-    }
-    found.extend(unused.into_iter().map(|index| vec![index]));
-    found.dedup();
-    found
-}
-
-/// How layers find their devices: as a person says, else as usual.
-fn manner(options: &Options, count: usize, usual: Manner) -> Result<Manner> {
-    if !options.split.is_empty() && !options.layers.is_empty() {
-        let reason = "it can't be given together with --split".into();
-        return Err(Error::Option { option: "--layers", reason });
-    }
-    if !options.split.is_empty() && options.split.len() != count {
-        let reason = format!("it has {} shares and there are {count} --adapters", options.split.len());
-        return Err(Error::Option { option: "--split", reason });
-    }
-    let layers: Vec<(usize, Range<usize>)> = options.layers.clone();
-    Ok(match (options.split.is_empty(), layers.is_empty()) {
-        (false, _) => Manner::Split(options.split.clone()),
-        (_, false) => Manner::Layers(layers),
-        _ => usual,
-    })
-}
-
-/// Follows `--memory`.
-fn limit_memory(sites: &mut [Site], options: &Options) {
-    for (index, bytes) in &options.memory {
-        for site in sites.iter_mut().filter(|site| site.facts.index == *index) {
-            (site.memory, site.memory_from, site.memory_assumed) = (*bytes, "what --memory says", false);
-        }
-    }
-}
-
 /// Loads a plan onto a device, or onto the host where there is none.
 pub(crate) fn load_stage(
     device: Option<&Arc<GpuDevice>>,
@@ -338,58 +248,7 @@ pub(crate) fn load_stage(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::devices::adapter::Memory;
     use crate::host;
-
-    const GIB: u64 = 1 << 30;
-
-    /// A machine with adapters of these kinds, 8 GiB free on each, and the host behind them.
-    fn machine(kinds: &[Kind]) -> Adapters {
-        let memory = Some(Memory { total: 10 * GIB, free: Some(8 * GIB) });
-        let adapter = |(index, kind): (usize, &Kind)| Adapter {
-            index,
-            name: format!("card {index}"),
-            backend: "vulkan",
-            kind: *kind,
-            memory,
-            ..host::adapter()
-        };
-        let mut list: Vec<Adapter> = kinds.iter().enumerate().map(adapter).collect();
-        list.push(Adapter { index: kinds.len(), memory, ..host::adapter() });
-        Adapters::listed(list)
-    }
-
-    #[test]
-    fn what_options_name_is_what_a_model_is_laid_out_over() {
-        use Kind::{Discrete, Integrated, Software};
-        let check = |kinds: &[Kind], options: &Options, expected: &[usize], manner: Manner, others: &[&str]| {
-            let (sites, found, alternatives) = select(&machine(kinds), options).expect("they can be chosen");
-            let indices: Vec<usize> = sites.iter().map(|site| site.facts.index).collect();
-            let named = |other: &Alternative| other.what.strip_prefix("--adapters ").map(String::from);
-            let whats: Vec<String> =
-                alternatives.iter().map(|other| named(other).expect("it names adapters")).collect();
-            assert_eq!((indices.as_slice(), found), (expected, manner));
-            assert_eq!(whats, others);
-        };
-        let named = |names: &[&str]| Options {
-            adapters: names.iter().map(|name| name.to_string()).collect(),
-            ..Options::default()
-        };
-        let none = Options::default();
-        // All GPUs, and never the host or a software adapter beside them by itself.
-        check(&[Software, Discrete, Integrated], &none, &[1, 2], Manner::Best, &["1,2,0", "1,2,0,host", "0", "host"]);
-        check(&[Software, Software], &none, &[0], Manner::Best, &["0,1", "0,1,host", "1", "host"]);
-        check(&[], &none, &[0], Manner::Best, &[]);
-        check(&[Discrete, Discrete], &named(&["1"]), &[1], Manner::InOrder, &["1,0", "1,0,host", "0", "host"]);
-        check(&[Discrete], &named(&["0", "0"]), &[0, 0], Manner::InOrder, &["0,0,host", "0", "host"]);
-        check(&[Discrete], &named(&["host", "0"]), &[1, 0], Manner::InOrder, &["0", "host"]);
-        let split = Options { split: vec![3, 1], ..named(&["0", "host"]) };
-        let without = ["0,host without --split", "host without --split", "0 without --split"];
-        check(&[Discrete], &split, &[0, 1], Manner::Split(vec![3, 1]), &without);
-        let layers = Options { layers: vec![(1, 0..4)], ..Options::default() };
-        let without = ["0,host without --layers"];
-        check(&[Discrete], &layers, &[0, 1], Manner::Layers(vec![(1, 0..4)]), &without);
-    }
 
     #[test]
     fn adapters_are_found_again() {
@@ -428,25 +287,5 @@ mod tests {
         assert_eq!(renumbered(&named, place, true).layers, named.layers);
         let found = renumbered(&asked(), place, false);
         assert!(found.layers.is_empty() && found.split.is_empty() && found.memory.len() == 2);
-    }
-
-    #[test]
-    fn memory_that_a_person_gives_counts() {
-        let options = Options { memory: vec![(1, 5 * GIB)], ..Options::default() };
-        let (sites, ..) = select(&machine(&[Kind::Discrete, Kind::Discrete]), &options).expect("they are there");
-        let memory: Vec<u64> = sites.iter().map(|site| site.memory).collect();
-        assert_eq!(memory, [8 * GIB - (256 << 20), 5 * GIB]);
-        let options = Options { memory: vec![(3, 1)], ..Options::default() };
-        let error = select(&machine(&[Kind::Discrete]), &options).map(|_| ()).expect_err("there is no adapter 3");
-        assert!(error.to_string().contains("no adapter 3"), "{error}");
-    }
-
-    #[test]
-    fn a_split_must_name_every_adapter() {
-        let options = Options { split: vec![1, 1], ..Options::default() };
-        assert!(select(&machine(&[Kind::Discrete, Kind::Discrete]), &options).is_err());
-        let both =
-            Options { adapters: vec!["0".into()], split: vec![1], layers: vec![(0, 0..1)], ..Options::default() };
-        assert!(select(&machine(&[Kind::Discrete]), &both).is_err());
     }
 }

@@ -16,8 +16,8 @@ use crate::error::Result;
 use crate::faults::Watch;
 use crate::gpu::{GpuDevice, GpuStage};
 use crate::host::HostStage;
+use crate::stage::case::case_plan;
 use crate::stage::{Stage, WeightReader};
-use crate::tools::selftest::case_plan;
 
 /// Columns of the matrix, as many as models of 7 and 8 billion have.
 const COLUMNS: usize = 4096;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use plywood_kernels::dispatch::Shader;
 
 use super::shader;
-use super::shared::{memory_hints, required_features, required_limits};
+use super::shared::{SharedDevice, memory_hints, required_features, required_limits};
 use crate::devices::adapter::Adapter;
 use crate::error::{Error, Result};
 use crate::faults::{Call, Failure, Watch};
@@ -283,6 +283,13 @@ impl GpuDevice {
                 Err(error) => return Err(self.refused("a submission", error)),
             }
         }
+    }
+}
+
+impl SharedDevice {
+    /// The device as the engine uses it.
+    pub(crate) fn open(&self, watch: &Watch) -> Result<GpuDevice> {
+        GpuDevice::new(self.facts()?, self.device.clone(), self.queue.clone(), watch)
     }
 }
 

@@ -1,9 +1,8 @@
 //! Devices that an app opened and shares with the engine.
 
-use super::{GpuDevice, adapters};
+use super::adapters;
 use crate::devices::adapter::Adapter;
 use crate::error::{Error, Result};
-use crate::faults::Watch;
 
 /// Bytes of a block in which small buffers lie: the least that wgpu's allocator takes.
 pub(super) const MEMORY_BLOCK: u64 = 4 << 20;
@@ -45,9 +44,5 @@ impl SharedDevice {
                 "it was opened with limits that the kernels do not fit; open it with plywood::gpu::required_limits";
             Error::device(&self.adapter.get_info().name, reason)
         })
-    }
-
-    pub(crate) fn open(&self, watch: &Watch) -> Result<GpuDevice> {
-        GpuDevice::new(self.facts()?, self.device.clone(), self.queue.clone(), watch)
     }
 }

@@ -9,7 +9,7 @@ use plywood_kernels::dispatch::StepSize;
 use plywood_kernels::graph::{ValueId, Values, Want};
 use plywood_kernels::step::Step;
 
-use super::GpuDevice;
+use super::device::GpuDevice;
 use super::staging::{Staging, Stretch};
 use super::upload::Upload;
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Staging buffers: memory that the host writes and a device copies from, over and over again.
 
-use super::GpuDevice;
+use super::device::GpuDevice;
 use crate::error::Result;
 use crate::stage::plan::BufferPlan;
 

@@ -1,6 +1,6 @@
 //! Bytes to a device through a ring of staging buffers of fixed size.
 
-use super::GpuDevice;
+use super::device::GpuDevice;
 use super::staging::{Staging, Stretch};
 use crate::error::Result;
 use crate::ledger::Purpose;

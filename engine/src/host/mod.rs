@@ -1,52 +1,7 @@
 //! The host as a device: the reference ops on threads, where there is no GPU at all.
 
+pub(crate) mod adapter;
 mod stage;
 
-use plywood_kernels::device::{Features, Processor};
-
-use crate::devices::adapter::{Adapter, Kind, Memory};
-
+pub(crate) use adapter::adapter;
 pub(crate) use stage::HostStage;
-
-/// The system's memory; `None` where the system does not tell.
-pub(crate) fn system_memory() -> Option<Memory> {
-    let mut system = sysinfo::System::new().ok()?;
-    system.refresh_memory();
-    let total = system.total_memory();
-    (total > 0).then(|| Memory { total, free: Some(system.available_memory().min(total)) })
-}
-
-/// Its name.
-fn label() -> String {
-    "host".into()
-}
-
-/// The host as the list of adapters has it.
-pub(crate) fn adapter() -> Adapter {
-    let threads = threads();
-    Adapter {
-        index: 0,
-        name: label(),
-        backend: "host",
-        kind: Kind::Host,
-        driver: format!("{threads} threads"),
-        memory: system_memory(),
-        features: Features {
-            subgroup: None,
-            f16: false,
-            workgroup_bytes: 16 << 10,
-            workgroup_invocations: 256,
-            processor: Processor::Cpu,
-        },
-        matrix: false,
-        max_binding: 1 << 40,
-        max_buffer: 1 << 40,
-        max_workgroups: 65535,
-        uniform_alignment: 16,
-    }
-}
-
-/// Threads to compute on.
-pub(crate) fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}

@@ -10,12 +10,13 @@ use plywood_kernels::op::Op;
 use plywood_kernels::reference::{HostCache, HostPart, HostWeight, Operands, run_node};
 use plywood_kernels::step::Step;
 
-use super::threads;
+use super::adapter::label;
 use crate::error::{Error, Result};
 use crate::faults::{Call, Watch};
 use crate::ledger::Bytes;
 use crate::stage::plan::{Needed, StagePlan};
 use crate::stage::{READ_BYTES, Stage, StageTimes, WeightReader, file_row_bytes, part_rows};
+use crate::threads::threads;
 
 /// A stage on the host.
 pub(crate) struct HostStage {
@@ -83,11 +84,11 @@ impl HostStage {
 fn reserve<T>(count: usize, what: &str, watch: &Watch) -> Result<Vec<T>> {
     let (mut memory, bytes) = (Vec::new(), (count * size_of::<T>()) as u64);
     if bytes > 0 {
-        let refused = watch.reach(super::label, Call::Allocate).is_some();
+        let refused = watch.reach(label, Call::Allocate).is_some();
         if refused || memory.try_reserve_exact(count).is_err() {
-            return Err(Error::OutOfMemory { device: super::label(), what: what.into(), bytes });
+            return Err(Error::OutOfMemory { device: label(), what: what.into(), bytes });
         }
-        watch.allocated(super::label, what, bytes);
+        watch.allocated(label, what, bytes);
     }
     Ok(memory)
 }
@@ -108,8 +109,8 @@ impl Stage for HostStage {
             if is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            if self.watch.reach(super::label, Call::Submit).is_some() {
-                return Err(Error::device(&super::label(), "a failure was ordered"));
+            if self.watch.reach(label, Call::Submit).is_some() {
+                return Err(Error::device(&label(), "a failure was ordered"));
             }
             let node = &self.plan.nodes[index];
             run_node(&self.graph, node, &mut values, &self.weights, &mut self.caches, step, compute);

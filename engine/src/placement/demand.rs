@@ -9,7 +9,7 @@ use plywood_kernels::graph::{Node, WeightId};
 use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::step::PAGE_TOKENS;
 
-use super::Device;
+use super::device::Device;
 use crate::stage::plan::{Limits, StepLimits};
 
 /// What some nodes cost.

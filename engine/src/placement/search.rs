@@ -1,9 +1,32 @@
 //! The search for devices and cuts: over sets of devices, exact for all that a placement is measured by.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 
+use super::demand::Demand;
+use super::device::Device;
 use super::speed::Picoseconds;
-use super::{Demand, Device, MAX_DEVICES, NoPlace, Stage};
+
+/// The most devices among which [`place`] chooses: it looks at every set of them.
+pub const MAX_DEVICES: usize = 10;
+
+/// Some layers on a device: the first stage has the embedding too, the last the output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// The device, by its place in the list.
+    pub device: usize,
+    /// Its layers; never none.
+    pub layers: Range<usize>,
+}
+
+/// Why there is no placement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoPlace {
+    /// Bytes that the model takes on one device.
+    pub needed: u64,
+    /// Bytes that the devices have together; those of a pool count once.
+    pub available: u64,
+}
 
 /// A device that takes longer than so many times the fastest for the whole model is slow.
 const SLOW: Picoseconds = 4;

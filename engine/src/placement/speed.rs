@@ -7,10 +7,8 @@
 
 use std::ops::Range;
 
-use super::{Demand, Device};
-
-/// The share of a device's memory bandwidth that matrix-vector products reach, where they were not measured.
-pub const SHARE: f64 = 0.6;
+use super::demand::Demand;
+use super::device::{Device, Speed};
 
 /// Seconds that a dispatch takes besides its work: the barrier, and threads that start and end.
 pub const DISPATCH: f64 = 4e-6;
@@ -20,26 +18,6 @@ pub const CUT: f64 = 200e-6;
 
 /// Bytes per second at which weights come from a file: a solid-state drive.
 pub const FILE: f64 = 2e9;
-
-/// How fast a device is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Speed {
-    /// Bytes that its memory moves per second.
-    pub bandwidth: f64,
-    /// Bytes of weights that matrix-vector products read per second, where that was measured.
-    pub products: Option<f64>,
-    /// Bytes per second between it and the host.
-    pub link: f64,
-    /// Multiply-adds per second, where these and not memory may bound it; infinite where they never do.
-    pub multiply_adds: f64,
-}
-
-impl Speed {
-    /// Bytes of weights and cache that products read per second.
-    pub fn reads(&self) -> f64 {
-        self.products.unwrap_or(self.bandwidth * SHARE)
-    }
-}
 
 /// Picoseconds, so that sums are exact and equal devices take equal times; saturating.
 pub type Picoseconds = u64;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use plywood_kernels::kv_cache::KvType;
 use proptest::prelude::*;
 
 use super::*;

@@ -5,28 +5,18 @@ use plywood_kernels::formats;
 use plywood_kernels::kv_cache::KvType;
 
 use crate::devices::candidate::Site;
+use crate::devices::select::Alternative;
 use crate::error::{Error, Result};
+use crate::placement::policy::PlacementPolicy;
 use crate::planning::graphs::Graphs;
-use crate::planning::layout::{Layout, Manner, Settings, lay_out};
+use crate::planning::layout::{Layout, lay_out};
+use crate::planning::settings::Settings;
 
 /// The shortest context that is worth advising, in tokens, where half of what was asked for is not shorter.
 const SHORTEST: usize = 1024;
 
 /// Contexts are looked for in multiples of so many tokens.
 const CONTEXT_STEP: usize = 256;
-
-/// Other devices that a model could be laid out over.
-#[derive(Debug, Clone)]
-pub(crate) struct Alternative {
-    /// What a person does for it.
-    pub what: String,
-    /// The devices.
-    pub sites: Vec<Site>,
-    /// How layers find them.
-    pub manner: Manner,
-    /// Whether `--fit` may take them: they are there.
-    pub is_there: bool,
-}
 
 /// Something with which a model fits.
 pub(crate) struct Advice {
@@ -37,8 +27,8 @@ pub(crate) struct Advice {
 }
 
 /// The layout, or `None` where there is no room.
-fn try_out(graphs: &Graphs, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Option<Layout>> {
-    match lay_out(graphs, settings, sites, manner) {
+fn try_out(graphs: &Graphs, settings: &Settings, sites: &[Site], policy: &PlacementPolicy) -> Result<Option<Layout>> {
+    match lay_out(graphs, settings, sites, policy) {
         Ok(layout) => Ok(Some(layout)),
         Err(Error::DoesNotFit { .. } | Error::Binding { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -55,7 +45,7 @@ pub(crate) fn largest_context(
     graphs: &Graphs,
     settings: &Settings,
     sites: &[Site],
-    manner: &Manner,
+    policy: &PlacementPolicy,
 ) -> Result<Option<(Settings, Layout)>> {
     let mut best = None;
     // Multiples of the step: `low` fits or is too short, `high` does not fit.
@@ -63,7 +53,7 @@ pub(crate) fn largest_context(
     while low + 1 < high {
         let middle = low.midpoint(high);
         let settings = Settings { context: middle * CONTEXT_STEP, ..settings.clone() };
-        match try_out(graphs, &settings, sites, manner)? {
+        match try_out(graphs, &settings, sites, policy)? {
             Some(layout) => {
                 best = Some((settings, layout));
                 low = middle;
@@ -80,14 +70,14 @@ pub(crate) fn advise(
     graphs: &Graphs,
     settings: &Settings,
     sites: &[Site],
-    manner: &Manner,
+    policy: &PlacementPolicy,
     others: &[Alternative],
 ) -> Result<Vec<Advice>> {
     let mut advice = Vec::new();
     let with = |changed: Settings| -> Result<Option<(Settings, Vec<Site>, Layout)>> {
-        Ok(try_out(graphs, &changed, sites, manner)?.map(|layout| (changed, sites.to_vec(), layout)))
+        Ok(try_out(graphs, &changed, sites, policy)?.map(|layout| (changed, sites.to_vec(), layout)))
     };
-    if let Some((settings, layout)) = largest_context(graphs, settings, sites, manner)? {
+    if let Some((settings, layout)) = largest_context(graphs, settings, sites, policy)? {
         let what = format!("--context {}", settings.context);
         advice.push(Advice { what, applied: Some((settings, sites.to_vec(), layout)) });
     }
@@ -118,14 +108,14 @@ pub(crate) fn advise(
         }
     }
     for other in others {
-        if let Some(layout) = try_out(graphs, settings, &other.sites, &other.manner)? {
+        if let Some(layout) = try_out(graphs, settings, &other.sites, &other.policy)? {
             let applied = other.is_there.then(|| (settings.clone(), other.sites.clone(), layout));
             advice.push(Advice { what: other.what.clone(), applied });
             break;
         }
     }
     if advice.iter().all(|advice| advice.applied.is_none()) {
-        let here = Alternative { what: String::new(), sites: sites.to_vec(), manner: manner.clone(), is_there: true };
+        let here = Alternative { what: String::new(), sites: sites.to_vec(), policy: policy.clone(), is_there: true };
         let kv_types = [&[settings.kv_type], kv_types.as_slice()].concat();
         let quantised = smaller.into_iter().filter(|_| is_float).map(Some);
         let quantised: Vec<Option<Format>> = std::iter::once(settings.quantize).chain(quantised).collect();
@@ -148,7 +138,7 @@ fn together(
     kv_types: &[KvType],
     quantised: &[Option<Format>],
 ) -> Result<Option<Advice>> {
-    let try_out = |settings: &Settings| try_out(graphs, settings, &place.sites, &place.manner);
+    let try_out = |settings: &Settings| try_out(graphs, settings, &place.sites, &place.policy);
     let first = |tried: Vec<Settings>| -> Result<Option<(Settings, Layout)>> {
         for settings in tried {
             if let Some(layout) = try_out(&settings)? {
@@ -173,7 +163,7 @@ fn together(
     match try_out(&longest)? {
         Some(longer) => (settings, layout) = (longest, longer),
         None => {
-            if let Some(longer) = largest_context(graphs, &longest, &place.sites, &place.manner)? {
+            if let Some(longer) = largest_context(graphs, &longest, &place.sites, &place.policy)? {
                 (settings, layout) = longer;
             }
         }

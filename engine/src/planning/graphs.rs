@@ -8,7 +8,7 @@ use plywood_kernels::Graph;
 use plywood_models::transformer::Transformer;
 
 use crate::error::Result;
-use crate::planning::layout::{Settings, Source};
+use crate::planning::settings::{Settings, Source};
 
 /// A model's graphs.
 pub(crate) struct Graphs {

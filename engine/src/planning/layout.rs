@@ -4,21 +4,19 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use plywood_kernels::kv_cache::KvType;
+use plywood_kernels::Graph;
 use plywood_kernels::lowering::Precision;
-use plywood_kernels::{Format, Graph};
-use plywood_models::checkpoint::Weights;
-use plywood_models::config::Config;
 
 use crate::devices::adapter::Kind;
 use crate::devices::candidate::{self, Site};
-use crate::devices::tuning::Choices;
 use crate::error::{Error, Result};
 use crate::gpu;
 use crate::host::HostStage;
 use crate::ledger::{HumanBytes, Ledger, LedgerStage, Purpose};
+use crate::placement::policy::PlacementPolicy;
 use crate::placement::{self, Demand, Device, NoPlace, StageNodes, speed};
 use crate::planning::graphs::Graphs;
+use crate::planning::settings::Settings;
 use crate::stage::plan::{Limits, StagePlan, StepLimits};
 
 /// Rows go along one dimension of a dispatch, which every device lets reach so far.
@@ -26,58 +24,6 @@ const MAX_STEP_TOKENS: usize = 65_535;
 
 /// How often layers are moved where plans take more than was estimated.
 const ROUNDS: usize = 8;
-
-/// What is laid out: where the weights are, and the model's numbers.
-#[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
-    pub weights: &'a dyn Weights,
-    pub config: &'a Config,
-}
-
-/// What decides how many bytes a model takes.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    /// Tokens of a sequence.
-    pub context: usize,
-    /// How the KV cache is stored.
-    pub kv_type: KvType,
-    /// What matrices of floats are quantised to.
-    pub quantize: Option<Format>,
-    /// What all matrices are thought to be stored in, for advice.
-    pub stored: Option<Format>,
-    /// Only float kernels and an f32 cache.
-    pub exact: bool,
-    /// How kernels are chosen.
-    pub choices: Choices,
-    /// Sessions that may be open at once.
-    pub sessions: usize,
-    /// Tokens in a step; chosen by device where `None`.
-    pub step_tokens: Option<usize>,
-    /// Tokens of a step whose logits can be asked for.
-    pub step_rows: usize,
-    /// The largest shard of a weight or a cache.
-    pub max_shard: Option<u64>,
-}
-
-impl Settings {
-    /// How GPUs store the KV cache.
-    fn kv_type(&self) -> KvType {
-        if self.exact { KvType::F32 } else { self.kv_type }
-    }
-}
-
-/// How layers find their devices.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Manner {
-    /// The fewest devices that hold them, and of these the fastest.
-    Best,
-    /// All devices in their order.
-    InOrder,
-    /// Shares for each device.
-    Split(Vec<u32>),
-    /// Ranges, each with the device's place in the list.
-    Layers(Vec<(usize, Range<usize>)>),
-}
 
 /// A stage with its plan.
 pub(crate) struct Laid {
@@ -100,17 +46,22 @@ pub(crate) struct Layout {
 }
 
 /// Lays a model out, or says in [`Error::DoesNotFit`] what is missing.
-pub(crate) fn lay_out(graphs: &Graphs, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Layout> {
+pub(crate) fn lay_out(
+    graphs: &Graphs,
+    settings: &Settings,
+    sites: &[Site],
+    policy: &PlacementPolicy,
+) -> Result<Layout> {
     let graph = graphs.under(settings);
     let mut devices = candidate::devices(sites, settings.kv_type());
-    if *manner == Manner::InOrder {
+    if *policy == PlacementPolicy::InOrder {
         share_pools(&mut devices, sites);
     }
     let whole_steps = step_limits(settings, sites.iter());
     let mut demand = Demand::of(&graph, &whole_steps, &limits(&sites[0], settings));
     demand.stage = demand.stage.saturating_add(overhead(&graph, settings, &sites[0], whole_steps)?);
     for _ in 0..ROUNDS {
-        let placed = choose(&graph, manner, &demand, &devices).map_err(|error| refine(error, sites))?;
+        let placed = choose(&graph, policy, &demand, &devices).map_err(|error| refine(error, sites))?;
         let steps = step_limits(settings, placed.iter().map(|(site, _)| &sites[*site]));
         let plan = |(site, nodes): (usize, StageNodes)| {
             let steps = StepLimits { kv_type: sites[site].kv_type(steps.kv_type), ..steps };
@@ -125,7 +76,7 @@ pub(crate) fn lay_out(graphs: &Graphs, settings: &Settings, sites: &[Site], mann
             let token_time = stages.iter().map(time).fold(0, u64::saturating_add);
             return Ok(Layout { graph, steps, stages, ledger, token_time });
         }
-        if matches!(manner, Manner::Split(_) | Manner::Layers(_)) {
+        if matches!(policy, PlacementPolicy::Split(_) | PlacementPolicy::Layers(_)) {
             let what = |(site, needed): (&usize, &(u64, u64))| {
                 let (taken, room) = needed;
                 let label = sites[*site].facts.label();
@@ -183,22 +134,22 @@ fn overhead(graph: &Arc<Graph>, settings: &Settings, site: &Site, steps: StepLim
 
 fn choose(
     graph: &Graph,
-    manner: &Manner,
+    policy: &PlacementPolicy,
     demand: &Demand,
     devices: &[Device],
 ) -> Result<Vec<(usize, StageNodes)>, Failed> {
     let layers = graph.layers();
-    let (sites, ranges): (Vec<usize>, Vec<Range<usize>>) = match manner {
-        Manner::Best | Manner::InOrder => {
-            let find = if *manner == Manner::Best { placement::place } else { placement::in_order };
+    let (sites, ranges): (Vec<usize>, Vec<Range<usize>>) = match policy {
+        PlacementPolicy::Best | PlacementPolicy::InOrder => {
+            let find = if *policy == PlacementPolicy::Best { placement::place } else { placement::in_order };
             let stages = find(demand, devices).map_err(Failed::NoPlace)?;
             stages.into_iter().map(|stage| (stage.device, stage.layers)).unzip()
         }
-        Manner::Split(shares) => {
+        PlacementPolicy::Split(shares) => {
             let ranges = placement::split(layers, shares).map_err(Failed::Other)?;
             (0..ranges.len()).zip(ranges).unzip()
         }
-        Manner::Layers(given) => {
+        PlacementPolicy::Layers(given) => {
             placement::ranges(layers, given, devices.len()).map_err(Failed::Other)?;
             given.iter().cloned().unzip()
         }

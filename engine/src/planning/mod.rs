@@ -3,6 +3,7 @@
 pub(crate) mod fit;
 pub(crate) mod graphs;
 pub(crate) mod layout;
+pub(crate) mod settings;
 
 use std::path::Path;
 
@@ -16,10 +17,12 @@ use crate::devices::candidate::Site;
 use crate::devices::open::Hardware;
 use crate::error::{Error, Result};
 use crate::ledger::{HumanBytes, LedgerStage};
-use crate::model::{DEFAULT_CONTEXT, Options};
+use crate::options::{DEFAULT_CONTEXT, Options};
+use crate::placement::policy::PlacementPolicy;
 use crate::planning::fit::{advise, largest_context};
 use crate::planning::graphs::Graphs;
-use crate::planning::layout::{Layout, Manner, Settings, Source, lay_out};
+use crate::planning::layout::{Layout, lay_out};
+use crate::planning::settings::{Settings, Source};
 
 /// What a model would take and give.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -100,13 +103,13 @@ fn plan_source(source: Source, options: &Options, devices: Option<Vec<Site>>) ->
 pub(crate) fn settle(source: Source, options: &Options, hardware: &Hardware) -> Result<Settled> {
     let settings = settings(source.config, options)?;
     let graphs = Graphs::read(source)?;
-    let (mut sites, manner) = (hardware.sites.clone(), &hardware.manner);
-    let mut layout = lay_out(&graphs, &settings, &sites, manner);
-    let is_searched = matches!(manner, Manner::Best | Manner::InOrder);
+    let (mut sites, policy) = (hardware.sites.clone(), &hardware.policy);
+    let mut layout = lay_out(&graphs, &settings, &sites, policy);
+    let is_searched = matches!(policy, PlacementPolicy::Best | PlacementPolicy::InOrder);
     // Only where several devices would be used it matters how fast they are.
     if layout.as_ref().is_ok_and(|layout| layout.stages.len() > 1) && is_searched && hardware.measure(&mut sites) {
         // What fits is kept where other cuts would not.
-        layout = lay_out(&graphs, &settings, &sites, manner).or(layout);
+        layout = lay_out(&graphs, &settings, &sites, policy).or(layout);
     }
     let reason = match layout {
         Ok(layout) => {
@@ -118,12 +121,12 @@ pub(crate) fn settle(source: Source, options: &Options, hardware: &Hardware) -> 
         Err(error) => return Err(error),
     };
     if options.max_context
-        && let Some((settings, layout)) = largest_context(&graphs, &settings, &sites, manner)?
+        && let Some((settings, layout)) = largest_context(&graphs, &settings, &sites, policy)?
     {
         let note = format!("the context is {}, the largest that fits", settings.context);
         return Ok(settled(layout, sites, settings, Some(note)));
     }
-    let mut advice = advise(&graphs, &settings, &sites, manner, &hardware.others)?;
+    let mut advice = advise(&graphs, &settings, &sites, policy, &hardware.others)?;
     let first = advice.iter_mut().find_map(|advice| Some((advice.what.clone(), advice.applied.take()?)));
     if options.fit
         && let Some((what, (settings, sites, layout))) = first

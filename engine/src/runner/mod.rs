@@ -4,7 +4,7 @@ mod fair_lock;
 pub(crate) mod loading;
 mod pages;
 mod pipeline;
-mod scheduler;
+pub(crate) mod scheduler;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,8 +20,6 @@ use crate::error::Result;
 use crate::session::cancel::Cancel;
 use crate::stage::Stage;
 use crate::stage::plan::StepLimits;
-
-pub(crate) use self::scheduler::Scheduler;
 
 /// Into how many pieces for each stage a long run is cut, where stages run at the same time: with more of them the stages wait less for
 /// the first and the last, with fewer each piece is more efficient.

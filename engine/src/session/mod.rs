@@ -70,6 +70,13 @@ pub struct SessionRun<'a> {
 }
 
 impl Model {
+    /// A session: one sequence of tokens with its place in the KV cache.
+    pub fn session(&self) -> Result<Session> {
+        let mut free = self.shared().free_sequences.lock().unwrap_or_else(PoisonError::into_inner);
+        let sequence = free.pop().ok_or(Error::NoSession { sessions: self.limits().sequences })?;
+        Ok(Session::new(Arc::clone(self.shared()), sequence))
+    }
+
     /// Runs tokens of several sessions in one step; gives the wanted rows of each.
     ///
     /// All tokens together must fit a step (see [`Model::limits`]). A session that must compute tokens that it has

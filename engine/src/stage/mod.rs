@@ -1,5 +1,6 @@
 //! A stage: some nodes of a graph on one device, and what GPU and host stages share.
 
+pub mod case;
 pub mod plan;
 pub mod recording;
 
@@ -13,9 +14,9 @@ use plywood_kernels::step::Step;
 use plywood_kernels::{Format, Graph};
 
 use crate::error::Result;
-use crate::host::threads;
 use crate::stage::plan::StagePlan;
 use crate::stage::recording::Handle;
+use crate::threads::threads;
 
 /// Rows are read from files in pieces of about so many bytes.
 pub(crate) const READ_BYTES: usize = 4 << 20;

@@ -11,13 +11,15 @@ use plywood_kernels::graph::{Element, ValueId, Values, Want};
 use plywood_kernels::reference::{Machine, nmse};
 use serde::Serialize;
 
-use crate::devices::adapter::{Adapter, Adapters};
+use crate::devices::adapter::Adapter;
+use crate::devices::discover::Adapters;
 use crate::devices::open::{self, load_stage};
 use crate::devices::tuning::{Choices, Preference};
 use crate::error::Result;
 use crate::faults::Watch;
 use crate::gpu::{GpuDevice, GpuStage};
-use crate::stage::plan::{Limits, StagePlan, StepLimits};
+use crate::stage::case::case_plan;
+use crate::stage::plan::{Limits, StagePlan};
 use crate::stage::recording::Key;
 use crate::stage::{Stage, WeightReader};
 
@@ -186,21 +188,6 @@ impl TimedCase {
 pub fn shaders(case: &Case, plan: &StagePlan) -> Vec<Arc<Shader>> {
     let recordings = case.steps.iter().map(|step| plan.record(&Key::of(step, &[Want::Logits])));
     recordings.flat_map(|recording| recording.commands).map(|command| command.shader).collect()
-}
-
-/// The plan of a case for a device.
-pub fn case_plan(case: &Case, limits: Limits) -> Result<StagePlan> {
-    let most = |count: fn(&plywood_kernels::Step) -> usize| case.steps.iter().map(count).max().unwrap_or(0).max(1);
-    let steps = StepLimits {
-        tokens: most(|step| step.tokens.len()),
-        selected: most(|step| step.selected.len()),
-        sequences: most(|step| step.pages.len() / step.pages_per_sequence.max(1)),
-        context: case.context(),
-        pages: case.pages(),
-        kv_type: case.kv_type,
-    };
-    let max_shard = case.max_shard.unwrap_or(limits.max_shard);
-    StagePlan::new(&Arc::new(case.graph.clone()), 0..case.graph.nodes.len(), Limits { max_shard, ..limits }, steps)
 }
 
 /// Cases have no files.

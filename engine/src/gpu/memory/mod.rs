@@ -22,8 +22,8 @@ pub(super) fn of(adapter: &wgpu::Adapter, kind: Kind) -> Option<Memory> {
     let told = || ask(adapter).and_then(|report| report.memory(kind));
     match kind {
         // A software adapter's memory is the system's, whatever heap its driver makes up.
-        Kind::Software | Kind::Host => crate::host::system_memory(),
-        Kind::Integrated => told().map(|told| report::beside_system(told, crate::host::system_memory())),
+        Kind::Software | Kind::Host => crate::host::adapter::system_memory(),
+        Kind::Integrated => told().map(|told| report::beside_system(told, crate::host::adapter::system_memory())),
         Kind::Discrete | Kind::Virtual => told(),
     }
 }

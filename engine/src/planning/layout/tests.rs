@@ -1,7 +1,11 @@
 //! Layouts of synthetic models: estimates against plans, and layers that move.
 
 use super::*;
+use plywood_kernels::kv_cache::KvType;
 use plywood_models::synthetic::Synthetic;
+
+use crate::devices::tuning::Choices;
+use crate::planning::settings::Source;
 
 fn settings(context: usize) -> Settings {
     Settings {
@@ -61,7 +65,7 @@ fn what_is_laid_out_fits() {
                 {{"name": "slow", "memory": "1GiB", "bandwidth": "20GB/s", "kind": "integrated"}}]"#
         );
         let sites = crate::devices::hypothetical::from_json(&text).expect("devices");
-        match lay_out(&graphs, &settings(8192), &sites, &Manner::Best) {
+        match lay_out(&graphs, &settings(8192), &sites, &PlacementPolicy::Best) {
             Ok(layout) => {
                 (fitting, least) = (fitting + 1, least.min(room));
                 for stage in &layout.ledger.stages {
@@ -71,8 +75,8 @@ fn what_is_laid_out_fits() {
                 assert!(all.into_iter().eq(0..32));
                 // By hand the same stages fit too, and all layers on the second device do not.
                 let layers = layout.stages.iter().map(|stage| (stage.site, stage.nodes.layers.clone())).collect();
-                assert!(lay_out(&graphs, &settings(8192), &sites, &Manner::Layers(layers)).is_ok());
-                let second = lay_out(&graphs, &settings(8192), &sites, &Manner::Split(vec![0, 1, 0]));
+                assert!(lay_out(&graphs, &settings(8192), &sites, &PlacementPolicy::Layers(layers)).is_ok());
+                let second = lay_out(&graphs, &settings(8192), &sites, &PlacementPolicy::Split(vec![0, 1, 0]));
                 let error = second.map(|_| ()).expect_err("it is too small").to_string();
                 assert!(error.contains("b has room for 2.8 GiB and would take"), "{error}");
             }
@@ -98,10 +102,10 @@ fn the_systems_memory_counts_once() {
         format!(r#"{{"name": "{kind}", "kind": "{kind}", "memory": "64GiB", "free": {free}, "bandwidth": "50GB/s"}}"#)
     };
     // The model takes 4.4 GiB on one device; the most that lies in one pool is counted, and whether it fits at all.
-    let laid = |devices: &[(&str, u64)], manner: &Manner| {
+    let laid = |devices: &[(&str, u64)], policy: &PlacementPolicy| {
         let list: Vec<String> = devices.iter().map(|(kind, parts)| device(kind, parts << 28)).collect();
         let sites = crate::devices::hypothetical::from_json(&format!("[{}]", list.join(", "))).expect("devices");
-        let layout = lay_out(&graphs, &settings(512), &sites, manner).ok()?;
+        let layout = lay_out(&graphs, &settings(512), &sites, policy).ok()?;
         let in_pool = |pool: usize| {
             let stages = layout.stages.iter().zip(&layout.ledger.stages);
             let mine = stages.filter(|(stage, _)| sites[stage.site].pool() == pool);
@@ -114,21 +118,21 @@ fn the_systems_memory_counts_once() {
         }
         Some(layout.stages.len())
     };
-    let split = Manner::Split(vec![1, 1]);
-    for manner in [&Manner::Best, &Manner::InOrder, &split] {
+    let split = PlacementPolicy::Split(vec![1, 1]);
+    for policy in [&PlacementPolicy::Best, &PlacementPolicy::InOrder, &split] {
         // In quarters of a GiB: two halves in one memory are no whole, and two in two are.
-        assert_eq!(laid(&[("integrated", 16), ("host", 16)], manner), None, "{manner:?}");
-        assert_eq!(laid(&[("integrated", 16), ("software", 16)], manner), None, "{manner:?}");
-        assert!(laid(&[("discrete", 16), ("software", 16)], manner).is_some(), "{manner:?}");
-        assert!(laid(&[("discrete", 16), ("integrated", 16)], manner).is_some(), "{manner:?}");
+        assert_eq!(laid(&[("integrated", 16), ("host", 16)], policy), None, "{policy:?}");
+        assert_eq!(laid(&[("integrated", 16), ("software", 16)], policy), None, "{policy:?}");
+        assert!(laid(&[("discrete", 16), ("software", 16)], policy).is_some(), "{policy:?}");
+        assert!(laid(&[("discrete", 16), ("integrated", 16)], policy).is_some(), "{policy:?}");
         // One of them has room for the whole: what the others have is a part of it.
         for pair in [
             [("integrated", 24), ("host", 8)],
             [("integrated", 8), ("host", 24)],
             [("software", 24), ("integrated", 24)],
         ] {
-            laid(&pair, manner);
+            laid(&pair, policy);
         }
     }
-    assert_eq!(laid(&[("integrated", 24), ("host", 8)], &Manner::Best), Some(1));
+    assert_eq!(laid(&[("integrated", 24), ("host", 8)], &PlacementPolicy::Best), Some(1));
 }

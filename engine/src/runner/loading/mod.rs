@@ -8,10 +8,12 @@ use plywood_models::checkpoint::Weights;
 use crate::devices::open::Hardware;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
-use crate::model::{Options, Progress};
-use crate::planning::layout::{Laid, Source};
+use crate::options::{Options, Progress};
+use crate::planning::layout::Laid;
+use crate::planning::settings::Source;
 use crate::planning::{Settled, settle};
-use crate::runner::{Runner, Scheduler};
+use crate::runner::Runner;
+use crate::runner::scheduler::Scheduler;
 use crate::stage::{Stage, WeightReader};
 
 /// A model on its devices, with the pages of its sequences.
