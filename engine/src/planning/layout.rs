@@ -101,7 +101,7 @@ pub(crate) struct Layout {
 
 /// Lays a model out, or says in [`Error::DoesNotFit`] what is missing.
 pub(crate) fn lay_out(graphs: &Graphs, settings: &Settings, sites: &[Site], manner: &Manner) -> Result<Layout> {
-    let graph = graphs.under(settings);
+    let graph = graph(graphs, settings);
     let mut devices = candidate::devices(sites, settings.kv_type());
     if *manner == Manner::InOrder {
         share_pools(&mut devices, sites);
@@ -151,6 +151,24 @@ pub(crate) fn lay_out(graphs: &Graphs, settings: &Settings, sites: &[Site], mann
 enum Failed {
     NoPlace(NoPlace),
     Other(Error),
+}
+
+/// The model's graph under the settings.
+fn graph(graphs: &Graphs, settings: &Settings) -> Arc<Graph> {
+    let mut graph = graphs.of_context(settings.context);
+    if let Some(format) = settings.quantize {
+        Arc::make_mut(&mut graph).quantise(format);
+    }
+    if let Some(format) = settings.stored {
+        let graph = Arc::make_mut(&mut graph);
+        for weight in graph.matrices() {
+            let weight = &mut graph.weights[weight.0];
+            if weight.columns.is_multiple_of(format.block_elements) {
+                weight.held = Some(format);
+            }
+        }
+    }
+    graph
 }
 
 /// Devices over one memory, or one adapter opened twice, share it equally.

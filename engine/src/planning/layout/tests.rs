@@ -24,8 +24,7 @@ fn estimates_are_what_plans_say() {
     let check = |model: &str| {
         let synthetic = Synthetic::named(model).expect("a shape");
         let settings = settings(256);
-        let source = Source { weights: &synthetic, config: &synthetic.config };
-        let graph = Graphs::read(source).expect("a graph").under(&settings);
+        let graph = graph(&Graphs::read(&synthetic, &synthetic.config).expect("graphs"), &settings);
         let sites = crate::devices::hypothetical::from_names("2x RTX 3090").expect("a card");
         let steps = step_limits(&settings, sites.iter());
         let (demand, devices) =
@@ -52,7 +51,7 @@ fn estimates_are_what_plans_say() {
 #[test]
 fn what_is_laid_out_fits() {
     let synthetic = Synthetic::named("llama-8b:q4_k").expect("a shape");
-    let graphs = Graphs::read(Source { weights: &synthetic, config: &synthetic.config }).expect("graphs");
+    let graphs = Graphs::read(&synthetic, &synthetic.config).expect("graphs");
     let (mut fitting, mut least) = (0, u64::MAX);
     for room in (1..7 << 4).map(|parts: u64| parts << 26) {
         let text = format!(
@@ -93,7 +92,7 @@ fn what_is_laid_out_fits() {
 #[test]
 fn the_systems_memory_counts_once() {
     let synthetic = Synthetic::named("llama-8b:q4_k").expect("a shape");
-    let graphs = Graphs::read(Source { weights: &synthetic, config: &synthetic.config }).expect("graphs");
+    let graphs = Graphs::read(&synthetic, &synthetic.config).expect("graphs");
     let device = |kind: &str, free: u64| {
         format!(r#"{{"name": "{kind}", "kind": "{kind}", "memory": "64GiB", "free": {free}, "bandwidth": "50GB/s"}}"#)
     };
