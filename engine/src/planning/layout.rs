@@ -52,7 +52,7 @@ pub(crate) fn lay_out(
     sites: &[Site],
     policy: &PlacementPolicy,
 ) -> Result<Layout> {
-    let graph = graphs.under(settings);
+    let graph = graph(graphs, settings);
     let mut devices = candidate::devices(sites, settings.kv_type());
     if *policy == PlacementPolicy::InOrder {
         share_pools(&mut devices, sites);
@@ -102,6 +102,24 @@ pub(crate) fn lay_out(
 enum Failed {
     NoPlace(NoPlace),
     Other(Error),
+}
+
+/// The model's graph under the settings.
+fn graph(graphs: &Graphs, settings: &Settings) -> Arc<Graph> {
+    let mut graph = graphs.of_context(settings.context);
+    if let Some(format) = settings.quantize {
+        Arc::make_mut(&mut graph).quantise(format);
+    }
+    if let Some(format) = settings.stored {
+        let graph = Arc::make_mut(&mut graph);
+        for weight in graph.matrices() {
+            let weight = &mut graph.weights[weight.0];
+            if weight.columns.is_multiple_of(format.block_elements) {
+                weight.held = Some(format);
+            }
+        }
+    }
+    graph
 }
 
 /// Devices over one memory, or one adapter opened twice, share it equally.

@@ -102,7 +102,7 @@ fn plan_source(source: Source, options: &Options, devices: Option<Vec<Site>>) ->
 /// Lays a model out as the options say, or as fits where they allow it.
 pub(crate) fn settle(source: Source, options: &Options, hardware: &Hardware) -> Result<Settled> {
     let settings = settings(source.config, options)?;
-    let graphs = Graphs::read(source)?;
+    let graphs = Graphs::read(source.weights, source.config)?;
     let (mut sites, policy) = (hardware.sites.clone(), &hardware.policy);
     let mut layout = lay_out(&graphs, &settings, &sites, policy);
     let is_searched = matches!(policy, PlacementPolicy::Best | PlacementPolicy::InOrder);

@@ -8,12 +8,12 @@ use plywood_models::TensorInfo;
 use plywood_models::checkpoint::Weights;
 
 use super::*;
+use crate::devices::hypothetical;
 
 /// Weights that count how often each of their tensors is read.
 struct Counted {
     weights: Synthetic,
-    /// By tensor and offset.
-    reads: Mutex<BTreeMap<(usize, u64), usize>>,
+    reads: Mutex<BTreeMap<usize, usize>>,
 }
 
 impl Weights for Counted {
@@ -22,31 +22,23 @@ impl Weights for Counted {
     }
 
     fn read(&self, tensor: usize, offset: u64, buffer: &mut [u8]) -> plywood_models::Result<()> {
-        *self.reads.lock().unwrap_or_else(PoisonError::into_inner).entry((tensor, offset)).or_default() += 1;
+        *self.reads.lock().unwrap_or_else(PoisonError::into_inner).entry(tensor).or_default() += 1;
         self.weights.read(tensor, offset, buffer)
-    }
-}
-
-impl Counted {
-    fn named(model: &str) -> Counted {
-        Counted { weights: Synthetic::named(model).expect("a shape"), reads: Mutex::default() }
-    }
-
-    fn source(&self) -> Source<'_> {
-        Source { weights: self, config: &self.weights.config }
     }
 }
 
 /// Plans a model for a card of so much memory; every vector must have been read once, and nothing else.
 fn check(model: &str, memory: &str, options: Options, expected: impl Fn(&Plan) -> bool) {
-    let counted = Counted::named(model);
+    let weights = Synthetic::named(model).expect("a shape");
+    let config = weights.config.clone();
+    let counted = Counted { weights, reads: Mutex::default() };
     let card = format!(r#"[{{"name": "card", "memory": "{memory}", "bandwidth": "300GB/s"}}]"#);
-    let sites = crate::devices::hypothetical::from_json(&card).expect("a device");
-    let plan = plan_source(counted.source(), &options, Some(sites));
-    let plan = plan.expect("it is planned");
+    let sites = hypothetical::from_json(&card).expect("a device");
+    let source = Source { weights: &counted, config: &config };
+    let plan = plan_source(source, &options, Some(sites)).expect("it is planned");
     assert!(expected(&plan), "{model} in {memory}: {plan:?}");
     let vectors = counted.tensors().iter().enumerate().filter(|(_, tensor)| tensor.shape.len() == 1);
-    let once: BTreeMap<(usize, u64), usize> = vectors.map(|(index, _)| ((index, 0), 1)).collect();
+    let once: BTreeMap<usize, usize> = vectors.map(|(index, _)| (index, 1)).collect();
     let reads = counted.reads.into_inner().expect("nobody panicked");
     assert_eq!(reads, once, "{model} in {memory}, tensors and how often they were read");
 }
@@ -64,21 +56,4 @@ fn vectors_are_read_once() {
         |plan: &Plan| plan.fits && plan.notes[0].contains("--quantize") && plan.notes[0].contains("--context");
     check("llama-1b:f16", "2GiB", Options { fit: true, ..asked() }, together);
     check("llama-1b:q4_k", "600MiB", asked(), |plan| !plan.fits);
-}
-
-/// So it is where the model is loaded, which reads every matrix once as well.
-#[test]
-fn what_is_fitted_and_loaded_is_read_once() {
-    let counted = Counted::named("tiny:f32");
-    let adapters = vec!["host".to_string()];
-    let mut options = Options { adapters, fit: true, ..Options::default() };
-    let host = Hardware::of(&options).expect("there is a host");
-    // 58 MiB of weights; they fit with fewer bits.
-    options.memory = vec![(host.sites[0].facts.index, 40 << 20)];
-    let host = Hardware::of(&options).expect("there is a host");
-    let loaded = crate::runner::loading::load(counted.source(), &mut options, &host).expect("it fits");
-    assert!(loaded.notes.iter().any(|note| note.contains("--quantize")), "{:?}", loaded.notes);
-    let reads = counted.reads.into_inner().expect("nobody panicked");
-    assert!(reads.len() > counted.weights.tensors().len(), "large tensors are read in pieces");
-    assert!(reads.values().all(|count| *count == 1), "tensors and offsets, and how often they were read: {reads:?}");
 }

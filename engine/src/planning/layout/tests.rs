@@ -5,7 +5,6 @@ use plywood_kernels::kv_cache::KvType;
 use plywood_models::synthetic::Synthetic;
 
 use crate::devices::tuning::Choices;
-use crate::planning::settings::Source;
 
 fn settings(context: usize) -> Settings {
     Settings {
@@ -28,8 +27,7 @@ fn estimates_are_what_plans_say() {
     let check = |model: &str| {
         let synthetic = Synthetic::named(model).expect("a shape");
         let settings = settings(256);
-        let source = Source { weights: &synthetic, config: &synthetic.config };
-        let graph = Graphs::read(source).expect("a graph").under(&settings);
+        let graph = graph(&Graphs::read(&synthetic, &synthetic.config).expect("graphs"), &settings);
         let sites = crate::devices::hypothetical::from_names("2x RTX 3090").expect("a card");
         let steps = step_limits(&settings, sites.iter());
         let (demand, devices) =
@@ -56,7 +54,7 @@ fn estimates_are_what_plans_say() {
 #[test]
 fn what_is_laid_out_fits() {
     let synthetic = Synthetic::named("llama-8b:q4_k").expect("a shape");
-    let graphs = Graphs::read(Source { weights: &synthetic, config: &synthetic.config }).expect("graphs");
+    let graphs = Graphs::read(&synthetic, &synthetic.config).expect("graphs");
     let (mut fitting, mut least) = (0, u64::MAX);
     for room in (1..7 << 4).map(|parts: u64| parts << 26) {
         let text = format!(
@@ -97,7 +95,7 @@ fn what_is_laid_out_fits() {
 #[test]
 fn the_systems_memory_counts_once() {
     let synthetic = Synthetic::named("llama-8b:q4_k").expect("a shape");
-    let graphs = Graphs::read(Source { weights: &synthetic, config: &synthetic.config }).expect("graphs");
+    let graphs = Graphs::read(&synthetic, &synthetic.config).expect("graphs");
     let device = |kind: &str, free: u64| {
         format!(r#"{{"name": "{kind}", "kind": "{kind}", "memory": "64GiB", "free": {free}, "bandwidth": "50GB/s"}}"#)
     };
