@@ -41,7 +41,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         ModelSource::Path(path) => planning::plan(path, &options, devices)?,
         ModelSource::Synthetic(name) => planning::plan_synthetic(name, &options, devices)?,
     };
-    if arguments.json { print_json(&plan) } else { print(&text(&plan)) }
+    if arguments.json { print_json(&plan) } else { print(&text(&plan, arguments.device.verbose)) }
 }
 
 /// An error of a file of devices, with its name.
@@ -49,19 +49,24 @@ fn named(path: &std::path::Path, error: &Error) -> Failure {
     Failure::Work(format!("{}: {error}", path.display()))
 }
 
-/// The plan for a person.
-fn text(plan: &Plan) -> String {
+/// The plan for a person; a verbose one names the kernels that would run.
+fn text(plan: &Plan, verbose: bool) -> String {
     let mut lines = Vec::new();
     match &plan.reason {
         None => lines.push(format!("It fits with a context of {} tokens.", plan.context)),
         Some(reason) => lines.push(format!("It does not fit with a context of {} tokens: {reason}.", plan.context)),
     }
-    for stage in &plan.stages {
+    for (index, stage) in plan.stages.iter().enumerate() {
         let layers = stage.layers.map_or("no layers".into(), |(first, last)| format!("layers {first}-{last}"));
         lines.push(format!("{}: {layers}, {}", stage.adapter, describe(stage)));
         if let Some(available) = stage.available {
             let left = available.saturating_sub(stage.bytes.total());
             lines.push(format!("    {} for it, of which {} stay free", HumanBytes(available), HumanBytes(left)));
+        }
+        let kernels = plan.kernels.get(index).filter(|_| verbose);
+        for kernel in kernels.into_iter().flatten() {
+            let rows = if kernel.is_for_many { "many rows" } else { "few rows" };
+            lines.push(format!("    {:<14} {rows:<9} {}", kernel.op, kernel.candidate));
         }
     }
     if let Some(expected) = plan.expected {

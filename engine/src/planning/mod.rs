@@ -23,6 +23,7 @@ use crate::planning::fit::{advise, largest_context};
 use crate::planning::graphs::Graphs;
 use crate::planning::layout::{Layout, lay_out};
 use crate::planning::settings::{Settings, Source};
+use crate::stage::plan::ChosenKernel;
 
 /// What a model would take and give.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,6 +34,9 @@ pub struct Plan {
     pub context: usize,
     /// Its stages in order; none where it does not fit.
     pub stages: Vec<LedgerStage>,
+    /// The kernels of each stage; not in its JSON.
+    #[serde(skip)]
+    pub kernels: Vec<Vec<ChosenKernel>>,
     /// What is expected of it, where it fits.
     pub expected: Option<Expected>,
     /// Why it does not fit.
@@ -86,14 +90,15 @@ fn plan_source(source: Source, options: &Options, devices: Option<Vec<Site>>) ->
             notes.dedup();
             let expected =
                 Expected { decode_tokens_per_s: layout.tokens_per_second(), load_s: layout.load_seconds(&sites) };
+            let kernels = layout.stages.iter().map(|stage| stage.plan.kernels()).collect();
             let (stages, context) = (layout.ledger.stages, settings.context);
             let advice = Vec::new();
-            Ok(Plan { fits: true, context, stages, expected: Some(expected), reason: None, advice, notes })
+            Ok(Plan { fits: true, context, stages, kernels, expected: Some(expected), reason: None, advice, notes })
         }
         Err(Error::DoesNotFit { reason, advice }) => {
             let context = settings(source.config, options)?.context;
-            let (stages, notes) = (Vec::new(), Vec::new());
-            Ok(Plan { fits: false, context, stages, expected: None, reason: Some(reason), advice, notes })
+            let (stages, kernels, notes) = (Vec::new(), Vec::new(), Vec::new());
+            Ok(Plan { fits: false, context, stages, kernels, expected: None, reason: Some(reason), advice, notes })
         }
         Err(error) => Err(error),
     }

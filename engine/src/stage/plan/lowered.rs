@@ -1,6 +1,6 @@
 //! What nodes become on the device: each is lowered once for each batch, by the candidate that is chosen.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use plywood_kernels::candidate::Candidate;
@@ -9,7 +9,7 @@ use plywood_kernels::graph::{Node, Slice};
 use plywood_kernels::lowering::{Batch, LoweringContext, View};
 
 use super::buffers::allot;
-use super::{LoweredNode, PlannedDispatch, StagePlan};
+use super::{ChosenKernel, LoweredNode, PlannedDispatch, StagePlan};
 use crate::devices::tuning::Preference;
 use crate::ledger::Purpose;
 use crate::stage::recording::{Command, Handle};
@@ -82,6 +82,23 @@ impl StagePlan {
         preferences.sort();
         preferences.dedup();
         preferences
+    }
+
+    /// The candidates that its ops take, each once.
+    pub fn kernels(&self) -> Vec<ChosenKernel> {
+        let of_node = |(node, lowered): (&Node, &BTreeMap<Batch, LoweredNode>)| {
+            let op = node.op.kernel().name();
+            let of_batch = |(batch, lowered): (&Batch, &LoweredNode)| ChosenKernel {
+                op,
+                is_for_many: *batch == Batch::Many,
+                candidate: lowered.candidate.to_string(),
+            };
+            lowered.iter().map(of_batch).collect::<Vec<_>>()
+        };
+        let mut kernels: Vec<ChosenKernel> = self.nodes.iter().zip(&self.lowered).flat_map(of_node).collect();
+        kernels.sort();
+        kernels.dedup();
+        kernels
     }
 
     fn lower_node(&self, node: &Node, batch: Batch, lowering: &mut Lowering) -> LoweredNode {

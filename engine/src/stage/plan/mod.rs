@@ -198,6 +198,17 @@ pub struct LoweredNode {
     dispatches: Vec<PlannedDispatch>,
 }
 
+/// A candidate that an op takes in a stage.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChosenKernel {
+    /// The op, by its kernel's name.
+    pub op: &'static str,
+    /// Whether it is taken for more than 8 rows, or for 1 to 8.
+    pub is_for_many: bool,
+    /// The candidate, as it is displayed.
+    pub candidate: String,
+}
+
 /// A dispatch whose parameters have their place.
 #[derive(Debug, Clone)]
 struct PlannedDispatch {
