@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plywood::Error;
-use plywood::model::Progress;
+use plywood::options::Progress;
 use plywood::models::output::{self, Existing, NewFile};
 use serde::Serialize;
 
