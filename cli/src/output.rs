@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plywood::Error;
-use plywood::options::Progress;
 use plywood::models::output::{self, Existing, NewFile};
+use plywood::options::Progress;
 use serde::Serialize;
 
 /// The exit status after Ctrl-C, as shells have it.

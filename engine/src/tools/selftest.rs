@@ -81,24 +81,24 @@ impl Bench {
         Ok(Bench { adapter: adapter.clone(), gpu: open::open(adapters, adapter, &Watch::default())? })
     }
 
-    /// The variants in which a case runs different shaders, the device's own choice first: with all of its features and ever fewer,
-    /// and with each of them every candidate.
+    /// The variants in which a case runs different shaders: the device's own choice, every other candidate, and the best guesses for
+    /// devices that have ever fewer of its features.
     pub fn variants(&self, case: &Case) -> Vec<Variant> {
         let Some(gpu) = &self.gpu else { return vec![self.best()] };
+        let best = |features| Variant { features, preferred: None };
+        let mut masks = gpu.facts.features.masks().into_iter().map(best);
+        let mut variants: Vec<Variant> = masks.by_ref().take(1).collect();
+        let preferences = self.plan(case, &self.best()).map(|plan| plan.preferences()).unwrap_or_default();
+        variants.extend(preferences.into_iter().map(|by| Variant { preferred: Some(by), ..self.best() }));
+        variants.extend(masks);
         let mut seen: Vec<Vec<Arc<Shader>>> = Vec::new();
-        let mut variants = Vec::new();
-        for features in gpu.facts.features.masks() {
-            let best = Variant { features, preferred: None };
-            let preferences = self.plan(case, &best).map(|plan| plan.preferences()).unwrap_or_default();
-            let others = preferences.into_iter().map(|preferred| Variant { features, preferred: Some(preferred) });
-            variants.extend(std::iter::once(best).chain(others).filter(|variant| {
-                // A case that can't be planned is run once, to tell why.
-                let shaders = self.plan(case, variant).map(|plan| shaders(case, &plan)).unwrap_or_default();
-                let is_new = !seen.contains(&shaders);
-                seen.push(shaders);
-                is_new
-            }));
-        }
+        variants.retain(|variant| {
+            // A case that can't be planned is run once, to tell why.
+            let shaders = self.plan(case, variant).map(|plan| shaders(case, &plan)).unwrap_or_default();
+            let is_new = !seen.contains(&shaders);
+            seen.push(shaders);
+            is_new
+        });
         variants
     }
 
