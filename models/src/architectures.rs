@@ -6,8 +6,8 @@ use plywood_kernels::gated::Activation;
 use plywood_kernels::rope::Pairing;
 use plywood_kernels::route::Gating;
 
-use crate::checkpoint::Kind;
 use crate::names::Role;
+use crate::weights::Kind;
 
 /// Where a layer normalises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use std::ops::Range;
 use plywood_kernels::Format;
 use plywood_kernels::formats::F16;
 
-use crate::checkpoint::{Kind, Storage, TensorInfo};
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::names::{self, Role};
+use crate::weights::{Kind, Storage, TensorInfo};
 
 /// The end of the names of such matrices.
 const END: &str = "self_attn.kv_b_proj.weight";

@@ -1,7 +1,7 @@
 //! What tensors are for, and what they are called in files of either kind.
 
 use crate::architectures::Architecture;
-use crate::checkpoint::Kind;
+use crate::weights::Kind;
 
 /// What a tensor is for. Those of a layer exist once in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -10,9 +10,9 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
-use crate::checkpoint::{Storage, TensorInfo};
 use crate::error::{Error, Result};
 use crate::file::File;
+use crate::weights::{Storage, TensorInfo};
 
 /// The name of a model's only file.
 pub(crate) const SINGLE: &str = "model.safetensors";

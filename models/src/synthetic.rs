@@ -8,12 +8,12 @@ use plywood_kernels::random::{Random, random_blocks};
 use plywood_kernels::route::Gating;
 
 use crate::architectures;
-use crate::checkpoint::{Kind, Storage, TensorInfo, Weights, check_read};
 use crate::config::{Attends, Config, Experts, Rope, Sampling, Scales};
 use crate::error::{Error, Result};
 use crate::gguf::{Array, Value, writer};
 use crate::names::{self, Role};
 use crate::quantise::settings::{self, text};
+use crate::weights::{Kind, Storage, TensorInfo, Weights, check_read};
 
 /// The shape of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

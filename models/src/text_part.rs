@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::architectures;
-use crate::checkpoint::TensorInfo;
 use crate::error::{Error, Result};
 use crate::json::Json;
+use crate::weights::TensorInfo;
 
 /// What names of tensors begin with as such models are published, and as transformers 5 writes them; and instead in a model of text alone.
 const TEXT: [(&str, &str); 2] = [("language_model.", ""), ("model.language_model.", "model.")];

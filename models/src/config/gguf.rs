@@ -3,10 +3,11 @@
 use plywood_kernels::route::{Gating, Groups};
 
 use crate::architectures::{Architecture, AttentionKind, LocalLayers};
-use crate::checkpoint::{Checkpoint, Kind};
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gguf::{Array, Metadata, Value};
 use crate::names::{self, Role};
+use crate::weights::Kind;
 
 use super::experts::{self, Experts};
 use super::rope::{self, Rope};

@@ -5,10 +5,10 @@ use plywood_kernels::route::{Gating, Groups};
 use serde_json::Value;
 
 use crate::architectures::{Architecture, AttentionKind, LocalLayers};
-use crate::checkpoint::Kind;
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::packed;
+use crate::weights::Kind;
 
 use super::experts::{self, Experts};
 use super::{Attends, Config, LAYERS_LIMIT, Latent, Rope, Sampling, Scales, architecture, attends, ids, size};

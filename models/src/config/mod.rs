@@ -13,8 +13,9 @@ use std::path::PathBuf;
 use plywood_kernels::grouped_matmul::MAX_MATRICES;
 
 use crate::architectures::{self, Architecture, LocalLayers};
-use crate::checkpoint::{Checkpoint, Kind, Settings};
+use crate::checkpoint::{Checkpoint, Settings};
 use crate::error::{Error, Result};
+use crate::weights::Kind;
 
 pub use self::experts::Experts;
 pub use self::latent::Latent;

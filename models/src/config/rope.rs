@@ -11,10 +11,11 @@ use super::gguf::Keys;
 use super::hugging_face::unsupported;
 use super::size;
 use crate::architectures::{Architecture, LogMultiplier};
-use crate::checkpoint::{Checkpoint, Kind};
-use crate::error::Result;
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::names::{self, Role};
+use crate::weights::Kind;
 
 /// RoPE's base where a GGUF file says nothing, and that of local layers with one of their own.
 pub(super) const DEFAULT_BASE: f64 = 10_000.0;
@@ -300,7 +301,7 @@ impl Directory<'_> {
 
     fn yarn(&self, factor: f64, rope: Rope) -> Result<Rope> {
         // A 0 is as good as nothing.
-        let number = |key: &str| Ok::<_, crate::Error>(self.section.number(key)?.filter(|number| *number != 0.0));
+        let number = |key: &str| Ok::<_, Error>(self.section.number(key)?.filter(|number| *number != 0.0));
         let (mscale, mscale_all) = (number("mscale")?, number("mscale_all_dim")?);
         let magnitude = match (self.section.number("attention_factor")?, mscale, mscale_all) {
             (Some(given), ..) => given,
@@ -365,7 +366,7 @@ impl Keys<'_> {
             Some("none") => Ok(Scaling::None),
             Some("linear") => Ok(Scaling::Linear(factor()?)),
             Some("yarn") => {
-                let turns = |key: &str| Ok::<_, crate::Error>(self.number(key)?.filter(|turns| *turns != 0.0));
+                let turns = |key: &str| Ok::<_, Error>(self.number(key)?.filter(|turns| *turns != 0.0));
                 let multiplier = self.number("rope.scaling.yarn_log_multiplier")?.unwrap_or(0.0);
                 Ok(Scaling::Yarn {
                     factor: factor()?,

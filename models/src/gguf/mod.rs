@@ -14,9 +14,9 @@ use std::collections::HashSet;
 
 use plywood_kernels::Format;
 
-use crate::checkpoint::{Storage, TensorInfo};
 use crate::error::{Error, Result};
 use crate::file::File;
+use crate::weights::{Storage, TensorInfo};
 
 use self::cursor::Cursor;
 pub(crate) use self::split::open;

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::TensorInfo;
 use crate::error::{Error, Result};
 use crate::file::File;
+use crate::weights::TensorInfo;
 
 use super::{Metadata, read_header};
 

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::checkpoint::{TensorInfo, Weights};
 use crate::error::{Error, Result};
 use crate::output::{Existing, NewFile};
+use crate::weights::{TensorInfo, Weights};
 
 use super::{Array, DEFAULT_ALIGNMENT, MAGIC, Value};
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use plywood_kernels::formats::{BF16, Q8_0};
 
 use super::*;
-use crate::checkpoint::{Checkpoint, Weights};
+use crate::checkpoint::Checkpoint;
+use crate::weights::Weights;
 
 const ROLES: [Role; 2] = [Role::KeyUp, Role::ValueUp];
 

@@ -3,11 +3,12 @@
 
 use crate::error::Result;
 
+use super::assembly::Assembled;
 use super::codes::{Along, Codes};
 use super::gptq::Stored;
 use super::heads::{Heads, Scales, Second};
 use super::ints::{Ints, group_columns};
-use super::{Assembled, Table, wrong};
+use super::table::{Table, wrong};
 
 /// The slot in a word of each of 8 outputs.
 const SLOTS: [u8; 8] = [0, 4, 1, 5, 2, 6, 3, 7];

@@ -7,10 +7,11 @@ use plywood_kernels::formats::codebook;
 use crate::error::{Error, Result};
 use crate::json::Json;
 
+use super::assembly::{Assembled, Coded, assembled, fitting};
 use super::codes::Codes;
 use super::heads::{Heads, Nested, Scales, Second, Spread};
 use super::matrix::{Element, Matrix};
-use super::{Assembled, Coded, Table, assembled, fitting, wrong};
+use super::table::{Table, wrong};
 
 /// Nibbles of a byte, the high one first.
 const SLOTS: [u8; 8] = [1, 0, 1, 0, 1, 0, 1, 0];

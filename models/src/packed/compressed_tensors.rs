@@ -3,11 +3,12 @@
 
 use crate::error::Result;
 
+use super::assembly::Assembled;
 use super::codes::{Along, Codes};
 use super::heads::{Heads, Scales, Second};
-use super::ints::{Ints, NUMBERS, check_bits, group_columns, group_order};
-use super::matrix::{Element, Matrix};
-use super::{Assembled, Table, wrong};
+use super::ints::{Ints, check_bits, group_columns, group_order};
+use super::matrix::{Element, Matrix, NUMBERS};
+use super::table::{Table, wrong};
 
 /// `pack-quantized`.
 pub(super) fn packed(table: &mut Table, stem: &str) -> Result<Assembled> {

@@ -7,11 +7,11 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::json::Json;
 
+use super::assembly::{Assembled, Coded, assembled, fitting};
 use super::codes::Codes;
 use super::heads::{Heads, Scales, Second};
-use super::ints::NUMBERS;
-use super::matrix::{Element, Matrix};
-use super::{Assembled, Coded, Table, assembled, fitting, wrong};
+use super::matrix::{Element, Matrix, NUMBERS};
+use super::table::{Table, wrong};
 
 /// The names under which scales are found.
 const SCALES: [&str; 2] = [".weight_scale_inv", ".weight_scale"];

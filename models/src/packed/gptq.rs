@@ -5,11 +5,12 @@
 
 use crate::error::Result;
 
+use super::assembly::Assembled;
 use super::codes::{Along, Codes};
 use super::heads::{Heads, Scales, Second};
-use super::ints::{Ints, NUMBERS, check_bits, group_columns, group_order};
-use super::matrix::{Element, Matrix};
-use super::{Assembled, Table, wrong};
+use super::ints::{Ints, check_bits, group_columns, group_order};
+use super::matrix::{Element, Matrix, NUMBERS};
+use super::table::{Table, wrong};
 
 /// The stored tensors that AWQ and GPTQ share.
 pub(super) struct Stored {

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use plywood_kernels::formats::int;
 
-use crate::checkpoint::TensorInfo;
 use crate::error::Result;
 use crate::file::File;
+use crate::weights::TensorInfo;
 
+use super::assembly::{Assembled, Coded, assembled, fitting};
 use super::codes::Codes;
 use super::heads::Heads;
 use super::matrix::{Element, Matrix};
-use super::{Assembled, Coded, assembled, fitting, wrong};
-
-/// What may be the type of scales and biases.
-pub const NUMBERS: [Element; 3] = [Element::Half, Element::Bfloat, Element::Single];
+use super::table::wrong;
 
 /// A weight of integers.
 pub struct Ints {

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use plywood_kernels::formats::{BF16, F16, F32};
 
-use crate::checkpoint::TensorInfo;
 use crate::error::Result;
 use crate::file::File;
+use crate::weights::TensorInfo;
 
-use super::wrong;
+use super::table::wrong;
 
 /// What the elements of a stored tensor are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub enum Element {
     /// Single precision.
     Single,
 }
+
+/// What may be the type of scales and biases.
+pub const NUMBERS: [Element; 3] = [Element::Half, Element::Bfloat, Element::Single];
 
 impl Element {
     /// Bytes of one.

@@ -5,10 +5,11 @@ use plywood_kernels::formats::MICROSCALED;
 
 use crate::error::Result;
 
+use super::assembly::{Assembled, Coded, assembled};
 use super::codes::Codes;
 use super::heads::{Heads, Scales, Second};
 use super::matrix::Matrix;
-use super::{Assembled, Coded, Table, assembled, wrong};
+use super::table::{Table, wrong};
 
 pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
     let blocks = table.required(stem, "_blocks")?;
@@ -24,5 +25,5 @@ pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
     let scales = Scales::grid(Matrix::of_bytes(scales).reshaped(rows, columns / 32)?, 1, 32, false);
     let heads = Heads { scales, second: Second::Nothing };
     let (tensor, assembly) = assembled(stem, rows, Coded { format: MICROSCALED, columns, codes, heads, order: None })?;
-    Ok((crate::checkpoint::TensorInfo { shape, ..tensor }, assembly))
+    Ok((crate::weights::TensorInfo { shape, ..tensor }, assembly))
 }

@@ -4,11 +4,12 @@
 use crate::error::Result;
 use crate::json::Json;
 
+use super::assembly::Assembled;
 use super::codes::Codes;
 use super::heads::{Heads, Scales, Second};
-use super::ints::{Ints, NUMBERS, check_bits};
-use super::matrix::{Element, Matrix};
-use super::{Assembled, Table, wrong};
+use super::ints::{Ints, check_bits};
+use super::matrix::{Element, Matrix, NUMBERS};
+use super::table::{Table, wrong};
 
 pub(super) fn assemble(table: &mut Table, stem: &str) -> Result<Assembled> {
     let (bits, group) = settings(&table.sections, stem)?;

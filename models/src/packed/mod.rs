@@ -4,6 +4,7 @@
 //! What there is follows from the tensors: their names, types and shapes. `quantization_config` is asked only for what they
 //! do not say. One file for each publisher's way.
 
+mod assembly;
 mod awq;
 mod bitsandbytes;
 mod codes;
@@ -15,24 +16,23 @@ mod ints;
 mod matrix;
 mod microscaling;
 mod mlx;
+mod table;
 mod transposed;
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
-use std::sync::Arc;
+use std::collections::HashMap;
 
-use plywood_kernels::Format;
-use plywood_kernels::formats::{MICROSCALED, grouped};
+use plywood_kernels::formats::MICROSCALED;
 
 use crate::architectures::Architecture;
-use crate::checkpoint::{Kind, Storage, TensorInfo};
 use crate::error::{Error, Result};
 use crate::file::File;
 use crate::json::Json;
+use crate::weights::{Kind, Storage, TensorInfo};
 
-use self::codes::Codes;
-use self::heads::Heads;
-use self::transposed::Transposed;
+use self::assembly::Assembled;
+use self::table::{Table, wrong};
+
+pub(crate) use self::assembly::Assembly;
 
 /// Keys of `config.json` under which publishers say how a model is quantised; MLX has its own beside the common one.
 pub(crate) const KEYS: [&str; 3] = ["quantization_config", "compression_config", "quantization"];
@@ -58,145 +58,6 @@ pub(crate) fn check_method(config: &Json) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The bit of a byte's sign.
-const SIGN: u8 = 0x80;
-
-/// A weight that lies otherwise in its files than others do.
-#[derive(Debug)]
-pub(crate) enum Assembly {
-    /// In codes and what they share, in several tensors.
-    Coded(Coded),
-    /// In one tensor, its matrices transposed.
-    Transposed(Transposed),
-}
-
-impl Assembly {
-    /// The order of its columns, if it is not the model's.
-    pub fn order(&self) -> Option<&Arc<[u32]>> {
-        match self {
-            Assembly::Coded(coded) => coded.order.as_ref(),
-            Assembly::Transposed(_) => None,
-        }
-    }
-
-    /// Fills the buffer with the bytes of the assembled rows from `offset` on.
-    pub fn read(&self, name: &str, files: &[File], offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let row_bytes = match self {
-            Assembly::Coded(coded) => coded.columns / coded.format.block_elements * coded.format.block_bytes,
-            Assembly::Transposed(transposed) => transposed.row_bytes(),
-        };
-        let (offset, end) = (offset as usize, offset as usize + buffer.len());
-        let rows = offset / row_bytes..end.div_ceil(row_bytes);
-        let first = offset - rows.start * row_bytes;
-        let assembled = match self {
-            Assembly::Coded(coded) => coded.read(name, files, rows)?,
-            Assembly::Transposed(transposed) => transposed.read(files, rows)?,
-        };
-        buffer.copy_from_slice(&assembled[first..first + buffer.len()]);
-        Ok(())
-    }
-}
-
-/// A weight `[rows, columns]` out of several tensors.
-#[derive(Debug)]
-pub(crate) struct Coded {
-    format: Format,
-    columns: usize,
-    codes: Codes,
-    heads: Heads,
-    /// For each column of the assembled rows, which one of the model's it is; `None` for the same.
-    order: Option<Arc<[u32]>>,
-}
-
-impl Coded {
-    /// The bytes of some rows.
-    fn read(&self, name: &str, files: &[File], rows: Range<usize>) -> Result<Vec<u8>> {
-        let row_bytes = self.columns / self.format.block_elements * self.format.block_bytes;
-        let mut assembled = vec![0; rows.len() * row_bytes];
-        let mut codes = self.codes.read(files, rows.clone(), self.columns)?;
-        if self.codes.nan.is_some_and(|nan| codes.iter().any(|code| code & !SIGN == nan)) {
-            return Err(Error::WrongNumbers { tensor: name.into(), wanted: "finite numbers" });
-        }
-        if let Some(order) = &self.order {
-            let mut sorted = vec![0; self.columns];
-            for row in codes.chunks_exact_mut(self.columns) {
-                sorted.iter_mut().zip(order.iter()).for_each(|(code, column)| *code = row[*column as usize]);
-                row.copy_from_slice(&sorted);
-            }
-        }
-        let heads = self.heads.read(files, rows, self.columns, self.format.block_elements)?;
-        let head_bytes = self.heads.bytes();
-        let blocks = assembled.chunks_exact_mut(self.format.block_bytes);
-        for ((block, head), codes) in
-            blocks.zip(heads.chunks_exact(head_bytes)).zip(codes.chunks_exact(self.format.block_elements))
-        {
-            grouped::write_block(self.codes.bits, head, codes, block);
-        }
-        Ok(assembled)
-    }
-}
-
-/// The tensors of a directory by name, from which those of packed weights are taken.
-pub(crate) struct Table<'a> {
-    files: &'a [File],
-    tensors: BTreeMap<String, TensorInfo>,
-    /// What says how the model is quantised: sections of `config.json`, in the order of [`KEYS`].
-    sections: Vec<Json>,
-    /// Rows and columns that share a scale of FP8, where `sections` say so.
-    fp8_block: Option<(usize, usize)>,
-}
-
-impl Table<'_> {
-    /// What says how the model is quantised, if anything does.
-    fn section(&self) -> Option<&Json> {
-        self.sections.first()
-    }
-
-    /// A string of that.
-    fn text(&self, key: &str) -> Result<Option<&str>> {
-        self.section().map(|section| section.text(key)).transpose().map(Option::flatten)
-    }
-
-    /// Takes the tensor of a weight with this end of its name, if it is there.
-    fn take(&mut self, stem: &str, end: &str) -> Option<TensorInfo> {
-        self.tensors.remove(&format!("{stem}{end}"))
-    }
-
-    /// Takes the tensor of a weight with this end of its name.
-    fn required(&mut self, stem: &str, end: &str) -> Result<TensorInfo> {
-        self.take(stem, end).ok_or_else(|| Error::MissingTensor { tensor: format!("{stem}{end}") })
-    }
-}
-
-/// What is wrong with a packed weight.
-fn wrong(tensor: &str, reason: impl Into<String>) -> Error {
-    Error::Packed { tensor: tensor.into(), reason: reason.into() }
-}
-
-/// The format of the largest blocks that divide rows and groups of so many columns.
-fn fitting(formats: impl IntoIterator<Item = Format>, columns: usize, group: usize) -> Option<Format> {
-    let divides = |size: usize| group > 0 && columns.is_multiple_of(size) && group.is_multiple_of(size);
-    let fits = formats.into_iter().filter(|format| divides(format.block_elements));
-    fits.max_by_key(|format| format.block_elements)
-}
-
-/// A weight as one tensor, and how it is assembled.
-type Assembled = (TensorInfo, Assembly);
-
-fn assembled(stem: &str, rows: usize, coded: Coded) -> Result<Assembled> {
-    let name = format!("{stem}.weight");
-    let Coded { columns, format, .. } = coded;
-    if rows == 0 || columns == 0 {
-        return Err(wrong(&name, "it has no elements"));
-    }
-    coded.codes.check(rows, columns)?;
-    coded.heads.check(rows, columns)?;
-    let row_bytes = format.file_row_bytes(columns).ok_or_else(|| wrong(&name, "its groups do not divide its rows"))?;
-    let bytes = (rows as u64).checked_mul(row_bytes as u64).ok_or_else(|| wrong(&name, "it is impossibly large"))?;
-    let (shape, storage) = (vec![rows, columns], Storage::Format(format));
-    Ok((TensorInfo { name, shape, storage, file: 0, offset: 0, bytes }, Assembly::Coded(coded)))
 }
 
 /// How a weight of a way is recognised, by the end of the name of one of its tensors and by that tensor, and assembled.

@@ -3,20 +3,19 @@
 
 use std::ops::Range;
 
-use crate::checkpoint::TensorInfo;
 use crate::error::Result;
 use crate::file::File;
+use crate::weights::TensorInfo;
 
-use super::ints::NUMBERS;
-use super::matrix::Matrix;
-use super::{Table, wrong};
+use super::matrix::{Matrix, NUMBERS};
+use super::table::{Table, wrong};
 
 /// Elements of a row are gathered in tiles, in which the rows that they come from stay in the cache.
 const TILE: usize = 64;
 
 /// Matrices `[rows, columns]` that lie as `[columns, rows]` below each other.
 #[derive(Debug)]
-pub(crate) struct Transposed {
+pub struct Transposed {
     stored: Matrix,
     /// Columns of a matrix as it is read.
     columns: usize,

@@ -7,13 +7,14 @@ use plywood_kernels::formats::F32;
 use plywood_kernels::rope::Pairing;
 
 use crate::architectures;
-use crate::checkpoint::{Checkpoint, Kind, Weights};
+use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Rope, Scaling};
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Value};
 use crate::names::{self, Role};
 use crate::tokenizer;
 use crate::transformer;
+use crate::weights::{Kind, Weights};
 
 use super::settings;
 use super::source::{Content, Source, Tensor};
@@ -34,7 +35,7 @@ pub fn convert(checkpoint: Checkpoint) -> Result<Source> {
     transformer::build(&checkpoint, &config, 1)?;
     let mut entries = settings::entries(&config);
     entries.push(("general.name".into(), Value::String(name(checkpoint.path()))));
-    entries.extend(tokenizer::entries(checkpoint.path(), &config)?);
+    entries.extend(tokenizer::conversion::entries(checkpoint.path(), &config)?);
     let metadata = Metadata { file: checkpoint.path().into(), entries: entries.into_iter().collect() };
     let mut tensors = roles(&config)
         .map(|(role, layer)| tensor(&checkpoint, &config, role, layer))

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use plywood_kernels::formats::F32;
 
-use crate::checkpoint::TensorInfo;
 use crate::error::{Error, Result};
 use crate::file::File;
 use crate::gguf::{self, Value};
+use crate::weights::TensorInfo;
 
 use super::source::Tensor;
 

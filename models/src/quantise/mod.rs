@@ -30,9 +30,9 @@ use std::str::FromStr;
 use plywood_kernels::Format;
 use plywood_kernels::formats;
 
-use crate::checkpoint::Kind;
 use crate::error::{Error, Result};
 use crate::gguf::Value;
+use crate::weights::Kind;
 
 use self::mixes::{Facts, Mix, Part, Site};
 use self::source::{Source, Tensor};

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use plywood_kernels::Format;
 
-use crate::checkpoint::{Checkpoint, Settings, TensorInfo, Weights};
+use crate::checkpoint::{Checkpoint, Settings};
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Value};
+use crate::weights::{TensorInfo, Weights};
 
 use super::conversion;
 

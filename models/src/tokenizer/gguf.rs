@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 
 use super::sentencepiece::{Algorithm, LeadingSpace, Merges, Normaliser, SentencePiece, Unbroken};
-use super::vocabulary::{Spelling, Token, TokenKind, Vocabulary};
+use super::vocabulary::{Spelling, Token, TokenKind, Vocabulary, byte};
 use super::{Encoder, Tokenizer, added_vocabulary, pre_tokenizers};
 
 const MODEL: &str = "tokenizer.ggml.model";
@@ -198,12 +198,6 @@ fn kind(type_id: u64, text: &str) -> Option<TokenKind> {
         6 => TokenKind::Byte(byte(text)?),
         _ => TokenKind::Normal,
     })
-}
-
-/// The byte of a text such as `<0x0A>`.
-pub(super) fn byte(text: &str) -> Option<u8> {
-    let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
-    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
 }
 
 fn added_token(token: &Token, strips_behind: bool) -> AddedToken {

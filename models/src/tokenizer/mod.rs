@@ -1,7 +1,7 @@
 //! Text to token ids and back, from tokenizer.json, vocab.json with merges.txt, tokenizer.model, or a GGUF vocabulary.
 
 mod continuation;
-mod conversion;
+pub(crate) mod conversion;
 mod decoder;
 mod gguf;
 mod hugging_face;
@@ -25,7 +25,6 @@ use crate::error::{Error, Result};
 use self::sentencepiece::{Place, SentencePiece};
 use self::vocabulary::{TokenKind, Vocabulary};
 
-pub(crate) use self::conversion::entries;
 pub use self::decoder::Decoder;
 
 /// Marks by the names in `tokenizer_config.json` and `config.json`, and in GGUF files, which misspell one.

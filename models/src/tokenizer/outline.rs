@@ -9,8 +9,7 @@ use serde::{Deserialize, de};
 use serde_json::Value;
 use tokenizers::AddedToken;
 
-use super::gguf::byte;
-use super::vocabulary::{Spelling, Token, TokenKind, Vocabulary};
+use super::vocabulary::{Spelling, Token, TokenKind, Vocabulary, byte};
 
 /// The only kind of model that is supported.
 const BPE: &str = "BPE";

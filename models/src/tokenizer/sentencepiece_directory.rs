@@ -9,14 +9,13 @@ use crate::error::{Error, Result};
 use crate::file::File;
 use crate::json::Json;
 
-use super::gguf::byte;
 use super::hugging_face::{self, LIMIT};
 use super::outline::{Added, check_ids};
 use super::sentencepiece::{
     Algorithm, LeadingSpace, Merges, Model, ModelAlgorithm, Normaliser, Piece, PieceKind, SentencePiece, Unbroken,
     Unigram,
 };
-use super::vocabulary::{Spelling, Token, TokenKind, Vocabulary};
+use super::vocabulary::{Spelling, Token, TokenKind, Vocabulary, byte};
 use super::{Encoder, Tokenizer, added_vocabulary};
 
 /// The file's name.

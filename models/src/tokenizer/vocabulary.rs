@@ -17,6 +17,12 @@ pub enum TokenKind {
     Unused,
 }
 
+/// The byte of a text such as `<0x0A>`.
+pub(super) fn byte(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
+    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
+}
+
 /// How the texts of tokens spell bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spelling {

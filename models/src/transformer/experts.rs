@@ -8,10 +8,10 @@ use plywood_kernels::route::{Gating, Route};
 
 use super::Builder;
 use crate::architectures::Mixture;
-use crate::checkpoint::Kind;
 use crate::config::Experts;
 use crate::error::{Error, Result};
 use crate::names::{self, Role};
+use crate::weights::Kind;
 
 impl Builder<'_> {
     /// What the experts of a layer add to the residual stream, and that stream.

@@ -22,10 +22,10 @@ use plywood_kernels::select_rows::SelectRows;
 use plywood_kernels::soft_cap::SoftCap;
 
 use crate::architectures::Norms;
-use crate::checkpoint::Weights;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::names::Role;
+use crate::weights::Weights;
 
 use self::rotations::Rotations;
 

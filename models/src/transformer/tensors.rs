@@ -5,9 +5,9 @@ use std::sync::Arc;
 use plywood_kernels::graph::{Part, Source, Weight, WeightId};
 
 use super::Builder;
-use crate::checkpoint::TensorInfo;
 use crate::error::{Error, Result};
 use crate::names::{self, Role};
+use crate::weights::TensorInfo;
 
 /// The longest bias that is looked at, in bytes.
 const ZERO_BIAS_LIMIT: u64 = 1 << 20;
