@@ -1,0 +1,139 @@
+//! Every shader variant: what plans of cases and of models record on devices from the least to the most able.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+
+use plywood::devices::tuning::Choices;
+use plywood::stage::plan::{Limits, StagePlan, StepLimits};
+use plywood::stage::recording::Key;
+use plywood_kernels::cases;
+use plywood_kernels::device::{Features, Processor};
+use plywood_kernels::dispatch::Shader;
+use plywood_kernels::formats;
+use plywood_kernels::graph::{Graph, Rows, Want};
+use plywood_kernels::kv_cache::KvType;
+use plywood_kernels::lowering::{Batch, Precision};
+use plywood_models::synthetic::{SHAPES, Synthetic};
+use plywood_models::transformer;
+
+/// Devices from the least to the most able: subgroups, f16, on a CPU or not, small or large workgroups.
+fn lattice() -> Vec<Features> {
+    let mut lattice = Vec::new();
+    for subgroup in [None, Some((4, 4)), Some((8, 8)), Some((8, 32)), Some((32, 32)), Some((64, 64)), Some((4, 64))] {
+        for f16 in [false, true] {
+            for processor in [Processor::Gpu, Processor::Cpu] {
+                for (workgroup_bytes, workgroup_invocations) in [(16 << 10, 256), (32 << 10, 256), (32 << 10, 1024)] {
+                    lattice.push(Features { subgroup, f16, workgroup_bytes, workgroup_invocations, processor });
+                }
+            }
+        }
+    }
+    lattice
+}
+
+fn limits(features: Features, max_shard: u64) -> Limits {
+    Limits {
+        device: "a device".into(),
+        features,
+        precision: Precision::Fast,
+        choices: Choices::default(),
+        max_binding: 1 << 40,
+        max_shard,
+        uniform_alignment: 256,
+    }
+}
+
+/// A shader, with the devices that get it.
+pub struct Variant {
+    pub shader: Arc<Shader>,
+    pub devices: Vec<Features>,
+}
+
+impl Variant {
+    /// A name for messages.
+    pub fn name(&self) -> String {
+        let modules: Vec<&str> = self.shader.modules.iter().map(|(name, _)| *name).collect();
+        format!("{} {modules:?} {:?}", self.shader.name, self.shader.constants)
+    }
+}
+
+/// Shaders, each with the devices that get it.
+type Variants = HashMap<Arc<Shader>, HashSet<Features>>;
+
+/// Adds the shaders of a plan for steps of every batch.
+fn add(variants: &mut Variants, plan: &StagePlan) {
+    // A node's shader depends on the batch of its own rows alone, so each kind of rows goes through its batches.
+    let one = Batch::Few(1);
+    let of_tokens = plan.steps.batches(Rows::Tokens).map(|tokens| (tokens, one));
+    let of_selected = plan.steps.batches(Rows::Selected).map(|selected| (one, selected));
+    for (tokens, selected) in of_tokens.chain(of_selected) {
+        for wants in [vec![Want::Logits], vec![Want::Argmax, Want::TopK, Want::Normaliser]] {
+            let key = Key { tokens, selected, wants };
+            for command in plan.record(&key).commands {
+                variants.entry(command.shader).or_default().insert(plan.limits.features);
+            }
+        }
+    }
+}
+
+/// Adds the shaders of some nodes on a device, with the best guess of every kernel and with every other candidate.
+fn add_all(variants: &mut Variants, graph: &Arc<Graph>, nodes: Range<usize>, limits: &Limits, steps: StepLimits) {
+    let plan = |preferred| {
+        let limits = Limits { choices: Choices { preferred, ..Choices::default() }, ..limits.clone() };
+        StagePlan::new(graph, nodes.clone(), limits, steps).expect("it can be planned")
+    };
+    let best = plan(Vec::new());
+    add(variants, &best);
+    for preference in best.preferences() {
+        add(variants, &plan(vec![preference]));
+    }
+}
+
+/// Steps that may be of every batch, whatever a case's own are.
+fn steps(context: usize, pages: usize, kv_type: KvType) -> StepLimits {
+    StepLimits { tokens: 64, selected: 64, sequences: pages, context, pages, kv_type }
+}
+
+/// The shaders of all cases, and of models with the shapes of real ones in every format, on every device.
+pub static VARIANTS: LazyLock<Vec<Variant>> = LazyLock::new(|| {
+    let mut variants = Variants::new();
+    let lattice = lattice();
+    for case in cases::all() {
+        let (graph, steps) = (Arc::new(case.graph.clone()), steps(case.context(), case.pages(), case.kv_type));
+        for features in &lattice {
+            let limits = limits(*features, case.max_shard.unwrap_or(1 << 27));
+            add_all(&mut variants, &graph, 0..graph.nodes.len(), &limits, steps);
+        }
+    }
+    let of_cases = variants.len();
+    for shape in &SHAPES {
+        // The cases have every format; shapes vary by sizes, which a float, a scale and a minimum to a block show.
+        for format in [formats::F16, formats::Q8_0, formats::Q4_K] {
+            if shape.row_widths().iter().any(|width| !width.is_multiple_of(format.block_elements)) {
+                continue;
+            }
+            let synthetic = Synthetic::new(shape, format);
+            let graph = transformer::build(&synthetic, &synthetic.config, 64);
+            let graph = Arc::new(graph.expect("a synthetic model has a graph"));
+            for features in &lattice {
+                for (kv_type, max_shard) in [(KvType::F16, 1 << 27), (KvType::F32, 1 << 40)] {
+                    let steps = steps(64, 2, kv_type);
+                    let limits = limits(*features, max_shard);
+                    // Layers are alike: the first, and what lies before and behind them.
+                    for nodes in [0..graph.marks[1], graph.marks[graph.layers()]..graph.nodes.len()] {
+                        add_all(&mut variants, &graph, nodes, &limits, steps);
+                    }
+                }
+            }
+        }
+    }
+    println!("{of_cases} variants in cases, {} with those of synthetic models", variants.len());
+    let variant = |(shader, devices): (Arc<Shader>, HashSet<Features>)| Variant {
+        shader,
+        devices: devices.into_iter().collect(),
+    };
+    let mut variants: Vec<Variant> = variants.into_iter().map(variant).collect();
+    variants.sort_by(|a, b| (a.shader.name, &a.shader.constants).cmp(&(b.shader.name, &b.shader.constants)));
+    variants
+});
