@@ -7,6 +7,7 @@ use std::time::Duration;
 use plywood_kernels::Format;
 use plywood_kernels::kv_cache::KvType;
 
+use crate::devices::discover::Adapters;
 use crate::devices::tuning::Choices;
 use crate::faults::{self, Faults, Watch};
 use crate::gpu::SharedDevice;
@@ -27,6 +28,8 @@ pub struct Options {
     pub fit: bool,
     /// Adapters by number, name, `backend:name` or `host`; where empty the fewest GPUs that hold the model, else the best adapter.
     pub adapters: Vec<String>,
+    /// Adapters that were found before; they are looked for anew where `None`.
+    pub found: Option<Arc<Adapters>>,
     /// Devices that the app opened itself, instead of `adapters`.
     pub shared: Vec<SharedDevice>,
     /// Shares of the layers for each adapter; such that a token is finished soonest where empty.
@@ -66,6 +69,7 @@ impl Default for Options {
             max_context: false,
             fit: false,
             adapters: Vec::new(),
+            found: None,
             shared: Vec::new(),
             split: Vec::new(),
             layers: Vec::new(),

@@ -1,6 +1,7 @@
 //! Runs the command line as a person would, under a time limit.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,12 +18,31 @@ pub struct Ended {
     pub time: Duration,
 }
 
+/// Starts a command with its input and output piped, and to which signals do what they do by default.
+pub fn spawn(command: &Command, stdout: Stdio) -> Child {
+    let program = Path::new(command.get_program());
+    let mut started = match cfg!(unix) {
+        // It lies beside the program under test.
+        true => Command::new(program.with_file_name("by-default")),
+        false => Command::new(program),
+    };
+    started.args(cfg!(unix).then_some(program)).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => started.env(name, value),
+            None => started.env_remove(name),
+        };
+    }
+    started.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    // Mesa complains on standard error where there is no such folder.
+    started.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    let child = started.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped()).spawn();
+    child.unwrap_or_else(|error| panic!("{started:?}: {error}"))
+}
+
 /// Starts a command with an input, its output kept unless it goes elsewhere already.
 pub fn start(command: &mut Command, input: &[u8], stdout: Stdio) -> Child {
-    // Mesa complains on standard error where there is no such folder.
-    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
-    let started = command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped()).spawn();
-    let mut child = started.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut child = spawn(command, stdout);
     let mut stdin = child.stdin.take().expect("it was piped");
     let input = input.to_vec();
     // A command that reads no input closes it; that is its right.

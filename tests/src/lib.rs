@@ -1,33 +1,21 @@
 //! What the tests share: where the data lies, which adapters there are, and how models are opened.
 //!
-//! The data lie in `PLYWOOD_DATA`, by default in `../shared/data` beside the repository. Tests run on every
-//! adapter that there is: `VK_ICD_FILENAMES`, `WGPU_BACKEND` and the like decide which.
+//! Tests run on every adapter that there is: `VK_ICD_FILENAMES`, `WGPU_BACKEND` and the like decide which.
 
 pub mod command;
+mod data;
 pub mod families;
 pub mod turns;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
+pub use data::{data, skipped};
 use plywood::devices::{Adapter, Adapters, Kind};
 use plywood::gpu::wgpu;
 use plywood::kernels::reference;
 use plywood::{Model, Options, Request, Result, Sampling};
 use serde_json::Value;
-
-/// A file or folder of the test data; `None`, said on standard error, where there are no data.
-///
-/// Panics where `PLYWOOD_DATA` names a folder that is not there: then somebody meant the test to run.
-pub fn data(path: &str) -> Option<PathBuf> {
-    let given = std::env::var_os("PLYWOOD_DATA").map(PathBuf::from);
-    let root = given.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"));
-    if root.is_dir() {
-        return Some(root.join(path));
-    }
-    assert!(given.is_none(), "PLYWOOD_DATA is {}, where there is no folder", root.display());
-    eprintln!("skipped: there are no test data in {}; set PLYWOOD_DATA to their folder", root.display());
-    None
-}
 
 /// A file or folder of the stories260K model.
 pub fn stories(file: &str) -> Option<PathBuf> {
@@ -90,9 +78,22 @@ fn read_stories(json: &Value) -> Vec<Story> {
     json["cases"].as_array().expect("a list of cases").iter().map(story).collect()
 }
 
+/// Adapters that no model uses now, and whose devices stay open, so that the tests of a binary compile a kernel once.
+///
+/// Two models have different ones: of what is done with an instance's GL adapter, one thing waits for the other.
+pub fn found() -> Arc<Adapters> {
+    static FOUND: Mutex<Vec<Arc<Adapters>>> = Mutex::new(Vec::new());
+    let mut all = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    let idle = all.iter().find(|found| Arc::strong_count(found) == 1).cloned();
+    idle.unwrap_or_else(|| {
+        all.push(Arc::new(Adapters::find().keeping_devices()));
+        Arc::clone(&all[all.len() - 1])
+    })
+}
+
 /// The adapters that there are, the host last.
 pub fn adapters() -> Vec<Adapter> {
-    Adapters::find().list().to_vec()
+    found().asked_again().list().to_vec()
 }
 
 /// The adapters but the host.
@@ -100,7 +101,7 @@ pub fn gpus() -> Vec<Adapter> {
     let mut adapters = adapters();
     adapters.retain(|adapter| adapter.kind != Kind::Host);
     if adapters.is_empty() {
-        eprintln!("skipped: there is no adapter but the host; install a driver such as Mesa's mesa-vulkan-drivers");
+        skipped("there is no adapter but the host; install a driver such as Mesa's mesa-vulkan-drivers");
     }
     adapters
 }
@@ -114,14 +115,25 @@ pub fn app_adapters() -> (wgpu::Instance, Vec<wgpu::Adapter>) {
     (instance, adapters)
 }
 
-/// Options that place a model on adapters.
+/// Options that place a model on adapters; where it is placed by default, without any.
 pub fn on(adapters: &[&Adapter]) -> Options {
-    Options { adapters: adapters.iter().map(|adapter| adapter.index.to_string()).collect(), ..Options::default() }
+    placed(adapters, Options::default())
 }
 
 /// Options that place a model on adapters, with float kernels and an f32 cache only.
 pub fn exact(adapters: &[&Adapter]) -> Options {
     Options { exact: true, ..on(adapters) }
+}
+
+/// Options that place a model on the host.
+pub fn on_host() -> Options {
+    Options { adapters: vec!["host".into()], found: Some(found()), ..Options::default() }
+}
+
+/// Options that place a model on adapters, else as they are.
+pub fn placed(adapters: &[&Adapter], options: Options) -> Options {
+    let entries = adapters.iter().map(|adapter| adapter.index.to_string()).collect();
+    Options { adapters: entries, found: Some(found()), ..options }
 }
 
 /// Names for messages: `llvmpipe (vulkan) + host`.

@@ -7,7 +7,7 @@ use plywood::faults::{Call, Failure, Faults};
 use plywood::models::Template;
 use plywood::{Error, Model, Options, Request, StopReason};
 use plywood_tests::turns::{BOS, PLAIN, fresh, plain, tokens};
-use plywood_tests::{adapters, exact, gpus, greedy, none_wrong};
+use plywood_tests::{adapters, exact, gpus, greedy, none_wrong, on_host};
 use serde_json::{Map, Value, json};
 
 /// Shows of earlier answers only the first word, as others drop earlier thinking; [`short`] is the same by hand.
@@ -33,7 +33,7 @@ fn demo(options: Options) -> Model {
 
 /// The demo model on the host.
 fn host(context: usize) -> Model {
-    demo(Options { adapters: vec!["host".into()], context: Some(context), ..Options::default() })
+    demo(Options { context: Some(context), ..on_host() })
 }
 
 fn template(text: &str) -> Template {

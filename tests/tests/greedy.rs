@@ -10,7 +10,7 @@ use plywood::gpu::wgpu;
 use plywood::kernels::graph::Want;
 use plywood::{Model, Options, Rows};
 use plywood_tests::{
-    Story, adapters, app_adapters, demo_stories, exact, expected_stories, names, none_wrong, on, stories,
+    Story, adapters, app_adapters, demo_stories, exact, expected_stories, names, none_wrong, on, skipped, stories,
     wrong_beginning, wrong_story,
 };
 
@@ -136,7 +136,7 @@ fn check_sets(path: &Path, story: &Story) {
     let (adapters, mut wrong) = (Adapters::find(), Vec::new());
     for set in SETS {
         let Ok(chosen) = adapters.choose(&set.iter().map(|entry| entry.to_string()).collect::<Vec<_>>()) else {
-            eprintln!("skipped: not all of {set:?} are there");
+            skipped(&format!("not all of {set:?} are there"));
             continue;
         };
         let stages = cuts(LAYERS, set.len()).into_iter();

@@ -7,15 +7,11 @@ use std::time::{Duration, Instant};
 
 use plywood::{Error, Model, Options};
 use plywood_kernels::random::Random;
-use plywood_tests::{adapters, exact, expected_stories, greedy, none_wrong, stories, wrong_story};
+use plywood_tests::{adapters, exact, expected_stories, greedy, none_wrong, on_host, stories, wrong_story};
 use tempfile::TempDir;
 
 /// Far more than opening a small model takes.
 const LIMIT: Duration = Duration::from_secs(30);
-
-fn on_host() -> Options {
-    Options { adapters: vec!["host".into()], ..Options::default() }
-}
 
 /// A folder with a copy of the f32 file; `None` without test data.
 fn copy() -> Option<(TempDir, PathBuf, Vec<u8>)> {

@@ -13,7 +13,7 @@ use plywood::planning::{self, Plan};
 use plywood::{Model, Options, Row, Rows};
 use plywood_models::synthetic::Synthetic;
 use plywood_tests::command::{finish, start};
-use plywood_tests::{adapters, exact, gpus, names, nmse, on};
+use plywood_tests::{adapters, exact, gpus, names, nmse, on, skipped};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -29,12 +29,12 @@ const DISK_BYTES: u64 = 2_800_000_000;
 /// Bytes of memory that must be free: the model and some.
 const MEMORY_BYTES: u64 = 3_000_000_000;
 
-/// The software Vulkan adapter with the smallest bindings; `None`, said on standard error, without any.
+/// The software Vulkan adapter with the smallest bindings; `None`, said to be skipped, without any.
 fn adapter() -> Option<Adapter> {
     let software = adapters().into_iter().filter(|adapter| adapter.kind == Kind::Software);
     let found = software.filter(|adapter| adapter.backend == "vulkan").min_by_key(|adapter| adapter.max_binding);
     if found.is_none() {
-        eprintln!("skipped: there is no software Vulkan adapter; install Mesa's mesa-vulkan-drivers");
+        skipped("there is no software Vulkan adapter; install Mesa's mesa-vulkan-drivers");
     }
     found
 }
@@ -58,12 +58,12 @@ fn peak_memory(process: u32) -> Option<u64> {
 fn a_model_of_one_billion() {
     let Some(adapter) = adapter() else { return };
     if adapter.memory.and_then(|memory| memory.free).is_some_and(|free| free < MEMORY_BYTES) {
-        eprintln!("skipped: less than {MEMORY_BYTES} bytes of memory are free");
+        skipped(&format!("less than {MEMORY_BYTES} bytes of memory are free"));
         return;
     }
     let directory = tempfile::tempdir().expect("a temporary folder");
     if free_disk(&directory).is_some_and(|free| free < DISK_BYTES) {
-        eprintln!("skipped: {} has less than {DISK_BYTES} bytes free; set TMPDIR", directory.path().display());
+        skipped(&format!("{} has less than {DISK_BYTES} bytes free; set TMPDIR", directory.path().display()));
         return;
     }
     let path = directory.path().join("llama-1b-q8_0.gguf");
@@ -96,7 +96,7 @@ fn a_model_of_one_billion() {
     );
     assert_eq!(generated, 2);
     match peak {
-        None => eprintln!("not checked: this system does not tell a process's peak memory"),
+        None => skipped("this system does not tell a process's peak memory"),
         Some(peak) => {
             println!("peak resident memory {peak}, ledger {ledger}: {} more", peak as i64 - ledger as i64);
             assert!(peak < ledger + SPARE_BYTES, "the process took {peak} bytes, the ledger says {ledger}");
@@ -147,16 +147,16 @@ fn number(value: &Value) -> u64 {
 /// The model of the tests that write no file, whose tied matrix of 279 MB is on the first and on the last of several stages.
 const TIED: &str = "llama-1b:q8_0";
 
-/// Three adapters; `None`, said on standard error, without as many, or where what they compute in has no room.
+/// Three adapters; `None`, said to be skipped, without as many, or where what they compute in has no room.
 fn three() -> Option<Vec<Adapter>> {
     let mut adapters = gpus();
     adapters.truncate(3);
     if adapters.len() < 3 {
-        eprintln!("skipped: there are {} adapters but the host, not 3", adapters.len());
+        skipped(&format!("there are {} adapters but the host, not 3", adapters.len()));
         return None;
     }
     if adapters.iter().filter_map(|adapter| adapter.memory?.free).any(|free| free < MEMORY_BYTES) {
-        eprintln!("skipped: less than {MEMORY_BYTES} bytes of memory are free");
+        skipped(&format!("less than {MEMORY_BYTES} bytes of memory are free"));
         return None;
     }
     Some(adapters)

@@ -2,12 +2,12 @@
 
 use plywood::kernels::graph::Want;
 use plywood::{Error, Model, Options, Request, Rows, Sampling, SessionRun, StopReason};
-use plywood_tests::{adapters, exact, expected_stories, greedy, none_wrong, stories, wrong_story};
+use plywood_tests::{adapters, expected_stories, greedy, none_wrong, placed, stories, wrong_story};
 
 /// Opens the f32 file on the first adapter, for few tokens.
 fn open(options: Options) -> Option<Model> {
     let adapters = adapters();
-    let options = Options { adapters: exact(&[&adapters[0]]).adapters, exact: true, ..options };
+    let options = Options { exact: true, ..placed(&[&adapters[0]], options) };
     Some(Model::open(stories("stories260k-f32.gguf")?, options).expect("the model opens"))
 }
 

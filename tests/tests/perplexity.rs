@@ -1,12 +1,16 @@
 //! Perplexity against the recorded likelihoods, and against itself.
 
+use std::fs;
+
 use plywood::devices::Adapter;
 use plywood::kernels::formats::Q8_0;
 use plywood::kernels::graph::Want;
 use plywood::kernels::kv_cache::KvType;
 use plywood::tools::perplexity::{Scoring, score};
-use plywood::{Model, Options, Rows};
-use plywood_tests::{adapters, exact, expected, gpus, ids, nmse, on, stories, text};
+use plywood::{Error, Model, Options, Rows};
+use plywood_tests::families::folder;
+use plywood_tests::{adapters, exact, expected, gpus, ids, nmse, on, on_host, stories, text};
+use safetensors::SafeTensors;
 
 /// The largest relative error of a likelihood in f32 against float64.
 const SHARE: f64 = 1e-5;
@@ -28,9 +32,28 @@ fn every_token_scores_as_recorded() {
             println!("{weights}, {}: {} instead of {wanted}", text(&story["name"]), found.nll);
             assert_eq!(found.tokens, ids.len() - 1);
             assert!((found.nll - wanted).abs() < SHARE * wanted);
-            assert_eq!(found.perplexity, found.nll.exp());
         }
     }
+}
+
+/// Where all tokens are as likely as each other, a model is as perplexed as there are tokens.
+#[test]
+fn perplexity_counts_what_may_come_next() {
+    let directory = tempfile::tempdir().expect("a folder");
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(folder("llama2").join(file), directory.path().join(file)).expect("it is copied");
+    }
+    let path = directory.path().join("model.safetensors");
+    let mut bytes = fs::read(&path).expect("weights");
+    let (header, tensors) = SafeTensors::read_metadata(&bytes).expect("a safetensors file");
+    // Without the norm before the output all logits are 0.
+    let (begin, end) = tensors.info("model.norm.weight").expect("the last norm").data_offsets;
+    bytes[8 + header..][begin..end].fill(0);
+    fs::write(&path, bytes).expect("it is written");
+    let model = Model::open(directory.path(), on_host()).expect("the model opens");
+    let found = score(&model, None, &[5, 9, 33, 2, 60, 7], Scoring::All, |_, _| true).expect("the tokens are scored");
+    let tokens = model.config().vocabulary as f64;
+    assert!((found.perplexity / tokens - 1.0).abs() < 1e-12, "{} of {tokens} tokens", found.perplexity);
 }
 
 /// A cache in fewer bits costs little, and something: the type that was asked for is the one that is used.
@@ -92,16 +115,19 @@ fn a_reference_tells_what_differs() {
 #[test]
 fn what_cannot_be_scored_is_an_error() {
     let Some(model) = open("f32", 64) else { return };
-    let check = |tokens: &[u32], scoring| {
-        let error = score(&model, None, tokens, scoring, |_, _| true).expect_err("it can't be scored");
-        println!("{error}");
+    let refused =
+        |tokens: &[u32], scoring| score(&model, None, tokens, scoring, |_, _| true).expect_err("it can't be scored");
+    let too_short = |tokens: &[u32], scoring, says: &str| match refused(tokens, scoring) {
+        Error::Option { option: "FILE", reason } => assert!(reason.contains(says), "{reason}"),
+        error => panic!("{error}"),
     };
-    check(&[], Scoring::All);
-    check(&[5; 64], Scoring::All);
-    check(&[5; 63], Scoring::Windows);
-    check(&[u32::MAX; 64], Scoring::Windows);
+    too_short(&[], Scoring::All, "no tokens");
+    too_short(&[5; 63], Scoring::Windows, "63 tokens, less than a window of 64");
+    assert!(matches!(refused(&[5; 64], Scoring::All), Error::ContextFull { tokens: 65, context: 64 }));
+    let unknown = refused(&[u32::MAX; 64], Scoring::Windows);
+    assert!(matches!(unknown, Error::UnknownToken { token: u32::MAX, vocabulary: 512 }), "{unknown}");
     let cancelled = score(&model, None, &[5; 64], Scoring::Windows, |_, _| false);
-    assert!(matches!(cancelled, Err(plywood::Error::Cancelled)));
+    assert!(matches!(cancelled, Err(Error::Cancelled)));
 }
 
 /// The demo's bf16 master, quantised at load, is the demo that the Python package `gguf` quantised.

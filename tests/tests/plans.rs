@@ -12,7 +12,7 @@ use plywood::ledger::LedgerStage;
 use plywood::planning::{self, Plan};
 use plywood::{Error, Model, Options};
 use plywood_tests::command::{finish, start};
-use plywood_tests::{adapters, on};
+use plywood_tests::{adapters, on, skipped};
 use serde_json::{Value, json};
 
 const GIB: f64 = 1_073_741_824.0;
@@ -256,7 +256,7 @@ fn a_plan_is_what_is_loaded() {
 fn a_model_beyond_one_adapter() {
     let adapters: Vec<Adapter> = adapters().into_iter().filter(|adapter| adapter.kind != Kind::Host).collect();
     if adapters.len() < 2 {
-        eprintln!("skipped: there is only one adapter");
+        skipped("there is only one adapter");
         return;
     }
     let pair = [&adapters[0], &adapters[1]];
@@ -300,7 +300,7 @@ fn speeds_are_measured_once() {
     adapters.dedup_by_key(|adapter| adapter.label());
     adapters.truncate(3);
     if adapters.len() < 2 {
-        eprintln!("skipped: there is only the host");
+        skipped("there is only the host");
         return;
     }
     let entries = adapters.iter().map(Adapter::entry).collect::<Vec<_>>().join(",");

@@ -9,7 +9,7 @@ use plywood::kernels::graph::Want;
 use plywood::tools::perplexity::{Scoring, score};
 use plywood::{Error, Model, Options, Rows, Session, SessionRun};
 use plywood_tests::families::{folder, recorded};
-use plywood_tests::{adapters, exact, greedy, nmse};
+use plywood_tests::{adapters, exact, greedy, nmse, placed};
 
 /// Where all is f32, the same computation in other steps.
 const LIMIT: f64 = 1e-9;
@@ -32,8 +32,8 @@ struct Text {
 impl Text {
     fn open(adapter: &Adapter, path: &str, options: Options) -> Text {
         let faults = Arc::new(Faults::default());
-        let ours = Options { exact: true, adapters: exact(&[adapter]).adapters, ..options };
-        let options = Options { step_rows: LENGTH, faults: Some(Arc::clone(&faults)), ..ours };
+        let options = Options { step_rows: LENGTH, exact: true, faults: Some(Arc::clone(&faults)), ..options };
+        let options = placed(&[adapter], options);
         let model = Model::open(folder(path), options).expect("the model opens");
         let name = path.split('/').next().expect("a folder");
         let ids = recorded(name, path.ends_with(".gguf")).remove(0).ids;

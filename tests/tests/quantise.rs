@@ -104,7 +104,7 @@ fn the_demo_tells_its_stories_when_quantised_here() {
 fn scored(model: &Path, reference: &Path, text: &Path) -> Score {
     let text: String = fs::read_to_string(text).expect("a text").chars().take(1500).collect();
     let open = |path| {
-        let options = plywood::Options { context: Some(256), exact: true, ..Default::default() };
+        let options = plywood::Options { context: Some(256), ..exact(&[]) };
         Model::open(path, options).expect("the model opens")
     };
     let (model, reference) = (open(model), open(reference));
@@ -225,7 +225,7 @@ fn quantised_at_load() {
         let plan = Plan::new(MASTER, options).expect("the model opens");
         plan.write(&file, Existing::Replace, |_, _| true).expect("it is written");
         let logits = |path: &Path, quantize| {
-            let options = plywood::Options { quantize, step_rows: 8, exact: true, ..Default::default() };
+            let options = plywood::Options { quantize, step_rows: 8, ..exact(&[]) };
             let model = Model::open(path, options).expect("the model opens");
             let mut session = model.session().expect("a session is free");
             let rows = session.evaluate(&[0, 80, 300, 7, 900], Rows::All, &[Want::Logits]).expect("the ids are run");

@@ -6,7 +6,7 @@ use plywood::devices::Adapter;
 use plywood::kernels::graph::Want;
 use plywood::{Model, Options, Row, Rows, Session, SessionRun, StopReason};
 use plywood_tests::{
-    adapters, exact, expected, expected_stories, greedy, ids, names, nmse, none_wrong, stories, tell, wrong_story,
+    adapters, expected, expected_stories, greedy, ids, names, nmse, none_wrong, placed, stories, tell, wrong_story,
 };
 
 /// Where all is f32, the same computation in another order.
@@ -14,7 +14,7 @@ const LIMIT: f64 = 1e-9;
 
 /// Opens the f32 file with float kernels.
 fn open(adapters: &[&Adapter], options: Options) -> Option<Model> {
-    let options = Options { adapters: exact(adapters).adapters, exact: true, ..options };
+    let options = Options { exact: true, ..placed(adapters, options) };
     Some(Model::open(stories("stories260k-f32.gguf")?, options).expect("the model opens"))
 }
 

@@ -12,7 +12,7 @@ use plywood::gpu::{SharedDevice, wgpu};
 use plywood::kernels::graph::Want;
 use plywood::kernels::random::Random;
 use plywood::{Error, Model, Options, Rows, Session};
-use plywood_tests::{Story, adapters, app_adapters, demo_stories, gpus, names, on};
+use plywood_tests::{Story, adapters, app_adapters, demo_stories, gpus, names, on, skipped};
 
 /// Tokens that are generated before and behind a failure.
 const TOKENS: usize = 12;
@@ -242,7 +242,7 @@ fn sessions_go_on_after_a_device_was_lost() {
 fn a_model_goes_on_with_what_is_left() {
     let adapters = gpus();
     let [first, second, ..] = &adapters[..] else {
-        eprintln!("skipped: there is only one adapter");
+        skipped("there is only one adapter");
         return;
     };
     let story = &demo_stories()[0];

@@ -10,6 +10,8 @@ use crate::host;
 /// The instance that adapters come from, and what it found. The host is the last of the list.
 pub struct Adapters {
     pub(crate) gpus: Vec<gpu::FoundAdapter>,
+    /// For each of them; none where devices are closed.
+    pub(crate) kept: Vec<gpu::KeptDevices>,
     list: Vec<Adapter>,
 }
 
@@ -20,14 +22,31 @@ impl Adapters {
         let mut list: Vec<Adapter> = gpus.iter().map(|found| found.facts.clone()).collect();
         list.push(host::adapter());
         list.iter_mut().enumerate().for_each(|(index, adapter)| adapter.index = index);
-        Adapters { gpus, list }
+        Adapters { gpus, kept: Vec::new(), list }
+    }
+
+    /// These adapters, whose devices stay open when a model is dropped, with the kernels that were compiled for them: models that
+    /// are opened one after another through [`crate::Options::found`] take them over.
+    pub fn keeping_devices(mut self) -> Adapters {
+        self.kept = self.gpus.iter().map(|_| gpu::KeptDevices::default()).collect();
+        self
+    }
+
+    /// The same adapters, with the memory that is free now.
+    pub fn asked_again(&self) -> Adapters {
+        let gpus: Vec<gpu::FoundAdapter> = self.gpus.iter().map(gpu::FoundAdapter::asked_again).collect();
+        let mut list = self.list.clone();
+        let memory = gpus.iter().map(|found| found.facts.memory).chain([host::adapter::system_memory()]);
+        list.iter_mut().zip(memory).for_each(|(adapter, memory)| adapter.memory = memory);
+        Adapters { gpus, kept: self.kept.clone(), list }
     }
 
     /// Leaves some out, by their numbers; those behind them move up. The host stays.
     pub(crate) fn remove(&mut self, left_out: &[usize]) {
-        let all = 0..self.gpus.len();
-        let mut kept = all.map(|index| !left_out.contains(&index));
-        self.gpus.retain(|_| kept.next().unwrap_or(true));
+        let mut index = 0..self.gpus.len();
+        self.gpus.retain(|_| index.next().is_none_or(|index| !left_out.contains(&index)));
+        let mut index = 0..self.kept.len();
+        self.kept.retain(|_| index.next().is_none_or(|index| !left_out.contains(&index)));
         self.list.retain(|adapter| adapter.kind == Kind::Host || !left_out.contains(&adapter.index));
         self.list.iter_mut().enumerate().for_each(|(index, adapter)| adapter.index = index);
     }
@@ -35,7 +54,7 @@ impl Adapters {
     /// What tests have a platform report.
     #[cfg(test)]
     pub(crate) fn listed(list: Vec<Adapter>) -> Adapters {
-        Adapters { gpus: Vec::new(), list }
+        Adapters { gpus: Vec::new(), kept: Vec::new(), list }
     }
 
     /// All of them, by their numbers.

@@ -44,7 +44,8 @@ impl Hardware {
     /// The machine's devices that the options name: those of the app, adapters by name, or all GPUs.
     pub fn of(options: &Options) -> Result<Hardware> {
         if options.shared.is_empty() {
-            return Hardware::over(Adapters::find(), options);
+            let adapters = options.found.as_ref().map_or_else(Adapters::find, |found| found.asked_again());
+            return Hardware::over(adapters, options);
         }
         let site = |(index, shared): (usize, &SharedDevice)| Ok(Site::of(&Adapter { index, ..shared.facts()? }));
         let mut sites = options.shared.iter().enumerate().map(site).collect::<Result<Vec<Site>>>()?;
@@ -187,10 +188,11 @@ impl Hardware {
 
 /// Opens an adapter's device; `None` for the host.
 pub(crate) fn open(adapters: &Adapters, facts: &Adapter, watch: &Watch) -> Result<Option<Arc<GpuDevice>>> {
-    match facts.kind {
-        Kind::Host => Ok(None),
-        _ => GpuDevice::open(&adapters.gpus[facts.index].adapter, facts, watch).map(|device| Some(Arc::new(device))),
+    if facts.kind == Kind::Host {
+        return Ok(None);
     }
+    let (found, kept) = (&adapters.gpus[facts.index], adapters.kept.get(facts.index));
+    GpuDevice::open(&found.adapter, facts, kept, watch).map(|device| Some(Arc::new(device)))
 }
 
 /// Whether a device opens and does what it is given.
@@ -249,6 +251,25 @@ pub(crate) fn load_stage(
 mod tests {
     use super::*;
     use crate::host;
+
+    #[test]
+    fn devices_that_are_kept_are_taken_over() {
+        let adapters = Adapters::find().keeping_devices();
+        for facts in adapters.list().iter().filter(|facts| facts.kind != Kind::Host) {
+            let open = || open(&adapters, facts, &Watch::default()).expect("it opens").expect("it is not the host");
+            let [first, second] = [(); 2].map(|()| open());
+            let device = first.device.clone();
+            assert_ne!(second.device, device, "two at once are two");
+            drop(first);
+            let again = open();
+            assert_eq!(again.device, device, "what was left is taken over");
+            device.destroy();
+            drop(again);
+            let another = open();
+            assert_ne!(another.device, device, "what was lost is not");
+            another.works().unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
 
     #[test]
     fn adapters_are_found_again() {

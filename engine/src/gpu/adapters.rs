@@ -7,9 +7,19 @@ use super::memory;
 use crate::devices::adapter::{Adapter, Kind};
 
 /// An adapter with what it can do.
+#[derive(Clone)]
 pub(crate) struct FoundAdapter {
     pub adapter: wgpu::Adapter,
     pub facts: Adapter,
+}
+
+impl FoundAdapter {
+    /// The same, with the memory that it has now.
+    pub fn asked_again(&self) -> FoundAdapter {
+        let mut found = self.clone();
+        found.facts.memory = memory::of(&self.adapter, self.facts.kind);
+        found
+    }
 }
 
 /// The adapters of every backend; of one GPU under several backends, only the best.

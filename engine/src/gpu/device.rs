@@ -26,6 +26,18 @@ enum Fault {
     Error(String),
 }
 
+type Pipelines = HashMap<Shader, wgpu::ComputePipeline>;
+
+/// Devices of an adapter that no model uses now, with the kernels that were compiled for them.
+#[derive(Clone, Default)]
+pub(crate) struct KeptDevices(Arc<Mutex<Vec<GpuDevice>>>);
+
+impl KeptDevices {
+    fn list(&self) -> MutexGuard<'_, Vec<GpuDevice>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// An opened device.
 pub(crate) struct GpuDevice {
     pub facts: Adapter,
@@ -33,13 +45,28 @@ pub(crate) struct GpuDevice {
     /// There until the end.
     queue: Option<wgpu::Queue>,
     watch: Watch,
-    pipelines: Mutex<HashMap<Shader, wgpu::ComputePipeline>>,
+    pipelines: Mutex<Pipelines>,
+    /// Those of the models before.
+    earlier: Pipelines,
     fault: Arc<Mutex<Option<Fault>>>,
+    /// Where it goes at the end.
+    kept: Option<KeptDevices>,
 }
 
 impl GpuDevice {
-    /// Opens a device of an adapter, with what the adapter can do.
-    pub fn open(adapter: &wgpu::Adapter, facts: &Adapter, watch: &Watch) -> Result<GpuDevice> {
+    /// Opens a device of an adapter, with what the adapter can do, or takes one over that a model has left.
+    pub fn open(
+        adapter: &wgpu::Adapter,
+        facts: &Adapter,
+        kept: Option<&KeptDevices>,
+        watch: &Watch,
+    ) -> Result<GpuDevice> {
+        while let Some(mut device) = kept.and_then(|kept| kept.list().pop()) {
+            if device.works().is_ok() {
+                (device.facts, device.watch, device.kept) = (facts.clone(), watch.clone(), kept.cloned());
+                return device.opened();
+            }
+        }
         let description = wgpu::DeviceDescriptor {
             label: Some("plywood"),
             required_features: required_features(adapter),
@@ -50,18 +77,24 @@ impl GpuDevice {
         let label = facts.label();
         let (device, queue) = pollster::block_on(adapter.request_device(&description))
             .map_err(|error| Error::device(&label, format!("it could not be opened: {error}")))?;
-        let opened = GpuDevice::new(facts.clone(), device, queue, watch)?;
+        let mut opened = GpuDevice::new(facts.clone(), device, queue, watch)?;
         opened.listen();
+        opened.kept = kept.cloned();
         Ok(opened)
     }
 
     /// A device that is open already.
     pub fn new(facts: Adapter, device: wgpu::Device, queue: wgpu::Queue, watch: &Watch) -> Result<GpuDevice> {
         let (queue, watch) = (Some(queue), watch.clone());
-        let opened = GpuDevice { facts, device, queue, watch, pipelines: Mutex::default(), fault: Arc::default() };
-        match opened.reach(Call::Open) {
-            true => Err(Error::device(&opened.label(), "it could not be opened: a failure was ordered")),
-            false => Ok(opened),
+        let (pipelines, earlier, fault) = (Mutex::default(), HashMap::new(), Arc::default());
+        GpuDevice { facts, device, queue, watch, pipelines, earlier, fault, kept: None }.opened()
+    }
+
+    /// Notes that it was opened.
+    fn opened(self) -> Result<GpuDevice> {
+        match self.reach(Call::Open) {
+            true => Err(Error::device(&self.label(), "it could not be opened: a failure was ordered")),
+            false => Ok(self),
         }
     }
 
@@ -195,10 +228,16 @@ impl GpuDevice {
         if self.reach(Call::Prepare) {
             return Err(self.refused(&what(), "a failure was ordered"));
         }
-        let (pipeline, error) = self.scoped(|| shader::pipeline(&self.device, shader));
-        if let Some(error) = error {
-            return Err(self.refused(&what(), error));
-        }
+        let pipeline = match self.earlier.get(shader) {
+            Some(pipeline) => pipeline.clone(),
+            None => {
+                let (pipeline, error) = self.scoped(|| shader::pipeline(&self.device, shader));
+                if let Some(error) = error {
+                    return Err(self.refused(&what(), error));
+                }
+                pipeline
+            }
+        };
         pipelines.insert(shader.clone(), pipeline.clone());
         Ok(pipeline)
     }
@@ -297,6 +336,21 @@ impl Drop for GpuDevice {
     fn drop(&mut self) {
         // wgpu 30 panics where a driver fails while its queue is freed.
         let queue = self.queue.take();
+        if let Some(kept) = self.kept.take().filter(|_| self.check().is_ok()) {
+            let mut earlier = std::mem::take(&mut self.earlier);
+            earlier.extend(self.pipelines.get_mut().unwrap_or_else(PoisonError::into_inner).drain());
+            let left = GpuDevice {
+                facts: self.facts.clone(),
+                device: self.device.clone(),
+                queue,
+                watch: Watch::default(),
+                pipelines: Mutex::default(),
+                earlier,
+                fault: Arc::clone(&self.fault),
+                kept: None,
+            };
+            return kept.list().push(left);
+        }
         _ = catch_unwind(AssertUnwindSafe(|| drop(queue)));
     }
 }

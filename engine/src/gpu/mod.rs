@@ -14,7 +14,7 @@ pub use shared::{SharedDevice, memory_hints, required_features, required_limits}
 pub use wgpu;
 
 pub(crate) use adapters::{FoundAdapter, find};
-pub(crate) use device::GpuDevice;
+pub(crate) use device::{GpuDevice, KeptDevices};
 pub(crate) use stage::GpuStage;
 pub(crate) use upload::STAGING_BYTES;
 

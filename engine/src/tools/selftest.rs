@@ -26,6 +26,10 @@ use crate::stage::{Stage, WeightReader};
 /// A row may be so many times worse than the whole output.
 const ROW_ALLOWANCE: f64 = 100.0;
 
+/// The variant of the host, whose kernels are the reference until it has its own: what passes there shows that a stage runs, and
+/// nothing of its numbers.
+pub const REFERENCE: &str = "reference";
+
 /// How a case went on a device.
 #[derive(Debug, Clone, Serialize)]
 pub struct CaseResult {
@@ -37,7 +41,7 @@ pub struct CaseResult {
     pub case: String,
     /// The weight's format, where the op has one.
     pub format: Option<&'static str>,
-    /// How it was run: see [`Variant::name`].
+    /// How it was run: see [`Variant::name`] and [`REFERENCE`].
     pub variant: String,
     /// Normalised mean squared error of the worst output; `None` where something was not a number or the case failed.
     pub nmse: Option<f64>,
@@ -117,7 +121,7 @@ impl Bench {
             op: case.op,
             case: case.name.clone(),
             format: case.format.map(|format| format.name),
-            variant: variant.name(),
+            variant: if self.gpu.is_some() { variant.name() } else { REFERENCE.into() },
             nmse: worst.is_finite().then_some(worst),
             limit: case.limit,
             passed: worst <= case.limit && worst_row <= case.limit * ROW_ALLOWANCE,

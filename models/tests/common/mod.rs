@@ -1,24 +1,15 @@
 //! What the tests share: where their data lies, and tensors in memory.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+// Where it is shared with the tests of the whole, so that both say alike what they skip.
+#[path = "../../../tests/src/data.rs"]
+mod data;
 pub mod tokens;
 
-use std::path::PathBuf;
-
+#[allow(unused_imports, reason = "not every test reads data")]
+pub use data::data;
 use plywood_kernels::formats::F32;
 use plywood_models::{Result, Storage, TensorInfo, Weights};
-
-/// A file of the data pack; where it is absent, says that the test is skipped.
-pub fn data(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("PLYWOOD_DATA")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")), PathBuf::from);
-    let path = root.join(path);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there; set PLYWOOD_DATA to the folder with the test data", path.display());
-    None
-}
 
 /// Tensors in memory.
 #[derive(Default)]

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use plywood::{Model, Options};
-use plywood_tests::command::{Ended, finish, start};
+use plywood::Model;
+use plywood_tests::command::{Ended, finish, spawn, start};
 use plywood_tests::turns::{PLAIN, fresh, plain, tokens};
-use plywood_tests::{greedy, none_wrong};
+use plywood_tests::{greedy, none_wrong, on_host};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -49,8 +49,7 @@ fn pipe(folder: &Path, arguments: &str, input: &str) -> Ended {
 
 /// What the demo model answers to messages, one after the other, each prompt run anew. Rendered by hand.
 fn answers(system: Option<&str>, messages: &[&str], length: usize) -> Vec<String> {
-    let options = Options { adapters: vec!["host".into()], ..Options::default() };
-    let model = Model::open("demo", options).expect("it is built in");
+    let model = Model::open("demo", on_host()).expect("it is built in");
     let mut said: Vec<(&str, String)> = system.iter().map(|system| ("system", system.to_string())).collect();
     let mut answers = Vec::new();
     for message in messages {
@@ -443,9 +442,7 @@ mod unix {
 
     /// A chat that reads from a pipe which stays open, and the first line of its answer.
     fn answering(folder: &Path, arguments: &str) -> (Child, ChildStdin, String) {
-        let mut command = command(folder, arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
+        let mut child = spawn(&command(folder, arguments), Stdio::piped());
         let mut input = child.stdin.take().expect("it was piped");
         input.write_all(b"Who is Elizabeth?\n").expect("it reads");
         let mut begun = String::new();

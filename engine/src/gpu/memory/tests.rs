@@ -59,7 +59,7 @@ fn resident() -> u64 {
 /// Loads a model, runs a token, and holds what is then allocated against the ledger.
 fn check(found: &FoundAdapter, model: &str) {
     let what = format!("{model} on {}", found.facts.label());
-    let opened = GpuDevice::open(&found.adapter, &found.facts, &Watch::default()).expect("the device opens");
+    let opened = GpuDevice::open(&found.adapter, &found.facts, None, &Watch::default()).expect("the device opens");
     let (device, queue) = (opened.device.clone(), opened.queue().clone());
     if allocated(&device).is_none() {
         return println!("{what}: skipped, since wgpu does not tell what it allocates there");
