@@ -5,7 +5,8 @@ use std::time::Duration;
 use criterion::Criterion;
 use plywood::devices::Adapters;
 use plywood::kernels::graph::Want;
-use plywood::{Model, Options, Rows, bench};
+use plywood::tools::bench;
+use plywood::{Model, Options, Rows};
 use plywood_benches::{adapter, settings};
 
 const SHAPE: &str = "llama-1b:q8_0";

@@ -1,8 +1,8 @@
 //! `cargo bench --bench quantise`: encoders, in bytes of f32 elements per second of one core.
 
 use criterion::{Criterion, Throughput};
-use plywood::kernels::cases::Random;
 use plywood::kernels::formats::ALL;
+use plywood::kernels::random::Random;
 use plywood_benches::settings;
 
 const COLUMNS: usize = 1 << 16;

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use plywood::devices::Adapters;
+use plywood::kernels::device::Processor;
 use plywood::tools::bench::{Measurement, Test, measure};
 use plywood::{Model, Options};
 use plywood_benches::adapter;
@@ -29,7 +30,7 @@ fn main() {
     let shape = std::env::var("PLYWOOD_SHAPE").unwrap_or(SHAPE.into());
     let adapters = Adapters::find();
     let adapter = adapter(&adapters);
-    let piece = if adapter.features.software { CPU_TOKENS } else { GPU_TOKENS };
+    let piece = if adapter.features.processor == Processor::Cpu { CPU_TOKENS } else { GPU_TOKENS };
     let open = |times: usize| {
         let options = Options {
             context: Some((PIECES * piece).max(TOKENS)),

@@ -72,7 +72,7 @@ fn the_files_of_a_directory() {
     assert!(!refused("mine.gguf") && !refused("logits.safetensors") && !refused("new.json"));
     // What is built in has no file, even where there is one of its name.
     #[cfg(feature = "demo")]
-    assert_eq!(Checkpoint::open("demo").unwrap().inputs(), [PathBuf::new(); 0]);
+    assert!(Checkpoint::open("demo").unwrap().inputs().is_empty());
 }
 
 #[test]

@@ -94,7 +94,7 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
         logit_cap: keys.positive("final_logit_softcapping")?,
         biases: architecture.biases || is_there(Role::QueryBias),
         feed_forward_biases: !architecture.fused
-            && [Role::GateBias, Role::UpBias, Role::DownBias].into_iter().all(is_there),
+            && [Role::GateBias, Role::UpBias, Role::DownBias].into_iter().any(is_there),
         width,
         heads,
         kv_heads: match latent {

@@ -22,7 +22,7 @@ const SIGN: u8 = 0x80;
 #[derive(Debug)]
 pub enum Assembly {
     /// In codes and what they share, in several tensors.
-    Coded(Coded),
+    Coded(Box<Coded>),
     /// In one tensor, its matrices transposed.
     Transposed(Transposed),
 }
@@ -119,5 +119,5 @@ pub fn assembled(stem: &str, rows: usize, coded: Coded) -> Result<Assembled> {
     let row_bytes = format.file_row_bytes(columns).ok_or_else(|| wrong(&name, "its groups do not divide its rows"))?;
     let bytes = (rows as u64).checked_mul(row_bytes as u64).ok_or_else(|| wrong(&name, "it is impossibly large"))?;
     let (shape, storage) = (vec![rows, columns], Storage::Format(format));
-    Ok((TensorInfo { name, shape, storage, file: 0, offset: 0, bytes }, Assembly::Coded(coded)))
+    Ok((TensorInfo { name, shape, storage, file: 0, offset: 0, bytes }, Assembly::Coded(Box::new(coded))))
 }

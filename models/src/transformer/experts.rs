@@ -120,7 +120,9 @@ impl Builder<'_> {
     ) -> Result<(WeightId, Option<WeightId>, Stack)> {
         let label = |part: &str| format!("layers.{layer}.experts.{part}");
         let (count, inner, width) = (experts.count, experts.width, self.config.width);
-        let fused = self.is_there(Role::ExpertGateUp, layer);
+        // Where biases have no names apart, neither have matrices.
+        let is_whole = mixture.biases && self.name(Role::ExpertGateBias, layer).is_empty();
+        let fused = is_whole || self.is_there(Role::ExpertGateUp, layer);
         let (roles, rows): (&[_], _) = match fused {
             true => (&[Role::ExpertGateUp], 2 * inner),
             false => (&[Role::ExpertGate, Role::ExpertUp], inner),

@@ -134,7 +134,7 @@ fn through_dxc(variants: &[&Variant], builds: &[Build]) {
 
 /// Of variants that differ in numbers alone the first and the last, which are the smallest and the largest.
 fn ends<'a>(variants: impl Iterator<Item = &'a Variant>) -> Vec<&'a Variant> {
-    let mut ends: HashMap<(&str, &[(&str, &str)]), [&Variant; 2]> = HashMap::new();
+    let mut ends: HashMap<_, [&Variant; 2]> = HashMap::new();
     for variant in variants {
         ends.entry((variant.shader.source, &variant.shader.modules)).or_insert([variant; 2])[1] = variant;
     }

@@ -11,13 +11,14 @@ use std::ptr::{self, NonNull};
 use std::slice;
 
 use libloading::Library;
+use plywood_tests::skipped;
 
-/// Where the library is; `None`, said on standard error, where there is none.
+/// Where the library is; `None`, said to be skipped, where there is none.
 ///
 /// Panics where `PLYWOOD_DXC` names a file that is not there: then somebody meant it to be used.
 pub fn library() -> Option<PathBuf> {
     if !cfg!(target_os = "linux") {
-        eprintln!("skipped: DXC is called in the way of its Linux library only");
+        skipped("DXC is called in the way of its Linux library only");
         return None;
     }
     if let Some(given) = std::env::var_os("PLYWOOD_DXC").map(PathBuf::from) {
@@ -28,7 +29,7 @@ pub fn library() -> Option<PathBuf> {
     if kept.is_file() {
         return Some(kept);
     }
-    eprintln!("skipped: there is no {}; .ci/run brings it, or PLYWOOD_DXC names DXC's Linux library", kept.display());
+    skipped(&format!("there is no {}; .ci/run brings it, or PLYWOOD_DXC names DXC's Linux library", kept.display()));
     None
 }
 
