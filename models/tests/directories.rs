@@ -194,7 +194,7 @@ fn refused_settings() {
     refused(json!({"hidden_size": null}), &["hidden_size is missing"]);
     refused(json!({"hidden_size": "64"}), &["hidden_size", "whole number"]);
     refused(json!({"attention_bias": "yes"}), &["attention_bias", "true or false"]);
-    refused(json!({"mlp_bias": true}), &["mlp_bias"]);
+    refused(json!({"mlp_bias": "yes"}), &["mlp_bias", "true or false"]);
     refused(json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu"]);
     refused(json!({"sliding_window": 4096}), &["sliding_window is 4096"]);
     refused(json!({"embedding_multiplier": 2.0}), &["embedding_multiplier is 2"]);

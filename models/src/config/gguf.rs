@@ -92,7 +92,7 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
         scales: keys.scales(architecture, layers, width, heads, head_width)?.of_latent(latent, &rope),
         score_cap: keys.positive("attn_logit_softcapping")?,
         logit_cap: keys.positive("final_logit_softcapping")?,
-        biases: architecture.biases || is_there(Role::QueryBias),
+        biases: architecture.biases || [Role::QueryBias, Role::KeyBias, Role::ValueBias].into_iter().any(is_there),
         feed_forward_biases: !architecture.fused
             && [Role::GateBias, Role::UpBias, Role::DownBias].into_iter().any(is_there),
         width,
