@@ -85,7 +85,9 @@ fn add_all(variants: &mut Variants, graph: &Arc<Graph>, nodes: Range<usize>, lim
     };
     let best = plan(Vec::new());
     add(variants, &best);
-    for preference in best.preferences() {
+    // Smaller devices offer fewer of the same.
+    let is_large = limits.features.workgroup_bytes > 16 << 10 && limits.features.workgroup_invocations > 256;
+    for preference in best.preferences().into_iter().filter(|_| is_large) {
         add(variants, &plan(vec![preference]));
     }
 }
