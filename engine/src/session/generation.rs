@@ -236,10 +236,10 @@ impl<'a> Generation<'a> {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// What was held back, at the end.
+    /// What was held back, at the end. A character that the prompt left incomplete is the prompt's own where nothing was generated.
     fn finish(&mut self) -> Option<Piece> {
         self.finished = true;
-        if self.stop_reason != Some(StopReason::Stop) {
+        if self.stop_reason != Some(StopReason::Stop) && !self.generated.is_empty() {
             let last = self.decoder.as_mut().map(Decoder::finish).unwrap_or_default();
             self.held.push_str(&last);
         }
