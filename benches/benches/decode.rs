@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use plywood::devices::Adapters;
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::tools::bench;
 use plywood::{Model, Options, Rows};
 use plywood_benches::{adapter, settings};
@@ -41,7 +41,7 @@ fn run(model: &Model, times: u64) -> (Duration, Duration) {
         if session.tokens().len() == CONTEXT {
             session.truncate(0);
         }
-        session.evaluate(&[step as u32 % 1000], Rows::Last, &[Want::Argmax]).expect("the step runs");
+        session.evaluate(&[step as u32 % 1000], Rows::Last, &[Output::Argmax]).expect("the step runs");
     }
     let after = model.times().swap_remove(0);
     (after.busy - before.busy, after.encode - before.encode)

@@ -9,7 +9,7 @@ use plywood::ledger::HumanBytes;
 use plywood::models::checkpoint::Storage;
 use plywood::models::config::Experts;
 use plywood::models::template::thinking::Marks;
-use plywood::models::{Checkpoint, Config, Error, Kind, Template, Tokenizer, Weights};
+use plywood::models::{Checkpoint, Config, Conventions, Error, Template, Tokenizer, Weights};
 use serde::Serialize;
 
 use crate::output::{Outcome, print, print_json};
@@ -157,8 +157,8 @@ fn report(checkpoint: &Checkpoint, list: bool) -> Report {
     Report {
         path: checkpoint.path().display().to_string(),
         kind: match checkpoint.kind() {
-            Kind::Gguf => "gguf",
-            Kind::HuggingFace => "hugging_face",
+            Conventions::Gguf => "gguf",
+            Conventions::HuggingFace => "hugging_face",
         },
         family: Config::family(checkpoint).map(str::to_owned),
         architecture: config.as_ref().map(|config| config.architecture.name),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::models::Checkpoint;
 use plywood::models::output::{self, partial_path};
 use plywood::{Model, Options, Rows};
@@ -73,7 +73,7 @@ pub fn run(arguments: Arguments) -> Outcome {
     if interrupted().load(Ordering::Relaxed) {
         return Err(Failure::Interrupted);
     }
-    let rows = session.evaluate(&tokens, Rows::All, &[Want::Logits])?;
+    let rows = session.evaluate(&tokens, Rows::All, &[Output::Logits])?;
     let logits: Vec<f32> = rows.into_iter().flat_map(|row| row.logits).collect();
     let vocabulary = model.config().vocabulary;
     let header = header(tokens.len(), vocabulary);

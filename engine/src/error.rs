@@ -167,7 +167,7 @@ impl Error {
     }
 
     /// Whether [`crate::Model::recover`] may help: a device was lost, hangs, or gave no memory.
-    pub fn is_of_device(&self) -> bool {
+    pub fn is_device_error(&self) -> bool {
         use Error::{Device, DeviceLost, OutOfMemory, Timeout, Unloaded};
         matches!(self, Device { .. } | DeviceLost { .. } | OutOfMemory { .. } | Timeout { .. } | Unloaded)
     }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::gpu::SharedDevice;
 use crate::ledger::Ledger;
 use crate::options::Options;
-use crate::planning::settings::Source;
+use crate::planning::settings::ModelRef;
 use crate::runner::loading::{Loaded, load};
 use crate::session::sampler::Sampling;
 use crate::stage::StageTimes;
@@ -46,8 +46,8 @@ impl Shared {
     }
 
     /// Where its weights are, and its numbers.
-    fn source(&self) -> Source<'_> {
-        Source { weights: self.weights.as_ref(), config: &self.config }
+    fn source(&self) -> ModelRef<'_> {
+        ModelRef { weights: self.weights.as_ref(), config: &self.config }
     }
 
     fn opened(&self) -> MutexGuard<'_, Opened> {
@@ -100,7 +100,7 @@ impl Model {
     fn load(parts: Parts, mut options: Options) -> Result<Model> {
         let Parts { weights, config, tokenizer } = parts;
         let hardware = Hardware::of(&options)?;
-        let loaded = load(Source { weights: weights.as_ref(), config: &config }, &mut options, &hardware)?;
+        let loaded = load(ModelRef { weights: weights.as_ref(), config: &config }, &mut options, &hardware)?;
         let shared = Shared {
             weights,
             tokenizer,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::formats::{F32, Format};
-use crate::graph::{Graph, Part, Rows, Source, ValueId, Values, Want, Weight, WeightId};
+use crate::graph::{Graph, Output, Rows, Source, ValueId, Values, Weight, WeightId, WeightPart};
 use crate::kv_cache::KvType;
 use crate::op::Op;
 use crate::random::{Random, random_blocks};
@@ -27,7 +27,7 @@ pub struct Case {
     pub name: String,
     /// The weight's format, where the op has a weight of any format.
     pub format: Option<Format>,
-    /// The graph; the values under [`Want::Logits`] are compared.
+    /// The graph; the values under [`Output::Logits`] are compared.
     pub graph: Graph,
     /// The steps, run in order over one cache.
     pub steps: Vec<Step>,
@@ -53,7 +53,7 @@ pub fn all() -> Vec<Case> {
         crate::matmul::cases(),
         crate::grouped_matmul::cases(),
         crate::route::cases(),
-        crate::mix::cases(),
+        crate::moe_combine::cases(),
         crate::reorder::cases(),
         crate::rope::cases(),
         crate::temperature::cases(),
@@ -103,7 +103,7 @@ impl Case {
 
     /// Declares the value to compare.
     pub fn output(&mut self, value: ValueId) {
-        self.graph.outputs.push((Want::Logits, value));
+        self.graph.outputs.push((Output::Logits, value));
     }
 
     /// Adds a weight of random numbers in the case's format, stacked from parts of so many rows.
@@ -112,7 +112,7 @@ impl Case {
         let mut random = Random::new(parts.len() as u64 * 31 + columns as u64);
         let part = |rows: &usize| {
             let blocks = random_blocks(format, rows * columns, 1.0, &mut random);
-            Part { source: Source::Blocks(Arc::from(blocks)), format, rows: *rows }
+            WeightPart { source: Source::Blocks(Arc::from(blocks)), format, rows: *rows }
         };
         let parts = parts.iter().map(part).collect();
         self.graph.weight(Weight { name: format!("{} weight", self.op), columns, parts, held: None })
@@ -139,7 +139,8 @@ impl Case {
         let values = self.graph.values.iter().map(|value| rows(value.rows) * value.width as u64 * 4);
         let (mut bytes, mut operations) = (values.sum::<u64>(), 0);
         for (index, weight) in self.graph.weights.iter().enumerate() {
-            let row_bytes = |part: &Part| (part.format.device_row_bytes)(weight.columns) as u64 * part.rows as u64;
+            let row_bytes =
+                |part: &WeightPart| (part.format.device_row_bytes)(weight.columns) as u64 * part.rows as u64;
             let (all, elements) =
                 (weight.parts.iter().map(row_bytes).sum::<u64>(), (weight.rows() * weight.columns) as u64);
             let reader = self.graph.nodes.iter().find(|node| node.weights.get("weight") == Some(&WeightId(index)));
@@ -193,7 +194,7 @@ impl Case {
 /// A part that is in memory.
 ///
 /// Panics on one that lies in a file: cases have none.
-pub fn host_part(part: &Part) -> HostPart {
+pub fn host_part(part: &WeightPart) -> HostPart {
     let bytes = match &part.source {
         Source::Computed(numbers) => Arc::new(part.format.encode_rows(numbers)),
         Source::Blocks(blocks) => blocks.clone(),

@@ -261,7 +261,7 @@ impl Work {
 }
 
 /// WGSL under a name: a shader's own text, or a module by the name under which it is imported.
-pub type Source = (&'static str, &'static str);
+pub type NamedWgsl = (&'static str, &'static str);
 
 /// A shader and how it is specialised; equal shaders are one pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -271,7 +271,7 @@ pub struct Shader {
     /// Its WGSL, with `#import` lines.
     pub source: &'static str,
     /// What its `#import` lines stand for, by name.
-    pub modules: Vec<Source>,
+    pub modules: Vec<NamedWgsl>,
     /// `const` numbers set in the source.
     pub constants: Vec<(&'static str, u32)>,
     /// The fields of its `Params`, by the names of the parameters.
@@ -284,9 +284,9 @@ pub struct Shader {
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// The shader's name and WGSL.
-    pub shader: Source,
+    pub shader: NamedWgsl,
     /// What its `#import` lines stand for.
-    pub modules: Vec<Source>,
+    pub modules: Vec<NamedWgsl>,
     /// `const` numbers set in the source.
     pub constants: Vec<(&'static str, u32)>,
     /// What it is told: see [`crate::params`].
@@ -338,8 +338,8 @@ impl Launch {
     /// hold, each input `[rows, …]` in f32 under its own name, and `output` `[rows, width]`.
     pub fn elementwise(
         context: &LoweringContext,
-        shader: Source,
-        modules: Vec<Source>,
+        shader: NamedWgsl,
+        modules: Vec<NamedWgsl>,
         params: Vec<(&'static str, Param)>,
         bindings: Vec<Bound>,
     ) -> Launch {

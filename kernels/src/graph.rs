@@ -81,7 +81,7 @@ pub enum Source {
 
 /// Some rows of a weight, as one source holds them.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct WeightPart {
     /// Where the numbers come from.
     pub source: Source,
     /// Their format there.
@@ -98,7 +98,7 @@ pub struct Weight {
     /// Elements in a row.
     pub columns: usize,
     /// What it is stacked from, from the first row on.
-    pub parts: Vec<Part>,
+    pub parts: Vec<WeightPart>,
     /// The format in which a device holds it, where that is not the one of its parts: what its numbers are quantised to at load.
     pub held: Option<Format>,
 }
@@ -107,7 +107,7 @@ impl Weight {
     /// A matrix of single-precision numbers that are known when the graph is built, row by row.
     pub fn computed(name: impl Into<String>, columns: usize, numbers: impl Into<Arc<[f32]>>) -> Weight {
         let numbers = numbers.into();
-        let part = Part { rows: numbers.len() / columns, source: Source::Computed(numbers), format: F32 };
+        let part = WeightPart { rows: numbers.len() / columns, source: Source::Computed(numbers), format: F32 };
         Weight { name: name.into(), columns, parts: vec![part], held: None }
     }
 
@@ -117,7 +117,7 @@ impl Weight {
     }
 
     /// The format in which a device holds a part.
-    pub fn device_format(&self, part: &Part) -> Format {
+    pub fn device_format(&self, part: &WeightPart) -> Format {
         self.held.unwrap_or(part.format)
     }
 }
@@ -185,7 +185,7 @@ pub struct Node {
 
 /// What a step can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Want {
+pub enum Output {
     /// All logits of each selected row.
     Logits,
     /// The id of the largest logit of each selected row.
@@ -193,7 +193,7 @@ pub enum Want {
     /// The largest logits of each selected row with their ids.
     TopK,
     /// The logarithm of the sum of the exponentials of each selected row's logits.
-    Normaliser,
+    LogSumExp,
 }
 
 /// A graph of ops in the order in which they run.
@@ -212,8 +212,8 @@ pub struct Graph {
     /// Values given from outside rather than computed (op cases only; a model's input is its tokens).
     pub inputs: Vec<ValueId>,
     /// Values that can be asked for.
-    pub outputs: Vec<(Want, ValueId)>,
-    /// Sequences of more tokens than this are long: all of their tokens turn by the second of RoPE's tables. `None` where there is one
+    pub outputs: Vec<(Output, ValueId)>,
+    /// Sequences of more tokens than this are long: all of their tokens are rotated by the second of RoPE's tables. `None` where there is one
     /// table for all.
     pub long_above: Option<usize>,
 }
@@ -279,13 +279,13 @@ impl Graph {
     }
 
     /// The nodes needed for what is wanted (writing the cache always is), in order: the rest is dead.
-    pub fn needed(&self, wants: &[Want]) -> Vec<usize> {
-        needed(&self.nodes, &mut self.wanted(wants))
+    pub fn needed(&self, requested: &[Output]) -> Vec<usize> {
+        needed(&self.nodes, &mut self.wanted(requested))
     }
 
     /// The values that are wanted.
-    pub fn wanted(&self, wants: &[Want]) -> HashSet<ValueId> {
-        let wanted = self.outputs.iter().filter(|(want, _)| wants.contains(want));
+    pub fn wanted(&self, requested: &[Output]) -> HashSet<ValueId> {
+        let wanted = self.outputs.iter().filter(|(want, _)| requested.contains(want));
         wanted.map(|(_, value)| *value).collect()
     }
 
@@ -359,20 +359,20 @@ mod tests {
             let addends = [("a", graph.whole(residual)), ("b", graph.whole(product))];
             graph.node(Op::Add(Add), &addends, &[], None, Some(sum));
             if shared.contains(&layer) {
-                graph.outputs.push((Want::Normaliser, product));
+                graph.outputs.push((Output::LogSumExp, product));
             }
             residual = sum;
         }
         graph.mark();
-        graph.outputs.push((Want::Logits, residual));
+        graph.outputs.push((Output::Logits, residual));
         graph
     }
 
     #[test]
     fn only_what_is_wanted_is_needed() {
         let graph = graph(&[0]);
-        assert_eq!(graph.needed(&[Want::Logits]), [0, 1, 2, 3]);
-        assert_eq!(graph.needed(&[Want::Normaliser]), [0]);
+        assert_eq!(graph.needed(&[Output::Logits]), [0, 1, 2, 3]);
+        assert_eq!(graph.needed(&[Output::LogSumExp]), [0]);
         assert!(graph.needed(&[]).is_empty());
     }
 }

@@ -29,7 +29,7 @@ pub mod grouped_matmul;
 pub mod kv_cache;
 pub mod latent_heads;
 pub mod matmul;
-pub mod mix;
+pub mod moe_combine;
 pub mod reorder;
 pub mod rms_norm;
 pub mod rope;

@@ -37,7 +37,7 @@ pub enum Precision {
 pub struct View {
     /// First element of the first row.
     pub offset: u32,
-    /// Elements from a row to the next, a multiple of [`crate::formats::UNIT`].
+    /// Elements from a row to the next, a multiple of [`crate::formats::BLOCK32`].
     pub stride: u32,
     /// Elements of a row.
     pub width: u32,

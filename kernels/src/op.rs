@@ -14,13 +14,13 @@ use crate::kv_cache::KvWrite;
 use crate::latent_heads::LatentHeads;
 use crate::lowering::LoweringContext;
 use crate::matmul::MatMul;
-use crate::mix::Mix;
+use crate::moe_combine::MoeCombine;
 use crate::reference::Operands;
 use crate::reorder::Reorder;
 use crate::rms_norm::RmsNorm;
 use crate::rope::Rope;
 use crate::route::Route;
-use crate::sample::{Argmax, Normaliser, TopK};
+use crate::sample::{Argmax, LogSumExp, TopK};
 use crate::select_rows::SelectRows;
 use crate::soft_cap::SoftCap;
 use crate::temperature::Temperature;
@@ -39,14 +39,14 @@ pub enum Op {
     /// The experts of a token, with their shares.
     Route(Route),
     /// The sum of what experts gave, by their shares.
-    Mix(Mix),
+    MoeCombine(MoeCombine),
     /// Columns in another order.
     Reorder(Reorder),
     /// Rotary position embedding.
     Rope(Rope),
     /// A factor that grows with the position.
     Temperature(Temperature),
-    /// Queries and key of latent attention, turned and put together.
+    /// Queries and key of latent attention, rotated and put together.
     LatentHeads(LatentHeads),
     /// Keys and values into the cache.
     KvWrite(KvWrite),
@@ -65,7 +65,7 @@ pub enum Op {
     /// The largest logits with their ids.
     TopK(TopK),
     /// The logarithm of the sum of exponentials.
-    Normaliser(Normaliser),
+    LogSumExp(LogSumExp),
     /// An op from outside of this crate.
     Custom(Arc<dyn Kernel>),
 }
@@ -79,7 +79,7 @@ impl Op {
             Op::MatMul(op) => op,
             Op::GroupedMatMul(op) => op,
             Op::Route(op) => op,
-            Op::Mix(op) => op,
+            Op::MoeCombine(op) => op,
             Op::Reorder(op) => op,
             Op::Rope(op) => op,
             Op::Temperature(op) => op,
@@ -92,7 +92,7 @@ impl Op {
             Op::SoftCap(op) => op,
             Op::Argmax(op) => op,
             Op::TopK(op) => op,
-            Op::Normaliser(op) => op,
+            Op::LogSumExp(op) => op,
             Op::Custom(op) => op.as_ref(),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::formats::Format;
-use crate::graph::{CacheSlot, CachedValues, Graph, Node, Rows, Slice, Values, Want, Weight};
+use crate::graph::{CacheSlot, CachedValues, Graph, Node, Output, Rows, Slice, Values, Weight};
 use crate::kv_cache::KvType;
 use crate::named::Named;
 use crate::step::{PAGE_TOKENS, Step};
@@ -171,7 +171,7 @@ impl Operands<'_> {
 /// Reads the bytes of each weight's parts, as [`Machine::new`] wants them.
 pub fn host_weight<E>(
     weight: &Weight,
-    mut read: impl FnMut(&crate::graph::Part) -> Result<Arc<Vec<u8>>, E>,
+    mut read: impl FnMut(&crate::graph::WeightPart) -> Result<Arc<Vec<u8>>, E>,
 ) -> Result<HostWeight, E> {
     let parts =
         weight.parts.iter().map(|part| Ok(HostPart { format: part.format, rows: part.rows, bytes: read(part)? }));
@@ -227,9 +227,9 @@ impl<'a> Machine<'a> {
     }
 
     /// Runs the nodes needed for what is wanted, on values given from outside; returns all values.
-    pub fn step(&mut self, step: &Step, given: Values, wants: &[Want]) -> Values {
+    pub fn step(&mut self, step: &Step, given: Values, requested: &[Output]) -> Values {
         let mut values = given;
-        for index in self.graph.needed(wants) {
+        for index in self.graph.needed(requested) {
             let node = &self.graph.nodes[index];
             let compute = |node: &Node, operands: &mut Operands| node.op.kernel().reference(operands);
             run_node(self.graph, node, &mut values, &self.weights, &mut self.caches, step, compute);

@@ -18,7 +18,7 @@ pub struct Token {
     pub position: u32,
     /// The row of the page table that its sequence has.
     pub sequence: u32,
-    /// Whether its sequence is a long one, which turns by the second of RoPE's tables where there are two.
+    /// Whether its sequence is a long one, which is rotated by the second of RoPE's tables where there are two.
     pub long: bool,
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plywood_kernels::formats::{ALL, F32, Format, GGUF, UNIT};
+use plywood_kernels::formats::{ALL, BLOCK32, F32, Format, GGUF};
 use plywood_kernels::random::{Random, random_blocks};
 
 const FIXTURES: &str = include_str!("formats.txt");
@@ -131,8 +131,8 @@ fn device_rows_are_whole_units_of_16_bytes() {
             let file_row = format.file_row_bytes(elements).expect("blocks divide the row");
             assert!(device_row.is_multiple_of(16) && device_row >= file_row.min(4 * elements), "{format} {elements}");
             // Each of at most 4 planes is padded, and Q3_K has 16 bytes for 14 of scales: the rest is as many bits as in a file.
-            let units = format.file_row_bytes(elements.next_multiple_of(UNIT)).expect("units");
-            assert!(device_row <= units * 102 / 100 + 4 * 15, "{format} {elements}");
+            let blocks32 = format.file_row_bytes(elements.next_multiple_of(BLOCK32)).expect("blocks32");
+            assert!(device_row <= blocks32 * 102 / 100 + 4 * 15, "{format} {elements}");
         }
         assert_eq!(format.file_row_bytes(format.block_elements + 1).is_none(), format.block_elements > 1);
     }

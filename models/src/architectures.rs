@@ -7,7 +7,7 @@ use plywood_kernels::rope::Pairing;
 use plywood_kernels::route::Gating;
 
 use crate::names::Role;
-use crate::weights::Kind;
+use crate::weights::Conventions;
 
 /// Where a layer normalises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Norms {
     BeforeAndBehind,
 }
 
-/// How queries and keys are normalised before they turn.
+/// How queries and keys are normalised before they are rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadNorms {
     /// Not at all.
@@ -36,7 +36,7 @@ pub enum HeadNorms {
 pub enum AttentionKind {
     /// A key and a value for each head.
     Heads,
-    /// One latent for all heads, which is key and value, and one key that turns (DeepSeek-V2, <https://arxiv.org/abs/2405.04434>).
+    /// One latent for all heads, which is key and value, and one key that is rotated (DeepSeek-V2, <https://arxiv.org/abs/2405.04434>).
     Latent,
 }
 
@@ -122,7 +122,7 @@ pub struct Architecture {
     pub name: &'static str,
     /// Its name in Hugging Face files (`architectures` of `config.json`).
     pub class: &'static str,
-    /// Which elements of a head turn together in GGUF files, whose q and k rows converters reorder.
+    /// Which elements of a head are rotated together in GGUF files, whose q and k rows converters reorder.
     pub gguf_pairing: Pairing,
     /// The same in Hugging Face files.
     pub class_pairing: Pairing,
@@ -154,15 +154,15 @@ pub struct Architecture {
     /// How its layers with experts are, if its files may have experts.
     pub mixture: Option<Mixture>,
     /// Names of its tensors that are others than in most families.
-    pub names: &'static [(Kind, Role, &'static str)],
+    pub names: &'static [(Conventions, Role, &'static str)],
     /// How the names of its class's tensors end whose matrices lie transposed.
     pub transposed: &'static [&'static str],
     /// Which layers have a window.
     pub local: LocalLayers,
-    /// Whether local layers turn by a base of their own.
+    /// Whether local layers are rotated by a base of their own.
     pub local_base: bool,
-    /// The last of every so many layers does not turn.
-    pub unturned: Option<usize>,
+    /// The last of every so many layers is not rotated.
+    pub unrotated: Option<usize>,
     /// What its GGUF files do not say of yarn.
     pub gguf_yarn: GgufYarn,
     /// What its class takes where `config.json` has no key.
@@ -203,7 +203,7 @@ const LLAMA: Architecture = Architecture {
     transposed: &[],
     local: LocalLayers::None,
     local_base: false,
-    unturned: None,
+    unrotated: None,
     gguf_yarn: GgufYarn { truncated: true, log_multiplier: LogMultiplier::Whole },
     defaults: Defaults {
         heads: None,
@@ -266,9 +266,9 @@ const DEEPSEEK: Architecture = Architecture {
     attention: AttentionKind::Latent,
     mixture: Some(Mixture { gguf_normalised: false, class_normalised: false, ..MIXTURE }),
     names: &[
-        (Kind::HuggingFace, Role::SharedGate, "model.layers.{}.mlp.shared_experts.gate_proj.weight"),
-        (Kind::HuggingFace, Role::SharedUp, "model.layers.{}.mlp.shared_experts.up_proj.weight"),
-        (Kind::HuggingFace, Role::SharedDown, "model.layers.{}.mlp.shared_experts.down_proj.weight"),
+        (Conventions::HuggingFace, Role::SharedGate, "model.layers.{}.mlp.shared_experts.gate_proj.weight"),
+        (Conventions::HuggingFace, Role::SharedUp, "model.layers.{}.mlp.shared_experts.up_proj.weight"),
+        (Conventions::HuggingFace, Role::SharedDown, "model.layers.{}.mlp.shared_experts.down_proj.weight"),
     ],
     gguf_yarn: GgufYarn { log_multiplier: LogMultiplier::Tenth, ..LLAMA.gguf_yarn },
     ..LLAMA
@@ -320,10 +320,10 @@ pub static ALL: [Architecture; 18] = [
         class: "MixtralForCausalLM",
         mixture: Some(MIXTURE),
         names: &[
-            (Kind::HuggingFace, Role::Router, "model.layers.{}.block_sparse_moe.gate.weight"),
-            (Kind::HuggingFace, Role::ExpertGate, "model.layers.{}.block_sparse_moe.experts.{expert}.w1.weight"),
-            (Kind::HuggingFace, Role::ExpertUp, "model.layers.{}.block_sparse_moe.experts.{expert}.w3.weight"),
-            (Kind::HuggingFace, Role::ExpertDown, "model.layers.{}.block_sparse_moe.experts.{expert}.w2.weight"),
+            (Conventions::HuggingFace, Role::Router, "model.layers.{}.block_sparse_moe.gate.weight"),
+            (Conventions::HuggingFace, Role::ExpertGate, "model.layers.{}.block_sparse_moe.experts.{expert}.w1.weight"),
+            (Conventions::HuggingFace, Role::ExpertUp, "model.layers.{}.block_sparse_moe.experts.{expert}.w3.weight"),
+            (Conventions::HuggingFace, Role::ExpertDown, "model.layers.{}.block_sparse_moe.experts.{expert}.w2.weight"),
         ],
         local: LocalLayers::All,
         defaults: Defaults { norm_epsilon: 1e-5, rope_base: 1_000_000.0, kv_heads: Some(8), ..LLAMA.defaults },
@@ -352,7 +352,7 @@ pub static ALL: [Architecture; 18] = [
     Architecture {
         name: "smollm3",
         class: "SmolLM3ForCausalLM",
-        unturned: Some(4),
+        unrotated: Some(4),
         defaults: Defaults { kv_heads: Some(4), rope_base: 2_000_000.0, tied: true, ..LLAMA.defaults },
         ..LLAMA
     },
@@ -386,10 +386,10 @@ pub static ALL: [Architecture; 18] = [
         activation: Activation::SiluClamped { limit: 7.0 },
         mixture: Some(Mixture { biases: true, ..MIXTURE }),
         names: &[
-            (Kind::Gguf, Role::FeedForwardNorm, "blk.{}.post_attention_norm.weight"),
-            (Kind::HuggingFace, Role::Router, "model.layers.{}.mlp.router.weight"),
-            (Kind::HuggingFace, Role::RouterBias, "model.layers.{}.mlp.router.bias"),
-            (Kind::HuggingFace, Role::ExpertDown, "model.layers.{}.mlp.experts.down_proj.weight"),
+            (Conventions::Gguf, Role::FeedForwardNorm, "blk.{}.post_attention_norm.weight"),
+            (Conventions::HuggingFace, Role::Router, "model.layers.{}.mlp.router.weight"),
+            (Conventions::HuggingFace, Role::RouterBias, "model.layers.{}.mlp.router.bias"),
+            (Conventions::HuggingFace, Role::ExpertDown, "model.layers.{}.mlp.experts.down_proj.weight"),
         ],
         transposed: &[".mlp.experts.gate_up_proj", ".mlp.experts.down_proj"],
         biases: true,
@@ -424,44 +424,44 @@ pub fn text_class(class: &str, model_type: &str) -> Option<&'static str> {
 
 impl Architecture {
     /// The family of a name as files of this kind have it.
-    pub fn find(kind: Kind, name: &str) -> Option<&'static Architecture> {
+    pub fn find(kind: Conventions, name: &str) -> Option<&'static Architecture> {
         ALL.iter().find(|row| row.name_in(kind) == name)
     }
 
     /// Its name in files of a kind.
-    pub fn name_in(&self, kind: Kind) -> &'static str {
+    pub fn name_in(&self, kind: Conventions) -> &'static str {
         match kind {
-            Kind::Gguf => self.name,
-            Kind::HuggingFace => self.class,
+            Conventions::Gguf => self.name,
+            Conventions::HuggingFace => self.class,
         }
     }
 
-    /// Which elements of a head turn together in files of a kind.
-    pub fn pairing(&self, kind: Kind) -> Pairing {
+    /// Which elements of a head are rotated together in files of a kind.
+    pub fn pairing(&self, kind: Conventions) -> Pairing {
         match kind {
-            Kind::Gguf => self.gguf_pairing,
-            Kind::HuggingFace => self.class_pairing,
+            Conventions::Gguf => self.gguf_pairing,
+            Conventions::HuggingFace => self.class_pairing,
         }
     }
 
     /// What is added to the weights of norms in files of a kind.
-    pub fn norm_offset(&self, kind: Kind) -> f32 {
+    pub fn norm_offset(&self, kind: Conventions) -> f32 {
         match kind {
-            Kind::Gguf => 0.0,
-            Kind::HuggingFace => self.norm_offset,
+            Conventions::Gguf => 0.0,
+            Conventions::HuggingFace => self.norm_offset,
         }
     }
 }
 
 /// The names of all families in files of a kind, for messages.
-pub fn known(kind: Kind) -> String {
+pub fn known(kind: Conventions) -> String {
     let mut names: Vec<String> = Vec::new();
     for name in ALL.iter().map(|row| row.name_in(kind)) {
         if names.iter().all(|known| known != name) {
             names.push(name.into());
         }
     }
-    if kind == Kind::HuggingFace {
+    if kind == Conventions::HuggingFace {
         names.extend(SEEING.iter().map(|(class, text, _)| format!("{class} with a text_config of {text}")));
     }
     names.join(", ")

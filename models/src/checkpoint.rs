@@ -14,7 +14,7 @@ use crate::safetensors;
 use crate::text_part;
 use crate::weights::check_read;
 
-pub use crate::weights::{Kind, Storage, TensorInfo, Weights};
+pub use crate::weights::{Conventions, Storage, TensorInfo, Weights};
 
 /// The name that stands for the model built into the program.
 pub const DEMO: &str = "demo";
@@ -119,10 +119,10 @@ impl Checkpoint {
     }
 
     /// Which conventions it follows.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Conventions {
         match self.settings {
-            Settings::Gguf(_) => Kind::Gguf,
-            Settings::HuggingFace { .. } => Kind::HuggingFace,
+            Settings::Gguf(_) => Conventions::Gguf,
+            Settings::HuggingFace { .. } => Conventions::HuggingFace,
         }
     }
 
@@ -140,7 +140,7 @@ impl Checkpoint {
     /// settings, tokenizer and templates.
     pub fn inputs(&self) -> Vec<PathBuf> {
         let mut inputs: Vec<PathBuf> = self.files.iter().filter_map(|file| Some(file.on_disk()?.into())).collect();
-        if self.kind() == Kind::HuggingFace {
+        if self.kind() == Conventions::HuggingFace {
             // Named templates lie in a folder of their own.
             let folders = entries(&self.path).into_iter().filter(|path| path.is_dir());
             let files = entries(&self.path).into_iter().chain(folders.flat_map(|folder| entries(&folder)));

@@ -10,7 +10,7 @@ use plywood_kernels::formats::F16;
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::names::{self, Role};
-use crate::weights::{Kind, Storage, TensorInfo};
+use crate::weights::{Conventions, Storage, TensorInfo};
 
 /// The end of the names of such matrices.
 const END: &str = "self_attn.kv_b_proj.weight";
@@ -102,7 +102,7 @@ pub(crate) fn split(
             (Role::KeyUp, Arrangement::Turned, 0..plain, held, [heads, rank, plain]),
             (Role::ValueUp, Arrangement::Stored, plain..plain + value_width, format, [heads, value_width, rank]),
         ] {
-            let name = format!("{layer}{}", names::in_layer(Kind::HuggingFace, role));
+            let name = format!("{layer}{}", names::in_layer(Conventions::HuggingFace, role));
             let bytes =
                 shape.iter().fold(1, |all: usize, size| all.saturating_mul(*size)) / to.block_elements * to.block_bytes;
             let (shape, storage) = (shape.to_vec(), Storage::Format(to));

@@ -34,4 +34,4 @@ pub use error::{Error, Result};
 pub use model::Model;
 pub use template::Template;
 pub use tokenizer::Tokenizer;
-pub use weights::{Kind, Storage, TensorInfo, Weights};
+pub use weights::{Conventions, Storage, TensorInfo, Weights};

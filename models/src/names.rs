@@ -1,7 +1,7 @@
 //! What tensors are for, and what they are called in files of either kind.
 
 use crate::architectures::Architecture;
-use crate::weights::Kind;
+use crate::weights::Conventions;
 
 /// What a tensor is for. Those of a layer exist once in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ pub enum Role {
     QueryDown,
     /// Its norm, `[query_rank]`.
     QueryDownNorm,
-    /// The latent and what turns of the key, `[rank + turned, width]`.
+    /// The latent and what is rotated of the key, `[rank + rotated, width]`.
     LatentDown,
     /// Norm of the latent, `[rank]`.
     LatentNorm,
@@ -190,12 +190,12 @@ const REDUNDANT: [&str; 8] = [
 ];
 
 /// The name of a tensor in files of a kind; `layer` counts from 0 and matters only for tensors of a layer.
-pub fn name(kind: Kind, role: Role, layer: usize) -> String {
+pub fn name(kind: Conventions, role: Role, layer: usize) -> String {
     pattern(kind, role).replace("{}", &layer.to_string())
 }
 
 /// The same in the files of a family, which may have names of its own.
-pub fn name_in(architecture: &Architecture, kind: Kind, role: Role, layer: usize) -> String {
+pub fn name_in(architecture: &Architecture, kind: Conventions, role: Role, layer: usize) -> String {
     let own = architecture.names.iter().find(|(of, its, _)| (*of, *its) == (kind, role));
     own.map_or(pattern(kind, role), |(.., name)| name).replace("{}", &layer.to_string())
 }
@@ -203,29 +203,29 @@ pub fn name_in(architecture: &Architecture, kind: Kind, role: Role, layer: usize
 /// The name of the tensor of one expert, where a file has one for each; `None` where files of the kind never do.
 pub fn name_of_expert(
     architecture: &Architecture,
-    kind: Kind,
+    kind: Conventions,
     role: Role,
     layer: usize,
     expert: usize,
 ) -> Option<String> {
     let name = match kind {
-        Kind::Gguf => SINGLE_EXPERTS.iter().find(|row| row.0 == role)?.1.replace("{}", &layer.to_string()),
-        Kind::HuggingFace => name_in(architecture, kind, role, layer),
+        Conventions::Gguf => SINGLE_EXPERTS.iter().find(|row| row.0 == role)?.1.replace("{}", &layer.to_string()),
+        Conventions::HuggingFace => name_in(architecture, kind, role, layer),
     };
     name.contains("{expert}").then(|| name.replace("{expert}", &expert.to_string()))
 }
 
 /// What follows in the name of a tensor of a layer behind the layer's own.
-pub(crate) fn in_layer(kind: Kind, role: Role) -> &'static str {
+pub(crate) fn in_layer(kind: Conventions, role: Role) -> &'static str {
     let pattern = pattern(kind, role);
     pattern.split_once("{}.").map_or(pattern, |(_, name)| name)
 }
 
-fn pattern(kind: Kind, role: Role) -> &'static str {
+fn pattern(kind: Conventions, role: Role) -> &'static str {
     let row = NAMES.iter().find(|row| row.0 == role).expect("every role has a row");
     match kind {
-        Kind::Gguf => row.1,
-        Kind::HuggingFace => row.2,
+        Conventions::Gguf => row.1,
+        Conventions::HuggingFace => row.2,
     }
 }
 

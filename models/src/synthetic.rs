@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::gguf::{Array, Value, writer};
 use crate::names::{self, Role};
 use crate::quantise::settings::{self, text};
-use crate::weights::{Kind, Storage, TensorInfo, Weights, check_read};
+use crate::weights::{Conventions, Storage, TensorInfo, Weights, check_read};
 
 /// The shape of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,7 +258,7 @@ fn config(shape: &Shape) -> Config {
     let rope = Rope::plain(ROPE_BASE, shape.head_width);
     let score = (shape.head_width as f64).sqrt().recip() as f32;
     Config {
-        kind: Kind::Gguf,
+        kind: Conventions::Gguf,
         architecture: &architectures::ALL[0],
         layers: shape.layers,
         width: shape.width,
@@ -273,7 +273,7 @@ fn config(shape: &Shape) -> Config {
         norm_epsilon: NORM_EPSILON,
         local_rope: rope.clone(),
         rope,
-        attends: vec![Attends { window: None, turned: true }; shape.layers],
+        attends: vec![Attends { window: None, rotated: true }; shape.layers],
         scales: Scales { embedding: 1.0, score, residual: 1.0, logit: 1.0 },
         score_cap: None,
         logit_cap: None,
@@ -337,7 +337,7 @@ fn tensors(config: &Config, format: Format) -> Vec<TensorInfo> {
         let format = if shape.len() == 1 { F32 } else { format };
         let elements: usize = shape.iter().product();
         let bytes = (elements / format.block_elements * format.block_bytes) as u64;
-        let name = names::name(Kind::Gguf, role, layer);
+        let name = names::name(Conventions::Gguf, role, layer);
         TensorInfo { name, shape, storage: Storage::Format(format), file: 0, offset: 0, bytes }
     };
     roles.into_iter().map(tensor).collect()

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// Which conventions a model's names and settings follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Conventions {
     /// A GGUF file or several.
     Gguf,
     /// A Hugging Face directory.

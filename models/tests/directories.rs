@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use plywood_models::config::Scaling;
-use plywood_models::{Checkpoint, Config, Kind, Model, Weights};
+use plywood_models::{Checkpoint, Config, Conventions, Model, Weights};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ fn sharded(files: &[(&str, &[&str])], map: Value) -> tempfile::TempDir {
 fn whole_directory() {
     let Some(path) = data("models/stories260k/hf") else { return };
     let model = Model::open(path).unwrap();
-    assert_eq!(model.checkpoint.kind(), Kind::HuggingFace);
+    assert_eq!(model.checkpoint.kind(), Conventions::HuggingFace);
     let config = &model.config;
     let sizes = [config.layers, config.width, config.heads, config.kv_heads, config.head_width, config.feed_forward];
     assert_eq!(sizes, [5, 64, 8, 4, 8, 172]);

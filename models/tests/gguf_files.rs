@@ -10,7 +10,9 @@ use plywood_kernels::formats::{self, Q8_0};
 use plywood_models::gguf::{Array, Value, writer};
 use plywood_models::synthetic::{SHAPES, Synthetic};
 use plywood_models::tokenizer::EncodeOptions;
-use plywood_models::{Checkpoint, Config, Kind, Model, Settings, Storage, TensorInfo, Tokenizer, Weights, transformer};
+use plywood_models::{
+    Checkpoint, Config, Conventions, Model, Settings, Storage, TensorInfo, Tokenizer, Weights, transformer,
+};
 
 use common::{InMemory, check_message, data};
 
@@ -48,7 +50,7 @@ fn copy(name: &str, directory: &Path) -> Option<PathBuf> {
 fn whole_file() {
     let Some(path) = data(MIXED) else { return };
     let model = Model::open(path).unwrap();
-    assert_eq!(model.checkpoint.kind(), Kind::Gguf);
+    assert_eq!(model.checkpoint.kind(), Conventions::Gguf);
     assert_eq!(model.checkpoint.tensors().len(), 47);
     let config = &model.config;
     let sizes = [config.layers, config.width, config.heads, config.kv_heads, config.head_width, config.feed_forward];

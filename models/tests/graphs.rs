@@ -9,7 +9,7 @@ use plywood_kernels::Graph;
 use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::formats::{F16, Q4_0, Q8_0};
 use plywood_kernels::fuse::{self, RULES, Rule};
-use plywood_kernels::graph::{Rows, Source, Values, Want};
+use plywood_kernels::graph::{Output, Rows, Source, Values};
 use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::reference::{HostWeight, Machine, host_weight, nmse};
 use plywood_kernels::step::{PAGE_TOKENS, Step, Token};
@@ -70,8 +70,8 @@ fn reference_logits(graph: &Graph, weights: Vec<HostWeight>, ids: &[u32]) -> Vec
         pages_per_sequence: pages,
     };
     let mut machine = Machine::new(graph, weights, KvType::F32, pages);
-    let mut values = machine.step(&step, Values::default(), &[Want::Logits]);
-    let output = graph.outputs.iter().find(|(want, _)| *want == Want::Logits).unwrap().1;
+    let mut values = machine.step(&step, Values::default(), &[Output::Logits]);
+    let output = graph.outputs.iter().find(|(want, _)| *want == Output::Logits).unwrap().1;
     values.remove(&output).unwrap()
 }
 
@@ -166,14 +166,14 @@ fn parts_may_differ_in_format() {
 fn outputs_and_marks() {
     let synthetic = Synthetic::named("tiny:q8_0").unwrap();
     let graph = transformer::build(&synthetic, &synthetic.config, 256).unwrap();
-    let wants: Vec<Want> = graph.outputs.iter().map(|(want, _)| *want).collect();
-    assert_eq!(wants, [Want::Logits, Want::Argmax, Want::TopK, Want::Normaliser]);
+    let requested: Vec<Output> = graph.outputs.iter().map(|(want, _)| *want).collect();
+    assert_eq!(requested, [Output::Logits, Output::Argmax, Output::TopK, Output::LogSumExp]);
     for (want, value) in &graph.outputs {
         let value = &graph.values[value.0];
         let width = match want {
-            Want::Logits => 32_000,
-            Want::TopK => 128,
-            Want::Argmax | Want::Normaliser => 1,
+            Output::Logits => 32_000,
+            Output::TopK => 128,
+            Output::Argmax | Output::LogSumExp => 1,
         };
         assert_eq!((value.rows, value.width), (Rows::Selected, width));
     }

@@ -12,8 +12,8 @@ use plywood_kernels::add::Add;
 use plywood_kernels::candidate::Candidate;
 use plywood_kernels::cases::Case;
 use plywood_kernels::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Work, read, write};
-use plywood_kernels::fuse::{Part, RULES, Replacement, Rule};
-use plywood_kernels::graph::{Node, Rows, Want};
+use plywood_kernels::fuse::{DeviceNodes, RULES, Replacement, Rule};
+use plywood_kernels::graph::{Node, Output, Rows};
 use plywood_kernels::lowering::LoweringContext;
 use plywood_kernels::op::{Kernel, Op};
 use plywood_kernels::params;
@@ -123,7 +123,7 @@ fn a_candidate_can_be_chosen() {
         let plan = plan(&case, Choices { preferred, ..Choices::default() });
         let names: Vec<String> = plan.kernels().into_iter().map(|kernel| kernel.candidate).collect();
         assert_eq!(names, [expected]);
-        let recording = plan.record(&Key::of(&case.steps[0], &[Want::Logits]));
+        let recording = plan.record(&Key::of(&case.steps[0], &[Output::Logits]));
         assert_eq!(recording.commands[0].shader.name, shader);
         assert!(recording.to_string().contains(expected), "{recording}");
     }
@@ -138,7 +138,7 @@ impl Rule for Doubled {
         "doubled"
     }
 
-    fn replacement(&self, part: &Part, index: usize) -> Option<Replacement> {
+    fn replacement(&self, part: &DeviceNodes, index: usize) -> Option<Replacement> {
         let node = &part.nodes[index];
         let is_doubled = matches!(node.op, Op::Add(_)) && node.inputs["a"] == node.inputs["b"];
         let op = Op::Custom(Arc::new(Twice));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use plywood::devices::Adapter;
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::{Model, Options, Rows};
 use plywood_tests::families::{Recorded, folder, recorded};
 use plywood_tests::{adapters, exact, nmse, none_wrong};
@@ -57,11 +57,11 @@ fn error(path: &Path, adapter: &Adapter, prompts: &[Recorded]) -> Result<f64, pl
     let mut worst = 0f64;
     for (prompt, pieces) in prompts.iter().flat_map(|prompt| PIECES.map(|pieces| (prompt, pieces))) {
         let mut session = model.session()?;
-        session.foresee(prompt.ids.len());
+        session.expect_length(prompt.ids.len());
         let (mut rest, mut computed) = (prompt.ids.as_slice(), Vec::new());
         for piece in pieces {
             let (now, later) = rest.split_at(rest.len().min(*piece));
-            let rows = session.evaluate(now, Rows::All, &[Want::Logits])?;
+            let rows = session.evaluate(now, Rows::All, &[Output::Logits])?;
             computed.extend(rows.into_iter().flat_map(|row| row.logits));
             rest = later;
         }

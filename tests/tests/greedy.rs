@@ -7,7 +7,7 @@ use std::time::Instant;
 use plywood::devices::{Adapter, Adapters};
 use plywood::gpu::SharedDevice;
 use plywood::gpu::wgpu;
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::{Model, Options, Rows};
 use plywood_tests::{
     Story, adapters, app_adapters, demo_stories, exact, expected_stories, names, none_wrong, on, skipped, stories,
@@ -246,10 +246,10 @@ fn a_device_that_goes_away() {
         let shared = vec![SharedDevice { adapter, device: device.clone(), queue }];
         let model = Model::open(&path, Options { shared, ..Options::default() }).expect("the model opens");
         let mut session = model.session().expect("a session is free");
-        session.evaluate(&[1, 2, 3], Rows::Last, &[Want::Argmax]).expect("the device is there");
+        session.evaluate(&[1, 2, 3], Rows::Last, &[Output::Argmax]).expect("the device is there");
         device.destroy();
         for _ in 0..2 {
-            let gone = session.evaluate(&[4], Rows::Last, &[Want::Argmax]).expect_err("the device is gone");
+            let gone = session.evaluate(&[4], Rows::Last, &[Output::Argmax]).expect_err("the device is gone");
             println!("{what}: {gone}");
         }
     }

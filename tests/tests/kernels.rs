@@ -7,7 +7,7 @@ use plywood::devices::{Adapter, Adapters, Kind};
 use plywood::tools::selftest::{Bench, CaseResult};
 use plywood_kernels::cases::{self, Case, EXACT, host_part};
 use plywood_kernels::formats::{self, F32};
-use plywood_kernels::graph::{CachedValues, Graph, Part, Source, Want, Weight};
+use plywood_kernels::graph::{CachedValues, Graph, Output, Source, Weight, WeightPart};
 use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::op::Op;
 use plywood_kernels::reference::Machine;
@@ -135,7 +135,7 @@ fn outputs(case: &Case, graph: &Graph) -> Vec<f32> {
     let mut machine = Machine::new(graph, changed.host_weights(), case.kv_type, case.pages());
     let mut values = Default::default();
     for (index, step) in case.steps.iter().enumerate() {
-        values = machine.step(step, case.given(index), &[Want::Logits]);
+        values = machine.step(step, case.given(index), &[Output::Logits]);
     }
     values.remove(&case.graph.outputs[0].1).expect("the output was wanted")
 }
@@ -143,13 +143,13 @@ fn outputs(case: &Case, graph: &Graph) -> Vec<f32> {
 /// A copy of a weight in F32 whose numbers were changed, row by row.
 fn change(weight: &Weight, mut change: impl FnMut(usize, &mut [f32])) -> Weight {
     let mut first = 0;
-    let mut part = |part: &Part| {
+    let mut part = |part: &WeightPart| {
         let mut numbers = vec![0.0; part.rows * weight.columns];
         part.format.decode_row(&host_part(part).bytes, &mut numbers);
         let rows = numbers.chunks_mut(weight.columns).enumerate();
         rows.for_each(|(row, numbers)| change(first + row, numbers));
         first += part.rows;
-        Part { source: Source::Computed(numbers.into()), format: F32, rows: part.rows }
+        WeightPart { source: Source::Computed(numbers.into()), format: F32, rows: part.rows }
     };
     Weight { parts: weight.parts.iter().map(&mut part).collect(), ..weight.clone() }
 }

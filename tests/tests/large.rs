@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use plywood::devices::{Adapter, Kind};
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::planning::{self, Plan};
 use plywood::{Model, Options, Row, Rows};
 use plywood_models::synthetic::Synthetic;
@@ -124,7 +124,7 @@ fn a_model_of_one_billion() {
     let mut session = model.session().expect("a session is free");
     for tokens in [&[128_000, 5, 70_000, 128_255][..], &[1]] {
         let begin = Instant::now();
-        let rows = session.evaluate(tokens, Rows::All, &[Want::Logits, Want::Argmax]).expect("the step runs");
+        let rows = session.evaluate(tokens, Rows::All, &[Output::Logits, Output::Argmax]).expect("the step runs");
         println!("a step of {} tokens: {:.1} s", tokens.len(), begin.elapsed().as_secs_f64());
         assert_eq!(rows.len(), tokens.len());
         for row in rows {
@@ -182,10 +182,10 @@ fn one_billion_over_three_adapters() {
         let begin = Instant::now();
         let model = Model::synthetic(TIED, options).expect("the model opens");
         let mut session = model.session().expect("a session is free");
-        let prompt = session.evaluate(&[128_000, 5, 70_000], Rows::Last, &[Want::Logits, Want::Argmax]);
+        let prompt = session.evaluate(&[128_000, 5, 70_000], Rows::Last, &[Output::Logits, Output::Argmax]);
         let mut rows = prompt.expect("the prompt runs");
         let argmax = rows[0].argmax.expect("it was wanted");
-        rows.extend(session.evaluate(&[argmax], Rows::Last, &[Want::Logits, Want::Argmax]).expect("the step runs"));
+        rows.extend(session.evaluate(&[argmax], Rows::Last, &[Output::Logits, Output::Argmax]).expect("the step runs"));
         drop(session);
         println!("{} stages: {:.1} s", model.ledger().stages.len(), begin.elapsed().as_secs_f64());
         (model, rows)

@@ -1,6 +1,6 @@
 //! A real model's logits against float64's: NMSE of a sentence, mean negative log-likelihood of two texts.
 
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::{Model, Options, Row, Rows};
 use plywood_tests::families::numbers;
 use plywood_tests::{adapters, exact, expected, expected_stories, ids, nmse, none_wrong, on, stories, tell, text};
@@ -26,7 +26,7 @@ fn check_logits(file: &str, limit: f64) {
             let options = Options { step_tokens: Some(step_tokens), step_rows: ids.len(), ..exact(&[&adapter]) };
             let model = Model::open(&path, options).expect("the model opens");
             let mut session = model.session().expect("a session is free");
-            let rows = session.evaluate(&ids, Rows::All, &[Want::Logits]).expect("the sentence is run");
+            let rows = session.evaluate(&ids, Rows::All, &[Output::Logits]).expect("the sentence is run");
             let computed: Vec<f32> = rows.into_iter().flat_map(|row| row.logits).collect();
             let error = nmse(&logits, &computed);
             let line = format!("{file} on {}, {step_tokens} tokens a step: NMSE {error:.1e}", adapter.label());
@@ -63,13 +63,13 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
 /// Mean −ln p of each id behind the ids before it; checks on the way what the device itself says of each row.
 fn mean_nll(ids: &[u32], rows: &[Row]) -> f64 {
     let nll = |(row, next): (&Row, &u32)| {
-        let normaliser = log_sum_exp(&row.logits);
-        let told = f64::from(row.normaliser.expect("it was wanted"));
-        assert!((told - normaliser).abs() < 1e-4, "the device's normaliser is {told} instead of {normaliser}");
+        let log_sum_exp = log_sum_exp(&row.logits);
+        let told = f64::from(row.log_sum_exp.expect("it was wanted"));
+        assert!((told - log_sum_exp).abs() < 1e-4, "the device's log_sum_exp is {told} instead of {log_sum_exp}");
         let largest = row.logits.iter().copied().fold(f32::MIN, f32::max);
         assert_eq!(row.logits.iter().position(|logit| *logit == largest), row.argmax.map(|id| id as usize));
         assert_eq!(row.top_k.first().map(|(id, logit)| (Some(*id), *logit)), Some((row.argmax, largest)));
-        normaliser - f64::from(row.logits[*next as usize])
+        log_sum_exp - f64::from(row.logits[*next as usize])
     };
     rows.iter().zip(&ids[1..]).map(nll).sum::<f64>() / rows.len() as f64
 }
@@ -85,9 +85,9 @@ fn check_nll(weights: &str, share: f64) {
         let model = Model::open(&path, options).expect("the model opens");
         for story in expected["texts"].as_array().expect("a list of texts") {
             let (ids, wanted) = (ids(&story["ids"]), story["mean_nll"][weights].as_f64().expect("a number"));
-            let wants = [Want::Logits, Want::Normaliser, Want::Argmax, Want::TopK];
+            let requested = [Output::Logits, Output::LogSumExp, Output::Argmax, Output::TopK];
             let mut session = model.session().expect("a session is free");
-            let rows = session.evaluate(&ids[..ids.len() - 1], Rows::All, &wants).expect("the text is run");
+            let rows = session.evaluate(&ids[..ids.len() - 1], Rows::All, &requested).expect("the text is run");
             let nll = mean_nll(&ids, &rows);
             let off = (nll - wanted).abs() / wanted;
             let line =

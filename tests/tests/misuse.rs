@@ -1,6 +1,6 @@
 //! What an app can ask for wrongly: each is an error, and the model works afterwards.
 
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::{Error, Model, Options, Request, Rows, Sampling, SessionRun, StopReason};
 use plywood_tests::{adapters, expected_stories, greedy, none_wrong, placed, stories, wrong_story};
 
@@ -26,23 +26,23 @@ macro_rules! refuses {
 fn tokens_and_contexts() {
     let Some(model) = open(Options { context: Some(20), ..Options::default() }) else { return };
     let mut session = model.session().expect("a session is free");
-    let wants = [Want::Argmax];
-    refuses!(session.evaluate(&[512], Rows::Last, &wants), Error::UnknownToken { token: 512, vocabulary: 512 });
-    refuses!(session.evaluate(&[1; 21], Rows::Last, &wants), Error::ContextFull { tokens: 21, context: 20 });
+    let requested = [Output::Argmax];
+    refuses!(session.evaluate(&[512], Rows::Last, &requested), Error::UnknownToken { token: 512, vocabulary: 512 });
+    refuses!(session.evaluate(&[1; 21], Rows::Last, &requested), Error::ContextFull { tokens: 21, context: 20 });
     refuses!(session.generate_tokens(&[], greedy(1)), Error::EmptyPrompt);
     refuses!(session.generate_tokens(&[u32::MAX], greedy(1)), Error::UnknownToken { .. });
     refuses!(session.generate(&"word ".repeat(50), greedy(1)), Error::ContextFull { context: 20, .. });
     assert!(session.tokens().is_empty(), "what was refused left tokens");
-    assert!(session.evaluate(&[], Rows::Last, &wants).expect("nothing is run").is_empty());
+    assert!(session.evaluate(&[], Rows::Last, &requested).expect("nothing is run").is_empty());
     // The context fills up to its last place, and a generation then ends.
     let mut generation = session.generate("Once upon a time", greedy(1000)).expect("it can be generated");
     generation.by_ref().for_each(|piece| drop(piece.expect("a token")));
     assert_eq!((generation.stop_reason(), generation.tokens().len()), (Some(StopReason::Context), 16));
     // The last token that was chosen needed no place, and has none to be run in.
-    refuses!(session.evaluate(&[1], Rows::Last, &wants), Error::ContextFull { tokens: 22, context: 20 });
+    refuses!(session.evaluate(&[1], Rows::Last, &requested), Error::ContextFull { tokens: 22, context: 20 });
     session.truncate(usize::MAX);
     session.truncate(3);
-    assert_eq!(session.evaluate(&[1], Rows::Last, &wants).expect("there is room again").len(), 1);
+    assert_eq!(session.evaluate(&[1], Rows::Last, &requested).expect("there is room again").len(), 1);
 }
 
 #[test]
@@ -72,14 +72,14 @@ fn sessions_and_steps() {
     let Some(model) = open(options) else { return };
     let (mut first, mut second) = (model.session().expect("one"), model.session().expect("two"));
     refuses!(model.session(), Error::NoSession { sessions: 2 });
-    let wants = [Want::Argmax];
+    let requested = [Output::Argmax];
     let mut step = |tokens: [&[u32]; 2], rows: Rows| {
         let [one, two] = tokens;
         let mut runs = [
             SessionRun { session: &mut first, tokens: one, rows },
             SessionRun { session: &mut second, tokens: two, rows },
         ];
-        let rows = model.step(&mut runs, &wants)?;
+        let rows = model.step(&mut runs, &requested)?;
         Ok::<Vec<usize>, Error>(rows.iter().map(Vec::len).collect())
     };
     refuses!(step([&[1; 5], &[1; 4]], Rows::None), Error::Option { .. });
@@ -87,7 +87,7 @@ fn sessions_and_steps() {
     refuses!(step([&[1], &[600]], Rows::Last), Error::UnknownToken { .. });
     assert_eq!(step([&[1; 2], &[1; 2]], Rows::All).expect("it fits"), [2, 2]);
     assert_eq!(step([&[1; 4], &[1; 4]], Rows::Last).expect("it fits"), [1, 1]);
-    assert!(model.step(&mut [], &wants).expect("nothing is run").is_empty());
+    assert!(model.step(&mut [], &requested).expect("nothing is run").is_empty());
     drop(first);
     drop(second);
     none_wrong(&Vec::from_iter(wrong_story(&model, &stories[1])));
@@ -103,7 +103,7 @@ fn an_empty_run_in_a_step() {
             SessionRun { session: &mut first, tokens: &[], rows },
             SessionRun { session: &mut second, tokens: &[1], rows: Rows::Last },
         ];
-        let found = model.step(&mut runs, &[Want::Argmax]).expect("it runs");
+        let found = model.step(&mut runs, &[Output::Argmax]).expect("it runs");
         assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1]);
     }
 }
@@ -125,6 +125,6 @@ fn options_that_mean_nothing() {
     let model = option(Options { adapters: two(), split: vec![u32::MAX; 2], ..zeros }).expect("the model opens");
     assert_eq!(model.context(), 1);
     let mut session = model.session().expect("one session is always there");
-    let rows = session.evaluate(&[1], Rows::All, &[Want::Argmax]).expect("one token fits");
+    let rows = session.evaluate(&[1], Rows::All, &[Output::Argmax]).expect("one token fits");
     assert_eq!(rows[0].argmax, Some(403));
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::{Model, Options, Rows};
 use plywood_tests::families::expected_logits;
 use plywood_tests::{adapters, exact, nmse, none_wrong};
@@ -31,7 +31,7 @@ fn logits_of_every_way_on_every_adapter() {
                 let options = Options { step_tokens: Some(step_tokens), step_rows: IDS.len(), ..exact(&[&adapter]) };
                 let model = Model::open(&path, options).unwrap_or_else(|error| panic!("{name}: {error}"));
                 let mut session = model.session().expect("a session is free");
-                let rows = session.evaluate(&IDS, Rows::All, &[Want::Logits]).expect("the ids are run");
+                let rows = session.evaluate(&IDS, Rows::All, &[Output::Logits]).expect("the ids are run");
                 let computed: Vec<f32> = rows.into_iter().flat_map(|row| row.logits).collect();
                 let error = nmse(&logits, &computed);
                 let line = format!("{name} on {}, {step_tokens} tokens a step: NMSE {error:.1e}", adapter.label());

@@ -4,7 +4,7 @@ use std::fs;
 
 use plywood::devices::Adapter;
 use plywood::kernels::formats::Q8_0;
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::kernels::kv_cache::KvType;
 use plywood::tools::perplexity::{Scoring, score};
 use plywood::{Error, Model, Options, Rows};
@@ -85,10 +85,10 @@ fn windows_score_their_second_half() {
         let mut window = window.to_vec();
         window[0] = 1;
         let mut session = model.session().expect("a session is free");
-        let rows = session.evaluate(&window, Rows::All, &[Want::Logits, Want::Normaliser]).expect("the window runs");
+        let rows = session.evaluate(&window, Rows::All, &[Output::Logits, Output::LogSumExp]).expect("the window runs");
         for place in 32..63 {
-            let normaliser = rows[place].normaliser.expect("it was wanted");
-            sum += f64::from(normaliser - rows[place].logits[window[place + 1] as usize]);
+            let log_sum_exp = rows[place].log_sum_exp.expect("it was wanted");
+            sum += f64::from(log_sum_exp - rows[place].logits[window[place + 1] as usize]);
             tokens += 1;
         }
     }
@@ -139,7 +139,7 @@ fn quantised_at_load() {
         let model = Model::open(path, options).expect("the model opens");
         let mut session = model.session().expect("a session is free");
         let rows =
-            session.evaluate(&[0, 40, 454, 79, 920, 11, 300], Rows::All, &[Want::Logits]).expect("the step runs");
+            session.evaluate(&[0, 40, 454, 79, 920, 11, 300], Rows::All, &[Output::Logits]).expect("the step runs");
         rows.into_iter().flat_map(|row| row.logits).collect::<Vec<f32>>()
     };
     for adapter in adapters() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plywood::devices::{Adapter, Kind};
 use plywood::faults::{Call, Faults};
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::{Error, Model, Options, Rows};
 use plywood_tests::{adapters, demo_stories, exact, nmse, wrong_story};
 
@@ -25,7 +25,7 @@ fn prompt() -> Vec<u32> {
 
 fn logits(model: &Model, rows: Rows) -> Vec<f32> {
     let rows =
-        model.session().expect("a session").evaluate(&prompt(), rows, &[Want::Logits]).expect("the prompt is run");
+        model.session().expect("a session").evaluate(&prompt(), rows, &[Output::Logits]).expect("the prompt is run");
     rows.into_iter().flat_map(|row| row.logits).collect()
 }
 
@@ -66,11 +66,11 @@ fn a_cancelled_prompt_leaves_nothing() {
     for nth in [1, nodes / 2] {
         let cancel = session.canceller();
         faults.act("", Call::Submit, nth, move || cancel.cancel());
-        let outcome = session.evaluate(&prompt(), Rows::Last, &[Want::Logits]);
+        let outcome = session.evaluate(&prompt(), Rows::Last, &[Output::Logits]);
         assert!(matches!(outcome, Err(Error::Cancelled)), "cancelled at node {nth} of {nodes}");
         assert!(session.tokens().is_empty());
     }
-    let again = session.evaluate(&prompt(), Rows::Last, &[Want::Logits]).expect("it goes on");
+    let again = session.evaluate(&prompt(), Rows::Last, &[Output::Logits]).expect("it goes on");
     assert!(nmse(&expected, &again[0].logits) <= LIMIT);
 }
 

@@ -270,7 +270,7 @@ fn a_model_beyond_one_adapter() {
         "{stages:?}"
     );
     let session = model.session().and_then(|mut session| {
-        session.evaluate(&[1, 2, 3], plywood::Rows::Last, &[plywood::kernels::graph::Want::Argmax])
+        session.evaluate(&[1, 2, 3], plywood::Rows::Last, &[plywood::kernels::graph::Output::Argmax])
     });
     assert!(session.is_ok_and(|rows| rows[0].argmax.is_some()));
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use plywood::devices::Adapter;
 use plywood::faults::{Call, Faults};
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::tools::perplexity::{Scoring, score};
 use plywood::{Error, Model, Options, Rows, Session, SessionRun};
 use plywood_tests::families::{folder, recorded};
@@ -64,7 +64,7 @@ impl Text {
 }
 
 fn logits(session: &mut Session, ids: &[u32]) -> Vec<Vec<f32>> {
-    let rows = session.evaluate(ids, Rows::All, &[Want::Logits]).expect("the tokens are run");
+    let rows = session.evaluate(ids, Rows::All, &[Output::Logits]).expect("the tokens are run");
     rows.into_iter().map(|row| row.logits).collect()
 }
 
@@ -118,7 +118,7 @@ fn token_by_token_past_the_limit_and_back() {
         let steps = || text.model.times()[0].steps;
         let before = steps();
         session.truncate(10);
-        session.evaluate(&[], Rows::All, &[Want::Logits]).expect("nothing is run");
+        session.evaluate(&[], Rows::All, &[Output::Logits]).expect("nothing is run");
         session.evaluate(&text.ids[10..14], Rows::None, &[]).expect("the tokens are run");
         session.truncate(20);
         assert!(steps() - before <= 3, "{} steps", steps() - before);
@@ -137,11 +137,11 @@ fn a_long_prompt_is_computed_once() {
         // In pieces too, where it is told how long it will be.
         let before = steps();
         let mut session = text.session();
-        session.foresee(LENGTH);
+        session.expect_length(LENGTH);
         for piece in 0..LENGTH / 5 {
             let tokens = piece * 5..piece * 5 + 5;
             let found = logits(&mut session, &text.ids[tokens.clone()]);
-            check("foreseen", &found, &text.long[tokens]);
+            check("expected_length", &found, &text.long[tokens]);
         }
         assert_eq!(steps() - before, (LENGTH / 5) as u64);
         // A truncation is the beginning of something else.
@@ -180,7 +180,7 @@ fn sequences_of_one_step_turn_each_by_its_length() {
         let mut runs: Vec<SessionRun> = runs
             .map(|(session, begin)| SessionRun { session, tokens: &text.ids[begin..begin + 2], rows: Rows::All })
             .collect();
-        let found = text.model.step(&mut runs, &[Want::Logits]).expect("the step runs");
+        let found = text.model.step(&mut runs, &[Output::Logits]).expect("the step runs");
         for (rows, begin) in found.into_iter().zip(begins) {
             let rows: Vec<Vec<f32>> = rows.into_iter().map(|row| row.logits).collect();
             check(&format!("from {begin}"), &rows, text.rows(begin..begin + 2));
@@ -220,14 +220,14 @@ fn cancelled_while_computing_again() {
         text.go_on(&mut session, ORIGINAL);
         for _ in 0..2 {
             cancel_soon();
-            let cancelled = session.evaluate(&text.ids[ORIGINAL..], Rows::All, &[Want::Logits]);
+            let cancelled = session.evaluate(&text.ids[ORIGINAL..], Rows::All, &[Output::Logits]);
             assert!(matches!(cancelled, Err(Error::Cancelled)));
             assert_eq!(session.tokens(), &text.ids[..ORIGINAL]);
         }
         text.go_on(&mut session, LENGTH);
         session.truncate(20);
         cancel_soon();
-        assert!(matches!(session.evaluate(&text.ids[20..21], Rows::Last, &[Want::Argmax]), Err(Error::Cancelled)));
+        assert!(matches!(session.evaluate(&text.ids[20..21], Rows::Last, &[Output::Argmax]), Err(Error::Cancelled)));
         session.truncate(2);
         text.go_on(&mut session, 30);
     });

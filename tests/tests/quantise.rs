@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use plywood::devices::Adapter;
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::models::output::{Existing, partial_path};
 use plywood::models::quantise::mixes::{self, Mix};
 use plywood::models::quantise::{Options, Plan};
@@ -43,7 +43,7 @@ fn logits(model: &Path, text: &str) -> (Vec<u32>, Vec<f32>) {
     let model = Model::open(model, plywood::Options { step_rows: 64, ..exact(&[host]) }).expect("the model opens");
     let mut session = model.session().expect("a session is free");
     let ids = session.encode(text).expect("a text");
-    let rows = session.evaluate(&ids, Rows::All, &[Want::Logits]).expect("the text is run");
+    let rows = session.evaluate(&ids, Rows::All, &[Output::Logits]).expect("the text is run");
     (ids, rows.into_iter().flat_map(|row| row.logits).collect())
 }
 
@@ -124,7 +124,7 @@ fn continued(model: &Model, prompt: &[u32]) -> Vec<u32> {
 /// The distance of the two largest logits behind some ids.
 fn gap(model: &Model, ids: &[u32]) -> f32 {
     let mut session = model.session().expect("a session is free");
-    let mut rows = session.evaluate(ids, Rows::Last, &[Want::Logits]).expect("the ids are run");
+    let mut rows = session.evaluate(ids, Rows::Last, &[Output::Logits]).expect("the ids are run");
     let logits = &mut rows[0].logits;
     logits.sort_by(|a, b| b.total_cmp(a));
     logits[0] - logits[1]
@@ -207,7 +207,7 @@ fn packed_weights_as_floats() {
         let wanted = expected_logits(&fixtures.join(name).join("expected.safetensors"));
         let host = adapters().pop().expect("the host is always there");
         let model = Model::open(&file, plywood::Options { step_rows: 8, ..exact(&[&host]) }).expect("the model opens");
-        let rows = model.session().expect("a session").evaluate(&[1, 5, 9, 33, 2, 60, 7], Rows::All, &[Want::Logits]);
+        let rows = model.session().expect("a session").evaluate(&[1, 5, 9, 33, 2, 60, 7], Rows::All, &[Output::Logits]);
         let found: Vec<f32> = rows.expect("the ids are run").into_iter().flat_map(|row| row.logits).collect();
         let error = nmse(&wanted, &found);
         assert!(error < 1e-9, "{name}: {error:e}");
@@ -228,7 +228,7 @@ fn quantised_at_load() {
             let options = plywood::Options { quantize, step_rows: 8, ..exact(&[]) };
             let model = Model::open(path, options).expect("the model opens");
             let mut session = model.session().expect("a session is free");
-            let rows = session.evaluate(&[0, 80, 300, 7, 900], Rows::All, &[Want::Logits]).expect("the ids are run");
+            let rows = session.evaluate(&[0, 80, 300, 7, 900], Rows::All, &[Output::Logits]).expect("the ids are run");
             rows.into_iter().flat_map(|row| row.logits).collect::<Vec<f32>>()
         };
         let error = nmse(&logits(&file, None), &logits(Path::new(MASTER), Some(mix.format)));

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use plywood::devices::Adapter;
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::{Model, Options, Row, Rows, Session, SessionRun, StopReason};
 use plywood_tests::{
     adapters, expected, expected_stories, greedy, ids, names, nmse, none_wrong, placed, stories, tell, wrong_story,
@@ -24,7 +24,7 @@ fn sequences(model: &Model) -> Option<Vec<(Vec<u32>, Vec<Row>)>> {
     let (prose, story) = (ids(&texts["texts"][0]["ids"]), ids(&texts["texts"][1]["ids"]));
     let alone = |ids: &[u32]| {
         let mut session = model.session().expect("a session is free");
-        (ids.to_vec(), session.evaluate(ids, Rows::All, &[Want::Logits]).expect("the text is run"))
+        (ids.to_vec(), session.evaluate(ids, Rows::All, &[Output::Logits]).expect("the text is run"))
     };
     Some([&prose[..120], &story[..120], &prose[150..270]].map(alone).into())
 }
@@ -86,7 +86,7 @@ fn check_ragged(adapters: &[&Adapter]) -> Vec<String> {
                     SessionRun { session, tokens: &ids[begin..begin + more], rows: *rows }
                 })
                 .collect();
-            let mut found = model.step(&mut runs, &[Want::Logits]).expect("the step runs").into_iter();
+            let mut found = model.step(&mut runs, &[Output::Logits]).expect("the step runs").into_iter();
             for (sequence, (more, rows)) in growth.iter().enumerate().filter(|(_, (more, _))| *more > 0) {
                 let end = begins[sequence] + more;
                 let wanted = match rows {
@@ -159,7 +159,7 @@ const PROMPT: usize = 90;
 fn chunked(model: &Model, chunk: usize) -> Option<Vec<Vec<f32>>> {
     let ids = ids(&expected("nll.json")?["texts"][0]["ids"]);
     let mut session = model.session().expect("a session is free");
-    let run = |ids| session.evaluate(ids, Rows::Last, &[Want::Logits]).expect("the chunk is run");
+    let run = |ids| session.evaluate(ids, Rows::Last, &[Output::Logits]).expect("the chunk is run");
     let rows = ids[..PROMPT].chunks(chunk).map(run).last().expect("there are chunks");
     Some(rows.into_iter().map(|row| row.logits).collect())
 }
@@ -216,7 +216,7 @@ fn cancelled_from_another_thread() {
         println!("{}: cancelled after {tokens} tokens", adapter.label());
         // The session goes on afterwards, and where nothing runs a cancel does nothing.
         session.canceller().cancel();
-        assert_eq!(session.evaluate(&[1], Rows::Last, &[Want::Argmax]).expect("it goes on").len(), 1);
+        assert_eq!(session.evaluate(&[1], Rows::Last, &[Output::Argmax]).expect("it goes on").len(), 1);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plywood::devices::{Adapter, Kind};
 use plywood::faults::{Call, Faults};
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::{Error, Model, Options, Request, Rows, Session, SessionRun, StopReason};
 use plywood_tests::turns::fresh;
 use plywood_tests::{adapters, demo_stories, exact, greedy, nmse, stories};
@@ -108,10 +108,10 @@ fn whatever_ends_a_generation() {
         assert_eq!(generate(&mut session, &[], 4), fresh(&model, &held, greedy(4)).0, "{end}");
         let next = session.tokens().len();
         // What is evaluated follows it all as well.
-        let found = session.evaluate(&story.ids[..3], Rows::All, &[Want::Logits]).expect("it is run");
+        let found = session.evaluate(&story.ids[..3], Rows::All, &[Output::Logits]).expect("it is run");
         assert_eq!((found.len(), session.tokens().len()), (3, next + 3), "{end}");
         let mut other = model.session().expect("a session is free");
-        let expected = other.evaluate(session.tokens(), Rows::Last, &[Want::Logits]).expect("it is run");
+        let expected = other.evaluate(session.tokens(), Rows::Last, &[Output::Logits]).expect("it is run");
         let error = nmse(&expected[0].logits, &found[2].logits);
         assert!(error <= LIMIT, "{end}: NMSE {error:.1e}");
     }
@@ -123,15 +123,15 @@ fn a_cancel_ends_only_what_runs() {
     let model = demo(&[adapters.last().expect("the host is listed")], &Arc::default());
     let mut session = model.session().expect("a session is free");
     let cancel = session.canceller();
-    let wants = [Want::Argmax];
+    let requested = [Output::Argmax];
     // Before a call it does nothing, whatever the call is.
     cancel.cancel();
     assert_eq!(generate(&mut session, &story.prompt_ids, 3), &story.ids[..3]);
     cancel.cancel();
-    assert_eq!(session.evaluate(&[5], Rows::Last, &wants).expect("it is run").len(), 1);
+    assert_eq!(session.evaluate(&[5], Rows::Last, &requested).expect("it is run").len(), 1);
     cancel.cancel();
     let mut runs = [SessionRun { session: &mut session, tokens: &[6], rows: Rows::Last }];
-    assert_eq!(model.step(&mut runs, &wants).expect("it is run")[0].len(), 1);
+    assert_eq!(model.step(&mut runs, &requested).expect("it is run")[0].len(), 1);
     // At the end of a generation, while it is still there, and behind it.
     session.truncate(0);
     let mut generation = session.generate_tokens(&story.prompt_ids, greedy(3)).expect("it can be generated");
@@ -174,7 +174,7 @@ fn a_prompt_is_left_between_submissions() {
             let cancel = session.canceller();
             faults.act("", Call::Submit, nth, move || cancel.cancel());
             let before = submissions();
-            let outcome = session.evaluate(&prompt, Rows::Last, &[Want::Logits]);
+            let outcome = session.evaluate(&prompt, Rows::Last, &[Output::Logits]);
             (outcome, submissions() - before)
         };
         let mut session = model.session().expect("a session is free");
@@ -198,10 +198,10 @@ fn a_prompt_is_left_between_submissions() {
         let mut other = model.session().expect("a session is free");
         let whole = [&prompt[..3], &prompt].concat();
         let before = submissions();
-        let expected = other.evaluate(&whole, Rows::Last, &[Want::Logits]).expect("it is run");
+        let expected = other.evaluate(&whole, Rows::Last, &[Output::Logits]).expect("it is run");
         let made = submissions() - before;
         assert!(made > 2, "{what}: the prompt takes {made} submissions");
-        let found = session.evaluate(&prompt, Rows::Last, &[Want::Logits]).expect("it goes on");
+        let found = session.evaluate(&prompt, Rows::Last, &[Output::Logits]).expect("it goes on");
         assert_eq!(session.tokens(), whole);
         let error = nmse(&expected[0].logits, &found[0].logits);
         println!("{what}: left after 1 and 2 of {made} submissions, then NMSE {error:.1e}");
@@ -224,7 +224,7 @@ fn a_shared_step_is_for_all_of_its_sessions() {
             });
             let mut runs =
                 [&mut first, &mut second].map(|session| SessionRun { session, tokens: &prompt, rows: Rows::Last });
-            let outcome = model.step(&mut runs, &[Want::Argmax]);
+            let outcome = model.step(&mut runs, &[Output::Argmax]);
             match outcome {
                 Ok(rows) => assert!(expected && rows.len() == 2, "{}", adapter.label()),
                 Err(error) => assert!(!expected && matches!(error, Error::Cancelled), "{}: {error}", adapter.label()),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use plywood::devices::{Adapter, Kind};
 use plywood::faults::{Call, Failure, Faults};
 use plywood::gpu::{SharedDevice, wgpu};
-use plywood::kernels::graph::Want;
+use plywood::kernels::graph::Output;
 use plywood::kernels::random::Random;
 use plywood::{Error, Model, Options, Rows, Session};
 use plywood_tests::{Story, adapters, app_adapters, demo_stories, gpus, names, on, skipped};
@@ -40,7 +40,7 @@ fn go_on(session: &mut Session, story: &Story, tokens: usize) -> Result<(), Erro
         _ => vec![whole[begin]],
     };
     for _ in 0..tokens {
-        let rows = session.evaluate(&last, Rows::Last, &[Want::Argmax])?;
+        let rows = session.evaluate(&last, Rows::Last, &[Output::Argmax])?;
         let place = session.tokens().len();
         last = vec![rows[0].argmax.expect("it was wanted")];
         assert_eq!(last[0], whole[place], "token {place} of {:?}", story.prompt);
@@ -179,8 +179,8 @@ fn a_refused_step_runs_again() {
         let mut session = model.session().expect("a session is free");
         let prompt: Vec<u32> = (0..120).map(|token| token * 7 + 3).collect();
         faults.order("", Call::Submit, 2, Failure::Refuse);
-        assert!(session.evaluate(&prompt, Rows::Last, &[Want::Argmax]).is_err(), "the step was not cut");
-        session.evaluate(&prompt, Rows::Last, &[Want::Argmax]).expect("it runs now");
+        assert!(session.evaluate(&prompt, Rows::Last, &[Output::Argmax]).is_err(), "the step was not cut");
+        session.evaluate(&prompt, Rows::Last, &[Output::Argmax]).expect("it runs now");
 
         let faults = Arc::new(Faults::default());
         let model = open(&[&adapter, &adapter], &faults).expect("the model opens");
@@ -221,7 +221,7 @@ fn sessions_go_on_after_a_device_was_lost() {
             assert!(matches!(error, Error::DeviceLost { .. }), "{what}, {call:?} {nth}: {error}");
             assert!(error.to_string().contains(&device.label()), "{error}");
             let again = tell(&mut sessions).expect_err("it stays gone");
-            assert!(again.is_of_device(), "{again}");
+            assert!(again.is_device_error(), "{again}");
             assert!(model.recover().expect("the adapter is still there"), "it was not loaded again");
             // Somebody else had met the failure too.
             assert!(!model.recover().expect("nothing is to be done"), "it was loaded twice");
@@ -290,14 +290,14 @@ fn an_app_gives_another_device() {
         go_on(&mut session, story, TOKENS).expect("it runs");
         own.shared.device.destroy();
         let error = go_on(&mut session, story, 1).expect_err("the device is gone");
-        assert!(error.is_of_device(), "{error}");
+        assert!(error.is_device_error(), "{error}");
         let none = model.recover().expect_err("there is no other").to_string();
         assert!(none.contains("recover_on"), "{none}");
         assert!(matches!(go_on(&mut session, story, 1), Err(Error::Unloaded)));
         // What is lost already is an error too.
         let lost = Options { context: Some(256), shared: vec![own.shared.clone()], ..Options::default() };
-        assert!(Model::open("demo", lost).is_err_and(|error| error.is_of_device()));
-        assert!(model.recover_on(vec![own.shared.clone()]).is_err_and(|error| error.is_of_device()));
+        assert!(Model::open("demo", lost).is_err_and(|error| error.is_device_error()));
+        assert!(model.recover_on(vec![own.shared.clone()]).is_err_and(|error| error.is_device_error()));
         model.recover_on(vec![another.shared]).expect("it is another");
         go_on(&mut session, story, 3).expect("it goes on");
         println!("{}: {none}", own.shared.adapter.get_info().name);
@@ -342,9 +342,10 @@ fn an_app_destroys_its_device_at_any_moment() {
                         session.truncate(0);
                         let tokens: Vec<u32> = (0..70).map(|token| token * 7 + 3).collect();
                         for tokens in std::iter::once(&tokens[..]).chain(tokens.chunks(1).take(9)) {
-                            let found = session.evaluate(tokens, Rows::Last, &[Want::TopK]);
+                            let found = session.evaluate(tokens, Rows::Last, &[Output::TopK]);
                             if let Err(error) = found {
-                                let again = session.evaluate(&[1], Rows::Last, &[Want::TopK]).expect_err("it is gone");
+                                let again =
+                                    session.evaluate(&[1], Rows::Last, &[Output::TopK]).expect_err("it is gone");
                                 assert!(matches!(again, Error::DeviceLost { .. }), "{again}");
                                 return Err(error);
                             }
@@ -438,7 +439,7 @@ fn threads_survive_together() {
                         faults.order("", Call::Submit, 3, Failure::Lose);
                     }
                     while let Err(error) = go_on(&mut session, story, 1) {
-                        assert!(error.is_of_device(), "{error}");
+                        assert!(error.is_device_error(), "{error}");
                         failures += 1;
                         assert!(failures < 100, "{error}");
                         // Another thread may be at it, or its order may be for what is loaded now.

@@ -158,7 +158,7 @@ fn answer(
 fn failed(model: &Model, error: Error) -> Next {
     match error {
         Error::NotANumber => Next::Failure(error.into()),
-        error if error.is_of_device() => match model.recover() {
+        error if error.is_device_error() => match model.recover() {
             Ok(false) => Next::Failure(error.into()),
             Ok(true) => {
                 note(&format!("ply: {error}"));

@@ -22,7 +22,7 @@ pub(crate) const LINK: f64 = 12e9;
 
 /// A device on which a model may be laid out.
 #[derive(Debug, Clone)]
-pub struct Site {
+pub struct DeviceCandidate {
     /// What it can do; its number is its place among the adapters.
     pub facts: Adapter,
     /// Bytes that a model may take on it.
@@ -52,9 +52,9 @@ pub enum SpeedFrom {
     Told,
 }
 
-impl Site {
+impl DeviceCandidate {
     /// A device with what the platform tells of it.
-    pub fn of(facts: &Adapter) -> Site {
+    pub fn of(facts: &Adapter) -> DeviceCandidate {
         let (memory, memory_from, memory_assumed) = usable(facts, host::adapter::system_memory);
         let data_sheet = cards::named(&facts.name).map(|card| card.bandwidth);
         let computes_on_cpu = facts.kind.computes_on_cpu();
@@ -72,7 +72,15 @@ impl Site {
             multiply_adds: if computes_on_cpu { 1e9 } else { f64::INFINITY },
         };
         let speed_from = if data_sheet.is_some() { SpeedFrom::DataSheet } else { SpeedFrom::Guess };
-        Site { facts: facts.clone(), memory, shared_memory: memory, memory_from, memory_assumed, speed, speed_from }
+        DeviceCandidate {
+            facts: facts.clone(),
+            memory,
+            shared_memory: memory,
+            memory_from,
+            memory_assumed,
+            speed,
+            speed_from,
+        }
     }
 
     /// Takes what was measured: memory bounds the products of a GPU, arithmetic those on a CPU, whatever the bits of weights.
@@ -135,17 +143,17 @@ impl Site {
 }
 
 /// Sites as placement sees them, the host as a last resort beside GPUs.
-pub(crate) fn devices(sites: &[Site], kv_type: KvType) -> Vec<Device> {
-    let has_gpu = sites.iter().any(Site::is_gpu);
-    let device = |site: &Site| Device {
-        name: site.facts.label(),
-        memory: site.memory,
-        pool: site.pool(),
-        speed: site.speed,
-        kv_type: site.kv_type(kv_type),
-        last_resort: has_gpu && site.facts.kind == Kind::Host,
+pub(crate) fn devices(devices: &[DeviceCandidate], kv_type: KvType) -> Vec<Device> {
+    let has_gpu = devices.iter().any(DeviceCandidate::is_gpu);
+    let device = |device: &DeviceCandidate| Device {
+        name: device.facts.label(),
+        memory: device.memory,
+        pool: device.pool(),
+        speed: device.speed,
+        kv_type: device.kv_type(kv_type),
+        last_resort: has_gpu && device.facts.kind == Kind::Host,
     };
-    sites.iter().map(device).collect()
+    devices.iter().map(device).collect()
 }
 
 /// Bytes that a model may take on a device, where the figure is from, and whether it is a guess.
@@ -209,12 +217,12 @@ mod tests {
         // The probe's weights have 4.5 bits.
         let both = Probe { products: Some(90e9), copies: Some(200e9) };
         let check = |kind: Kind, probe: &Probe, expected: (f64, f64), says: [&str; 2]| {
-            let mut site = Site::of(&Adapter { kind, name: "it".into(), ..host::adapter() });
-            let guess = site.speed_note().unwrap_or_default();
-            site.measured(probe);
-            let found = (site.speed.reads(), site.speed.multiply_adds);
-            assert_eq!((found, site.speed_from), (expected, SpeedFrom::Measured), "{kind:?}");
-            let notes = [guess, site.speed_note().unwrap_or_default()];
+            let mut device = DeviceCandidate::of(&Adapter { kind, name: "it".into(), ..host::adapter() });
+            let guess = device.speed_note().unwrap_or_default();
+            device.measured(probe);
+            let found = (device.speed.reads(), device.speed.multiply_adds);
+            assert_eq!((found, device.speed_from), (expected, SpeedFrom::Measured), "{kind:?}");
+            let notes = [guess, device.speed_note().unwrap_or_default()];
             assert!(notes.iter().zip(says).all(|(note, says)| note.contains(says)), "{notes:?}");
         };
         let no_limit = f64::INFINITY;

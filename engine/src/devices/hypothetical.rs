@@ -4,7 +4,7 @@ use plywood_kernels::device::{Features, Processor};
 use serde::Deserialize;
 
 use crate::devices::adapter::{Adapter, Kind, Memory};
-use crate::devices::candidate::{LINK, Site, SpeedFrom};
+use crate::devices::candidate::{DeviceCandidate, LINK, SpeedFrom};
 use crate::devices::cards::{self, CARDS, Card};
 use crate::error::{Error, Result};
 use crate::ledger::{parse_bytes, probable_unit};
@@ -73,9 +73,9 @@ struct Entry {
 /// Devices by the names of cards, such as `2x RTX 3090 + RTX 3060`: joined by `+`, commas or `and`, a number before or behind a name.
 ///
 /// Errors: a name that is no card's as a whole, so that no part of a text is passed over.
-pub fn from_names(text: &str) -> Result<Vec<Site>> {
+pub fn from_names(text: &str) -> Result<Vec<DeviceCandidate>> {
     let wrong = |reason: String| Error::Option { option: "--as", reason };
-    let mut sites = Vec::new();
+    let mut devices = Vec::new();
     // Words are joined again by one space.
     let words: Vec<&str> =
         text.split_whitespace().map(|word| if word.eq_ignore_ascii_case("and") { "+" } else { word }).collect();
@@ -91,10 +91,10 @@ pub fn from_names(text: &str) -> Result<Vec<Site>> {
             ))
         })?;
         for _ in 0..number {
-            sites.push(of_card(card, sites.len()));
+            devices.push(of_card(card, devices.len()));
         }
     }
-    Ok(sites)
+    Ok(devices)
 }
 
 /// The number of cards and their name: `2x NAME`, `2 NAME`, `NAME x2`; without a number it is one.
@@ -124,10 +124,10 @@ fn counted(entry: &str) -> (&str, &str) {
 /// `"24GiB"` and `"936GB/s"` or as numbers of bytes, of which only the name must be there if it is a known card's.
 ///
 /// Errors: what is missing or misspelt, and sizes without a unit that are too small to be bytes.
-pub fn from_json(text: &str) -> Result<Vec<Site>> {
+pub fn from_json(text: &str) -> Result<Vec<DeviceCandidate>> {
     let wrong = |reason: String| Error::Option { option: "--devices", reason };
     let entries: Vec<Entry> = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-    let site = |(index, entry): (usize, Entry)| {
+    let device = |(index, entry): (usize, Entry)| {
         let name = entry.name;
         let card = cards::told(&name);
         let size = |size: Option<Size>, quantity: Quantity, what: &str| {
@@ -147,15 +147,15 @@ pub fn from_json(text: &str) -> Result<Vec<Site>> {
         let kind = entry.kind.or(card.map(|card| card.kind)).unwrap_or(Kind::Discrete);
         Ok(imagine(&name, index, kind, Memory { total: memory, free }, bandwidth, link))
     };
-    entries.into_iter().enumerate().map(site).collect()
+    entries.into_iter().enumerate().map(device).collect()
 }
 
-fn of_card(card: &Card, index: usize) -> Site {
+fn of_card(card: &Card, index: usize) -> DeviceCandidate {
     imagine(card.name, index, card.kind, Memory { total: card.memory << 30, free: None }, card.bandwidth, LINK)
 }
 
 /// A device with the features and limits that current drivers have.
-fn imagine(name: &str, index: usize, kind: Kind, memory: Memory, bandwidth: f64, link: f64) -> Site {
+fn imagine(name: &str, index: usize, kind: Kind, memory: Memory, bandwidth: f64, link: f64) -> DeviceCandidate {
     let features = Features {
         subgroup: Some((32, 32)),
         f16: true,
@@ -177,9 +177,9 @@ fn imagine(name: &str, index: usize, kind: Kind, memory: Memory, bandwidth: f64,
         max_workgroups: 65_535,
         uniform_alignment: 256,
     };
-    let mut site = Site::of(&facts);
-    (site.speed.bandwidth, site.speed.link, site.speed_from) = (bandwidth, link, SpeedFrom::Told);
-    site
+    let mut device = DeviceCandidate::of(&facts);
+    (device.speed.bandwidth, device.speed.link, device.speed_from) = (bandwidth, link, SpeedFrom::Told);
+    device
 }
 
 #[cfg(test)]
@@ -189,9 +189,9 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     /// Names with bytes for a model and bytes per second.
-    fn told(sites: Result<Vec<Site>>) -> Result<Vec<(String, u64, f64)>, String> {
-        let site = |site: Site| (site.facts.label(), site.memory, site.speed.bandwidth);
-        sites.map(|sites| sites.into_iter().map(site).collect()).map_err(|error| error.to_string())
+    fn told(devices: Result<Vec<DeviceCandidate>>) -> Result<Vec<(String, u64, f64)>, String> {
+        let device = |device: DeviceCandidate| (device.facts.label(), device.memory, device.speed.bandwidth);
+        devices.map(|devices| devices.into_iter().map(device).collect()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -204,8 +204,9 @@ mod tests {
             told(from_names("rtx3090, M2 Ultra 192GB")),
             Ok(vec![rtx, card("M2 Ultra 192GB", 144 * GIB, 800e9)])
         );
-        let names =
-            |text: &str| told(from_names(text)).map(|sites| sites.into_iter().map(|site| site.0).collect::<Vec<_>>());
+        let names = |text: &str| {
+            told(from_names(text)).map(|devices| devices.into_iter().map(|device| device.0).collect::<Vec<_>>())
+        };
         let pair =
             ["2x RTX 3090", "2 x RTX 3090", "2 × RTX 3090", "2×RTX 3090", "2 RTX 3090", "RTX 3090 x2", "RTX 3090 x 2"];
         let pairs =
@@ -245,9 +246,9 @@ mod tests {
     fn devices_from_a_file() {
         let text = r#"[{"name": "RTX 3090", "free": "22GiB"},
             {"name": "mine", "memory": 8589934592, "bandwidth": "500GB/s", "link": "4GB/s", "kind": "virtual"}]"#;
-        let sites = from_json(text).expect("it is as it should be");
-        assert_eq!((sites[0].memory, sites[1].memory), (22 * GIB - (256 << 20), 8 * GIB / 20 * 19));
-        assert_eq!((sites[1].speed.bandwidth, sites[1].speed.link), (500e9, 4e9));
+        let devices = from_json(text).expect("it is as it should be");
+        assert_eq!((devices[0].memory, devices[1].memory), (22 * GIB - (256 << 20), 8 * GIB / 20 * 19));
+        assert_eq!((devices[1].speed.bandwidth, devices[1].speed.link), (500e9, 4e9));
         let check = |text: &str, says: &str| {
             let error = told(from_json(text)).expect_err("it is wrong");
             assert!(error.contains(says), "{error}");

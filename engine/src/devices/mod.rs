@@ -12,5 +12,5 @@ pub(crate) mod speeds;
 pub mod tuning;
 
 pub use adapter::{Adapter, Kind, Memory};
-pub use candidate::{Site, SpeedFrom};
+pub use candidate::{DeviceCandidate, SpeedFrom};
 pub use discover::Adapters;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use plywood_kernels::Graph;
 
 use crate::devices::adapter::{Adapter, Kind};
-use crate::devices::candidate::Site;
+use crate::devices::candidate::DeviceCandidate;
 use crate::devices::discover::Adapters;
 use crate::devices::probe::Probe;
 use crate::devices::select::{self, Alternative};
@@ -24,7 +24,7 @@ use crate::stage::{Stage, WeightReader};
 pub(crate) struct Hardware {
     opener: Opener,
     /// The devices.
-    pub sites: Vec<Site>,
+    pub devices: Vec<DeviceCandidate>,
     /// How layers find them.
     pub policy: PlacementPolicy,
     /// What else there would be.
@@ -47,18 +47,19 @@ impl Hardware {
             let adapters = options.found.as_ref().map_or_else(Adapters::find, |found| found.asked_again());
             return Hardware::over(adapters, options);
         }
-        let site = |(index, shared): (usize, &SharedDevice)| Ok(Site::of(&Adapter { index, ..shared.facts()? }));
-        let mut sites = options.shared.iter().enumerate().map(site).collect::<Result<Vec<Site>>>()?;
-        select::limit_memory(&mut sites, options);
-        let policy = select::policy(options, sites.len(), PlacementPolicy::InOrder)?;
+        let device =
+            |(index, shared): (usize, &SharedDevice)| Ok(DeviceCandidate::of(&Adapter { index, ..shared.facts()? }));
+        let mut devices = options.shared.iter().enumerate().map(device).collect::<Result<Vec<DeviceCandidate>>>()?;
+        select::limit_memory(&mut devices, options);
+        let policy = select::policy(options, devices.len(), PlacementPolicy::InOrder)?;
         let opener = Opener::Shared(options.shared.clone());
-        Ok(Hardware { opener, sites, policy, others: Vec::new(), watch: options.watch() })
+        Ok(Hardware { opener, devices, policy, others: Vec::new(), watch: options.watch() })
     }
 
     /// Those among adapters that the options name.
     fn over(adapters: Adapters, options: &Options) -> Result<Hardware> {
-        let (sites, policy, others) = select::select(&adapters, options)?;
-        Ok(Hardware { opener: Opener::Adapters(adapters), sites, policy, others, watch: options.watch() })
+        let (devices, policy, others) = select::select(&adapters, options)?;
+        Ok(Hardware { opener: Opener::Adapters(adapters), devices, policy, others, watch: options.watch() })
     }
 
     /// What there is once one of the `used` devices failed: all but those that don't work any more, whose names it gives, and the
@@ -79,7 +80,7 @@ impl Hardware {
         let mut adapters = Adapters::find();
         let mut now = matched(before.list(), adapters.list());
         // What is named must be there; of what is not, only what was used.
-        let named = self.sites.iter().map(|site| site.facts.index).filter(|_| !options.adapters.is_empty());
+        let named = self.devices.iter().map(|device| device.facts.index).filter(|_| !options.adapters.is_empty());
         let needed: BTreeSet<usize> = used.iter().copied().chain(named).collect();
         let (mut gone, mut broken) = (Vec::new(), Vec::new());
         for index in needed {
@@ -95,7 +96,7 @@ impl Hardware {
         };
         let mut renumbered = renumbered(options, place, gone.is_empty());
         if !options.adapters.is_empty() {
-            let left = self.sites.iter().filter_map(|site| place(site.facts.index));
+            let left = self.devices.iter().filter_map(|device| place(device.facts.index));
             renumbered.adapters = left.map(|index| index.to_string()).collect();
         }
         Ok((Hardware::over(adapters, &renumbered)?, renumbered, gone))
@@ -103,13 +104,13 @@ impl Hardware {
 
     fn shared_again(&self, options: &Options) -> Result<(Hardware, Options, Vec<String>)> {
         let (mut shared, mut gone, mut now) = (Vec::new(), Vec::new(), Vec::new());
-        for (site, device) in self.sites.iter().zip(&options.shared) {
-            if works(self.open(site)) {
+        for (device, shared_device) in self.devices.iter().zip(&options.shared) {
+            if works(self.open(device)) {
                 now.push(Some(shared.len()));
-                shared.push(device.clone());
+                shared.push(shared_device.clone());
             } else {
                 now.push(None);
-                gone.push(site.facts.label());
+                gone.push(device.facts.label());
             }
         }
         if shared.is_empty() {
@@ -122,67 +123,72 @@ impl Hardware {
     }
 
     /// Devices that are not there.
-    pub fn imagined(mut sites: Vec<Site>, options: &Options) -> Result<Hardware> {
-        if sites.is_empty() {
+    pub fn imagined(mut devices: Vec<DeviceCandidate>, options: &Options) -> Result<Hardware> {
+        if devices.is_empty() {
             return Err(Error::Option { option: "--devices", reason: "it names no device".into() });
         }
-        select::limit_memory(&mut sites, options);
-        let policy = select::policy(options, sites.len(), PlacementPolicy::Best)?;
+        select::limit_memory(&mut devices, options);
+        let policy = select::policy(options, devices.len(), PlacementPolicy::Best)?;
         let mut others = Vec::new();
-        let largest = sites.iter().filter(|site| site.is_gpu()).max_by_key(|site| site.memory);
+        let largest = devices.iter().filter(|device| device.is_gpu()).max_by_key(|device| device.memory);
         if let (PlacementPolicy::Best, Some(largest)) = (&policy, largest) {
-            let mut more = sites.clone();
+            let mut more = devices.clone();
             for count in 1..=7 {
                 let facts = Adapter { index: more.len(), ..largest.facts.clone() };
-                more.push(Site { facts, ..largest.clone() });
+                more.push(DeviceCandidate { facts, ..largest.clone() });
                 let what = format!("{count} more {}", largest.facts.name);
-                others.push(Alternative { what, sites: more.clone(), policy: PlacementPolicy::Best, is_there: false });
+                others.push(Alternative {
+                    what,
+                    devices: more.clone(),
+                    policy: PlacementPolicy::Best,
+                    is_there: false,
+                });
             }
         }
-        Ok(Hardware { opener: Opener::Imagined, sites, policy, others, watch: Watch::default() })
+        Ok(Hardware { opener: Opener::Imagined, devices, policy, others, watch: Watch::default() })
     }
 
-    /// Gives sites the speeds that were measured, or are measured now. Says whether one was found.
-    pub fn measure(&self, sites: &mut [Site]) -> bool {
+    /// Gives devices the speeds that were measured, or are measured now. Says whether one was found.
+    pub fn measure(&self, devices: &mut [DeviceCandidate]) -> bool {
         let Opener::Adapters(adapters) = &self.opener else { return false };
         let mut measured = Measured::read();
         let mut found = false;
-        for site in sites.iter_mut() {
-            let known = measured.probe(&site.facts);
+        for device in devices.iter_mut() {
+            let known = measured.probe(&device.facts);
             // Failures that were ordered are for the model.
             let watch = Watch { faults: None, ..self.watch.clone() };
-            let device = || open(adapters, &site.facts, &watch).ok();
-            let probe = || Some(Probe::of(&site.facts, device()?.as_ref())).filter(Probe::is_sane);
+            let opened = || open(adapters, &device.facts, &watch).ok();
+            let probe = || Some(Probe::of(&device.facts, opened()?.as_ref())).filter(Probe::is_sane);
             // Where it can't be measured, what is assumed stays.
             let Some(probe) = known.or_else(probe) else { continue };
             if known.is_none() {
-                measured.remember(&site.facts, probe);
+                measured.remember(&device.facts, probe);
             }
-            site.measured(&probe);
+            device.measured(&probe);
             found = true;
         }
         found
     }
 
-    /// Opens a site's device; `None` for the host, which is always open.
-    pub fn open(&self, site: &Site) -> Result<Option<Arc<GpuDevice>>> {
+    /// Opens a device's device; `None` for the host, which is always open.
+    pub fn open(&self, device: &DeviceCandidate) -> Result<Option<Arc<GpuDevice>>> {
         match &self.opener {
-            Opener::Adapters(adapters) => open(adapters, &site.facts, &self.watch),
-            Opener::Shared(shared) => shared[site.facts.index].open(&self.watch).map(|device| Some(Arc::new(device))),
-            Opener::Imagined => Err(Error::device(&site.facts.label(), "it is only planned for")),
+            Opener::Adapters(adapters) => open(adapters, &device.facts, &self.watch),
+            Opener::Shared(shared) => shared[device.facts.index].open(&self.watch).map(|device| Some(Arc::new(device))),
+            Opener::Imagined => Err(Error::device(&device.facts.label(), "it is only planned for")),
         }
     }
 
-    /// Opens a site's device and loads a plan onto it.
+    /// Opens a device's device and loads a plan onto it.
     pub fn load(
         &self,
-        site: &Site,
+        device: &DeviceCandidate,
         graph: &Arc<Graph>,
         plan: StagePlan,
         reader: &dyn WeightReader,
         progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Box<dyn Stage>> {
-        load_stage(self.open(site)?.as_ref(), graph, plan, reader, &self.watch, progress)
+        load_stage(self.open(device)?.as_ref(), graph, plan, reader, &self.watch, progress)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use plywood_kernels::cases::Case;
 use plywood_kernels::formats::{self, Format};
-use plywood_kernels::graph::{Part, Rows, Source, Values, Want, Weight};
+use plywood_kernels::graph::{Output, Rows, Source, Values, Weight, WeightPart};
 use plywood_kernels::matmul::MatMul;
 use plywood_kernels::op::Op;
 use plywood_kernels::random::{Random, random_blocks};
@@ -67,18 +67,18 @@ fn products(facts: &Adapter, device: Option<&Arc<GpuDevice>>) -> Result<f64> {
     let plan = case_plan(&case, facts.limits())?;
     let graph = Arc::clone(&plan.graph);
     let bytes = plan.bytes().weights;
-    let (step, given, wants) = (&case.steps[0], case.given(0), [Want::Logits]);
+    let (step, given, requested) = (&case.steps[0], case.given(0), [Output::Logits]);
     let seconds = match device {
         Some(device) => {
             let mut stage = GpuStage::load(Arc::clone(device), graph, plan, &OneRow::new(), &mut |_| Ok(()))?;
-            best(|times| stage.repeat(step, &wants, &given, times))?
+            best(|times| stage.repeat(step, &requested, &given, times))?
         }
         None => {
             let mut stage = HostStage::load(graph, plan, &OneRow::new(), &Watch::default(), &mut |_| Ok(()))?;
             let mut results = Values::new();
             best(|times| {
                 let begin = Instant::now();
-                (0..times).try_for_each(|_| stage.run(step, &wants, &given, &mut results, &|| false))?;
+                (0..times).try_for_each(|_| stage.run(step, &requested, &given, &mut results, &|| false))?;
                 Ok(begin.elapsed())
             })?
         }
@@ -115,7 +115,7 @@ fn product(bytes: u64) -> Case {
     let rows = bytes as usize / row_bytes();
     let mut case = Case::new("matmul", "probe".into(), 1);
     let input = case.graph.input("input", Rows::Tokens, COLUMNS);
-    let parts = vec![Part { source: Source::Tensor(0), format, rows }];
+    let parts = vec![WeightPart { source: Source::Tensor(0), format, rows }];
     let weight = case.graph.weight(Weight { name: "probe weight".into(), columns: COLUMNS, parts, held: None });
     let output = case.graph.value("output", Rows::Tokens, rows);
     let inputs = [("input", case.graph.whole(input))];

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::devices::adapter::{Adapter, Kind};
-use crate::devices::candidate::Site;
+use crate::devices::candidate::DeviceCandidate;
 use crate::devices::discover::{self, Adapters};
 use crate::error::{Error, Result};
 use crate::options::Options;
@@ -15,7 +15,7 @@ pub(crate) struct Alternative {
     /// What a person does for it.
     pub what: String,
     /// The devices.
-    pub sites: Vec<Site>,
+    pub devices: Vec<DeviceCandidate>,
     /// How layers find them.
     pub policy: PlacementPolicy,
     /// Whether `--fit` may take them: they are there.
@@ -28,10 +28,13 @@ fn usual(list: &[Adapter]) -> Vec<&Adapter> {
     if gpus.is_empty() { discover::best(list).into_iter().collect() } else { gpus }
 }
 
-/// The sites that the options name, how layers find them, and what else there would be.
-pub(super) fn select(adapters: &Adapters, options: &Options) -> Result<(Vec<Site>, PlacementPolicy, Vec<Alternative>)> {
+/// The devices that the options name, how layers find them, and what else there would be.
+pub(super) fn select(
+    adapters: &Adapters,
+    options: &Options,
+) -> Result<(Vec<DeviceCandidate>, PlacementPolicy, Vec<Alternative>)> {
     let list = adapters.list();
-    let site = |adapter: &&Adapter| Site::of(adapter);
+    let device = |adapter: &&Adapter| DeviceCandidate::of(adapter);
     for (index, _) in &options.memory {
         if *index >= list.len() {
             let reason = format!("there is no adapter {index}; `ply adapters` lists 0 to {}", list.len() - 1);
@@ -46,10 +49,10 @@ pub(super) fn select(adapters: &Adapters, options: &Options) -> Result<(Vec<Site
     };
     let usual = if options.adapters.is_empty() { PlacementPolicy::Best } else { PlacementPolicy::InOrder };
     let policy = policy(options, chosen.len(), usual.clone())?;
-    let mut sites: Vec<Site> = chosen.iter().map(site).collect();
-    limit_memory(&mut sites, options);
+    let mut devices: Vec<DeviceCandidate> = chosen.iter().map(device).collect();
+    limit_memory(&mut devices, options);
 
-    let given: Vec<usize> = sites.iter().map(|site| site.facts.index).collect();
+    let given: Vec<usize> = devices.iter().map(|device| device.facts.index).collect();
     // Layers by hand are for these adapters: for others they must be left out.
     let by_hand = match policy {
         PlacementPolicy::Split(_) => " without --split",
@@ -57,17 +60,18 @@ pub(super) fn select(adapters: &Adapters, options: &Options) -> Result<(Vec<Site
         PlacementPolicy::Best | PlacementPolicy::InOrder => "",
     };
     let alternative = |indices: Vec<usize>| {
-        let mut sites: Vec<Site> = indices.iter().map(|index| Site::of(&list[*index])).collect();
-        limit_memory(&mut sites, options);
+        let mut devices: Vec<DeviceCandidate> =
+            indices.iter().map(|index| DeviceCandidate::of(&list[*index])).collect();
+        limit_memory(&mut devices, options);
         let numbers: Vec<String> = indices.iter().map(|index| list[*index].entry()).collect();
         let what = format!("--adapters {}{by_hand}", numbers.join(","));
-        Alternative { what, sites, policy: PlacementPolicy::InOrder, is_there: true }
+        Alternative { what, devices, policy: PlacementPolicy::InOrder, is_there: true }
     };
     let mut others = other_adapters(list, &given, usual == PlacementPolicy::InOrder);
     if !by_hand.is_empty() {
         others.insert(0, given);
     }
-    Ok((sites, policy, others.into_iter().map(alternative).collect()))
+    Ok((devices, policy, others.into_iter().map(alternative).collect()))
 }
 
 /// Adapters that could be named instead of those given: one more after the other, the host last; then fewer where all that are given are
@@ -104,10 +108,10 @@ pub(super) fn policy(options: &Options, count: usize, usual: PlacementPolicy) ->
 }
 
 /// Follows `--memory`.
-pub(super) fn limit_memory(sites: &mut [Site], options: &Options) {
+pub(super) fn limit_memory(devices: &mut [DeviceCandidate], options: &Options) {
     for (index, bytes) in &options.memory {
-        for site in sites.iter_mut().filter(|site| site.facts.index == *index) {
-            (site.memory, site.memory_from, site.memory_assumed) = (*bytes, "what --memory says", false);
+        for device in devices.iter_mut().filter(|device| device.facts.index == *index) {
+            (device.memory, device.memory_from, device.memory_assumed) = (*bytes, "what --memory says", false);
         }
     }
 }
@@ -141,8 +145,8 @@ mod tests {
         use Kind::{Discrete, Integrated, Software};
         let check =
             |kinds: &[Kind], options: &Options, expected: &[usize], policy: PlacementPolicy, others: &[&str]| {
-                let (sites, found, alternatives) = select(&machine(kinds), options).expect("they can be chosen");
-                let indices: Vec<usize> = sites.iter().map(|site| site.facts.index).collect();
+                let (devices, found, alternatives) = select(&machine(kinds), options).expect("they can be chosen");
+                let indices: Vec<usize> = devices.iter().map(|device| device.facts.index).collect();
                 let named = |other: &Alternative| other.what.strip_prefix("--adapters ").map(String::from);
                 let whats: Vec<String> =
                     alternatives.iter().map(|other| named(other).expect("it names adapters")).collect();
@@ -178,8 +182,8 @@ mod tests {
     #[test]
     fn memory_that_a_person_gives_counts() {
         let options = Options { memory: vec![(1, 5 * GIB)], ..Options::default() };
-        let (sites, ..) = select(&machine(&[Kind::Discrete, Kind::Discrete]), &options).expect("they are there");
-        let memory: Vec<u64> = sites.iter().map(|site| site.memory).collect();
+        let (devices, ..) = select(&machine(&[Kind::Discrete, Kind::Discrete]), &options).expect("they are there");
+        let memory: Vec<u64> = devices.iter().map(|device| device.memory).collect();
         assert_eq!(memory, [8 * GIB - (256 << 20), 5 * GIB]);
         let options = Options { memory: vec![(3, 1)], ..Options::default() };
         let error = select(&machine(&[Kind::Discrete]), &options).map(|_| ()).expect_err("there is no adapter 3");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
 use plywood_kernels::dispatch::StepSize;
-use plywood_kernels::graph::{ValueId, Values, Want};
+use plywood_kernels::graph::{Output, ValueId, Values};
 use plywood_kernels::step::Step;
 
 use super::device::GpuDevice;
@@ -284,10 +284,10 @@ impl GpuStage {
 
 impl GpuStage {
     /// Runs a step's commands so many times, results aside; gives the time from the first submission to the end of the last.
-    pub fn repeat(&mut self, step: &Step, wants: &[Want], given: &Values, times: u64) -> Result<Duration> {
+    pub fn repeat(&mut self, step: &Step, requested: &[Output], given: &Values, times: u64) -> Result<Duration> {
         let device = Arc::clone(&self.device);
         device.caught("a repeated step", || {
-            let recording = self.recording(&Key::of(step, wants), &|| false)?;
+            let recording = self.recording(&Key::of(step, requested), &|| false)?;
             self.write_step(step, given)?;
             let begin = Instant::now();
             for time in 1..=times {
@@ -306,14 +306,14 @@ impl Stage for GpuStage {
     fn run(
         &mut self,
         step: &Step,
-        wants: &[Want],
+        requested: &[Output],
         given: &Values,
         results: &mut Values,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
         let size = step_size(step);
         let device = Arc::clone(&self.device);
-        let recording = device.caught("a recording", || self.recording(&Key::of(step, wants), is_cancelled))?;
+        let recording = device.caught("a recording", || self.recording(&Key::of(step, requested), is_cancelled))?;
         results.retain(|value, _| recording.results.contains(value));
         if recording.commands.is_empty() {
             return Ok(());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use plywood_kernels::cases::Case;
 use plywood_kernels::gated;
-use plywood_kernels::graph::{Values, Want};
+use plywood_kernels::graph::{Output, Values};
 use plywood_kernels::random::Random;
 
 use super::*;
@@ -38,10 +38,10 @@ fn run(shared: &SharedDevice, case: &Case, runs: &AtomicU32) -> Error {
         let mut stage = GpuStage::load(device, graph, plan, &NoFiles, &mut |_| Ok(()))?;
         let (given, mut found) = (case.given(0), Values::new());
         loop {
-            let outcome = stage.run(&case.steps[0], &[Want::Logits], &given, &mut found, &|| false);
+            let outcome = stage.run(&case.steps[0], &[Output::Logits], &given, &mut found, &|| false);
             runs.fetch_add(1, Ordering::Relaxed);
             if let Err(error) = outcome {
-                let again = stage.run(&case.steps[0], &[Want::Logits], &given, &mut found, &|| false);
+                let again = stage.run(&case.steps[0], &[Output::Logits], &given, &mut found, &|| false);
                 assert!(matches!(again, Err(Error::DeviceLost { .. })), "{again:?} after {error}");
                 return Err(error);
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
-use plywood_kernels::graph::{CacheId, Node, Values, Want, WeightId};
+use plywood_kernels::graph::{CacheId, Node, Output, Values, WeightId};
 use plywood_kernels::op::Op;
 use plywood_kernels::reference::{HostCache, HostPart, HostWeight, Operands, run_node};
 use plywood_kernels::step::Step;
@@ -97,14 +97,14 @@ impl Stage for HostStage {
     fn run(
         &mut self,
         step: &Step,
-        wants: &[Want],
+        requested: &[Output],
         given: &Values,
         results: &mut Values,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<()> {
         let begin = Instant::now();
         let mut values = given.clone();
-        let Needed { nodes, results: read } = self.plan.needed(wants);
+        let Needed { nodes, results: read } = self.plan.needed(requested);
         for index in nodes {
             if is_cancelled() {
                 return Err(Error::Cancelled);

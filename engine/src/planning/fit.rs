@@ -4,7 +4,7 @@ use plywood_kernels::Format;
 use plywood_kernels::formats;
 use plywood_kernels::kv_cache::KvType;
 
-use crate::devices::candidate::Site;
+use crate::devices::candidate::DeviceCandidate;
 use crate::devices::select::Alternative;
 use crate::error::{Error, Result};
 use crate::placement::policy::PlacementPolicy;
@@ -23,12 +23,17 @@ pub(crate) struct Advice {
     /// What a person does, as flags where it can be said so.
     pub what: String,
     /// The settings, the devices and the layout; `None` where the program can't do it by itself.
-    pub applied: Option<(Settings, Vec<Site>, Layout)>,
+    pub applied: Option<(Settings, Vec<DeviceCandidate>, Layout)>,
 }
 
 /// The layout, or `None` where there is no room.
-fn try_out(graphs: &Graphs, settings: &Settings, sites: &[Site], policy: &PlacementPolicy) -> Result<Option<Layout>> {
-    match lay_out(graphs, settings, sites, policy) {
+fn try_out(
+    graphs: &Graphs,
+    settings: &Settings,
+    devices: &[DeviceCandidate],
+    policy: &PlacementPolicy,
+) -> Result<Option<Layout>> {
+    match lay_out(graphs, settings, devices, policy) {
         Ok(layout) => Ok(Some(layout)),
         Err(Error::DoesNotFit { .. } | Error::Binding { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -44,7 +49,7 @@ fn shortest(settings: &Settings) -> usize {
 pub(crate) fn largest_context(
     graphs: &Graphs,
     settings: &Settings,
-    sites: &[Site],
+    devices: &[DeviceCandidate],
     policy: &PlacementPolicy,
 ) -> Result<Option<(Settings, Layout)>> {
     let mut best = None;
@@ -53,7 +58,7 @@ pub(crate) fn largest_context(
     while low + 1 < high {
         let middle = low.midpoint(high);
         let settings = Settings { context: middle * CONTEXT_STEP, ..settings.clone() };
-        match try_out(graphs, &settings, sites, policy)? {
+        match try_out(graphs, &settings, devices, policy)? {
             Some(layout) => {
                 best = Some((settings, layout));
                 low = middle;
@@ -69,17 +74,17 @@ pub(crate) fn largest_context(
 pub(crate) fn advise(
     graphs: &Graphs,
     settings: &Settings,
-    sites: &[Site],
+    devices: &[DeviceCandidate],
     policy: &PlacementPolicy,
     others: &[Alternative],
 ) -> Result<Vec<Advice>> {
     let mut advice = Vec::new();
-    let with = |changed: Settings| -> Result<Option<(Settings, Vec<Site>, Layout)>> {
-        Ok(try_out(graphs, &changed, sites, policy)?.map(|layout| (changed, sites.to_vec(), layout)))
+    let with = |changed: Settings| -> Result<Option<(Settings, Vec<DeviceCandidate>, Layout)>> {
+        Ok(try_out(graphs, &changed, devices, policy)?.map(|layout| (changed, devices.to_vec(), layout)))
     };
-    if let Some((settings, layout)) = largest_context(graphs, settings, sites, policy)? {
+    if let Some((settings, layout)) = largest_context(graphs, settings, devices, policy)? {
         let what = format!("--context {}", settings.context);
-        advice.push(Advice { what, applied: Some((settings, sites.to_vec(), layout)) });
+        advice.push(Advice { what, applied: Some((settings, devices.to_vec(), layout)) });
     }
     let mut kv_types: Vec<KvType> = KvType::ALL.to_vec();
     kv_types.retain(|kv_type| !settings.exact && size(*kv_type) < size(settings.kv_type));
@@ -108,14 +113,15 @@ pub(crate) fn advise(
         }
     }
     for other in others {
-        if let Some(layout) = try_out(graphs, settings, &other.sites, &other.policy)? {
-            let applied = other.is_there.then(|| (settings.clone(), other.sites.clone(), layout));
+        if let Some(layout) = try_out(graphs, settings, &other.devices, &other.policy)? {
+            let applied = other.is_there.then(|| (settings.clone(), other.devices.clone(), layout));
             advice.push(Advice { what: other.what.clone(), applied });
             break;
         }
     }
     if advice.iter().all(|advice| advice.applied.is_none()) {
-        let here = Alternative { what: String::new(), sites: sites.to_vec(), policy: policy.clone(), is_there: true };
+        let here =
+            Alternative { what: String::new(), devices: devices.to_vec(), policy: policy.clone(), is_there: true };
         let kv_types = [&[settings.kv_type], kv_types.as_slice()].concat();
         let quantised = smaller.into_iter().filter(|_| is_float).map(Some);
         let quantised: Vec<Option<Format>> = std::iter::once(settings.quantize).chain(quantised).collect();
@@ -138,7 +144,7 @@ fn together(
     kv_types: &[KvType],
     quantised: &[Option<Format>],
 ) -> Result<Option<Advice>> {
-    let try_out = |settings: &Settings| try_out(graphs, settings, &place.sites, &place.policy);
+    let try_out = |settings: &Settings| try_out(graphs, settings, &place.devices, &place.policy);
     let first = |tried: Vec<Settings>| -> Result<Option<(Settings, Layout)>> {
         for settings in tried {
             if let Some(layout) = try_out(&settings)? {
@@ -163,7 +169,7 @@ fn together(
     match try_out(&longest)? {
         Some(longer) => (settings, layout) = (longest, longer),
         None => {
-            if let Some(longer) = largest_context(graphs, &longest, &place.sites, &place.policy)? {
+            if let Some(longer) = largest_context(graphs, &longest, &place.devices, &place.policy)? {
                 (settings, layout) = longer;
             }
         }
@@ -183,7 +189,7 @@ fn together(
         flags.push(format!("--quantize {format}"));
     }
     flags.extend(Some(place.what.clone()).filter(|what| !what.is_empty()));
-    Ok(Some(Advice { what: flags.join(" "), applied: Some((settings, place.sites.clone(), layout)) }))
+    Ok(Some(Advice { what: flags.join(" "), applied: Some((settings, place.devices.clone(), layout)) }))
 }
 
 /// Bytes of a head of many numbers, for comparing.

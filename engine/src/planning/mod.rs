@@ -13,7 +13,7 @@ use plywood_models::synthetic::Synthetic;
 use serde::Serialize;
 
 use crate::devices::adapter::Kind;
-use crate::devices::candidate::Site;
+use crate::devices::candidate::DeviceCandidate;
 use crate::devices::open::Hardware;
 use crate::error::{Error, Result};
 use crate::ledger::{HumanBytes, LedgerStage};
@@ -22,7 +22,7 @@ use crate::placement::policy::PlacementPolicy;
 use crate::planning::fit::{advise, largest_context};
 use crate::planning::graphs::Graphs;
 use crate::planning::layout::{Layout, lay_out};
-use crate::planning::settings::{Settings, Source};
+use crate::planning::settings::{ModelRef, Settings};
 use crate::stage::plan::ChosenKernel;
 
 /// What a model would take and give.
@@ -57,39 +57,39 @@ pub struct Expected {
 }
 
 /// A layout that is to be loaded, with what led to it.
-pub(crate) struct Settled {
+pub(crate) struct ResolvedLayout {
     pub layout: Layout,
-    pub sites: Vec<Site>,
+    pub devices: Vec<DeviceCandidate>,
     pub settings: Settings,
     pub notes: Vec<String>,
 }
 
 /// Plans a file or directory that [`crate::Model::open`] opens, from its header alone: over `devices` that need not be there, or
 /// over this machine's where `None`.
-pub fn plan(path: impl AsRef<Path>, options: &Options, devices: Option<Vec<Site>>) -> Result<Plan> {
+pub fn plan(path: impl AsRef<Path>, options: &Options, devices: Option<Vec<DeviceCandidate>>) -> Result<Plan> {
     let checkpoint = Checkpoint::open(path)?;
     let config = Config::of(&checkpoint)?;
-    plan_source(Source { weights: &checkpoint, config: &config }, options, devices)
+    plan_source(ModelRef { weights: &checkpoint, config: &config }, options, devices)
 }
 
 /// Plans a model of random weights by `SHAPE:FORMAT`.
-pub fn plan_synthetic(name: &str, options: &Options, devices: Option<Vec<Site>>) -> Result<Plan> {
+pub fn plan_synthetic(name: &str, options: &Options, devices: Option<Vec<DeviceCandidate>>) -> Result<Plan> {
     let synthetic = Synthetic::named(name)?;
-    plan_source(Source { weights: &synthetic, config: &synthetic.config }, options, devices)
+    plan_source(ModelRef { weights: &synthetic, config: &synthetic.config }, options, devices)
 }
 
-fn plan_source(source: Source, options: &Options, devices: Option<Vec<Site>>) -> Result<Plan> {
+fn plan_source(source: ModelRef, options: &Options, devices: Option<Vec<DeviceCandidate>>) -> Result<Plan> {
     let hardware = match devices {
-        Some(sites) => Hardware::imagined(sites, options)?,
+        Some(devices) => Hardware::imagined(devices, options)?,
         None => Hardware::of(options)?,
     };
-    match settle(source, options, &hardware) {
-        Ok(settled) => {
-            let Settled { layout, sites, settings, mut notes } = settled;
-            notes.extend(layout.stages.iter().filter_map(|stage| sites[stage.site].speed_note()));
+    match resolve(source, options, &hardware) {
+        Ok(resolved) => {
+            let ResolvedLayout { layout, devices, settings, mut notes } = resolved;
+            notes.extend(layout.stages.iter().filter_map(|stage| devices[stage.device].speed_note()));
             notes.dedup();
             let expected =
-                Expected { decode_tokens_per_s: layout.tokens_per_second(), load_s: layout.load_seconds(&sites) };
+                Expected { decode_tokens_per_s: layout.tokens_per_second(), load_s: layout.load_seconds(&devices) };
             let kernels = layout.stages.iter().map(|stage| stage.plan.kernels()).collect();
             let (stages, context) = (layout.ledger.stages, settings.context);
             let advice = Vec::new();
@@ -105,60 +105,60 @@ fn plan_source(source: Source, options: &Options, devices: Option<Vec<Site>>) ->
 }
 
 /// Lays a model out as the options say, or as fits where they allow it.
-pub(crate) fn settle(source: Source, options: &Options, hardware: &Hardware) -> Result<Settled> {
+pub(crate) fn resolve(source: ModelRef, options: &Options, hardware: &Hardware) -> Result<ResolvedLayout> {
     let settings = settings(source.config, options)?;
     let graphs = Graphs::read(source.weights, source.config)?;
-    let (mut sites, policy) = (hardware.sites.clone(), &hardware.policy);
-    let mut layout = lay_out(&graphs, &settings, &sites, policy);
+    let (mut devices, policy) = (hardware.devices.clone(), &hardware.policy);
+    let mut layout = lay_out(&graphs, &settings, &devices, policy);
     let is_searched = matches!(policy, PlacementPolicy::Best | PlacementPolicy::InOrder);
     // Only where several devices would be used it matters how fast they are.
-    if layout.as_ref().is_ok_and(|layout| layout.stages.len() > 1) && is_searched && hardware.measure(&mut sites) {
+    if layout.as_ref().is_ok_and(|layout| layout.stages.len() > 1) && is_searched && hardware.measure(&mut devices) {
         // What fits is kept where other cuts would not.
-        layout = lay_out(&graphs, &settings, &sites, policy).or(layout);
+        layout = lay_out(&graphs, &settings, &devices, policy).or(layout);
     }
     let reason = match layout {
         Ok(layout) => {
             let note = options.max_context.then(|| format!("the context is {}, the model's own", settings.context));
-            return Ok(settled(layout, sites, settings, note));
+            return Ok(resolved(layout, devices, settings, note));
         }
         Err(Error::DoesNotFit { reason, .. }) => reason,
         Err(Error::Binding { .. }) if options.max_context => "a cache of the model's own context is too large".into(),
         Err(error) => return Err(error),
     };
     if options.max_context
-        && let Some((settings, layout)) = largest_context(&graphs, &settings, &sites, policy)?
+        && let Some((settings, layout)) = largest_context(&graphs, &settings, &devices, policy)?
     {
         let note = format!("the context is {}, the largest that fits", settings.context);
-        return Ok(settled(layout, sites, settings, Some(note)));
+        return Ok(resolved(layout, devices, settings, Some(note)));
     }
-    let mut advice = advise(&graphs, &settings, &sites, policy, &hardware.others)?;
+    let mut advice = advise(&graphs, &settings, &devices, policy, &hardware.others)?;
     let first = advice.iter_mut().find_map(|advice| Some((advice.what.clone(), advice.applied.take()?)));
     if options.fit
-        && let Some((what, (settings, sites, layout))) = first
+        && let Some((what, (settings, devices, layout))) = first
     {
         let note = format!("{reason}; so that it fits, this was applied: {what}");
-        return Ok(settled(layout, sites, settings, Some(note)));
+        return Ok(resolved(layout, devices, settings, Some(note)));
     }
     Err(Error::DoesNotFit { reason, advice: advice.into_iter().map(|advice| advice.what).collect() })
 }
 
 /// A layout with what a person should know of it.
-fn settled(layout: Layout, sites: Vec<Site>, settings: Settings, note: Option<String>) -> Settled {
+fn resolved(layout: Layout, devices: Vec<DeviceCandidate>, settings: Settings, note: Option<String>) -> ResolvedLayout {
     let mut notes = Vec::from_iter(note);
-    let has_gpu = layout.stages.iter().any(|stage| sites[stage.site].is_gpu());
+    let has_gpu = layout.stages.iter().any(|stage| devices[stage.device].is_gpu());
     for stage in &layout.stages {
-        let (site, layers) = (&sites[stage.site], &stage.nodes.layers);
-        let (index, label) = (site.facts.index, site.facts.label());
-        if site.memory_assumed && site.memory < u64::MAX {
-            let (memory, from) = (HumanBytes(site.memory), site.memory_from);
+        let (device, layers) = (&devices[stage.device], &stage.nodes.layers);
+        let (index, label) = (device.facts.index, device.facts.label());
+        if device.memory_assumed && device.memory < u64::MAX {
+            let (memory, from) = (HumanBytes(device.memory), device.memory_from);
             notes.push(format!("{label} is taken to have {memory}, {from}; --memory {index}=SIZE tells it"));
         }
-        if has_gpu && site.facts.kind == Kind::Host {
+        if has_gpu && device.facts.kind == Kind::Host {
             notes.push(format!("layers {} to {} run on the CPU, slowly", layers.start, layers.end.saturating_sub(1)));
         }
     }
     notes.dedup();
-    Settled { layout, sites, settings, notes }
+    ResolvedLayout { layout, devices, settings, notes }
 }
 
 /// What decides the bytes, from the options.

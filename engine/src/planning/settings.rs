@@ -9,7 +9,7 @@ use crate::devices::tuning::Choices;
 
 /// What is laid out: where the weights are, and the model's numbers.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub(crate) struct ModelRef<'a> {
     pub weights: &'a dyn Weights,
     pub config: &'a Config,
 }

@@ -33,9 +33,9 @@ fn check(model: &str, memory: &str, options: Options, expected: impl Fn(&Plan) -
     let config = weights.config.clone();
     let counted = Counted { weights, reads: Mutex::default() };
     let card = format!(r#"[{{"name": "card", "memory": "{memory}", "bandwidth": "300GB/s"}}]"#);
-    let sites = hypothetical::from_json(&card).expect("a device");
-    let source = Source { weights: &counted, config: &config };
-    let plan = plan_source(source, &options, Some(sites)).expect("it is planned");
+    let devices = hypothetical::from_json(&card).expect("a device");
+    let source = ModelRef { weights: &counted, config: &config };
+    let plan = plan_source(source, &options, Some(devices)).expect("it is planned");
     assert!(expected(&plan), "{model} in {memory}: {plan:?}");
     let vectors = counted.tensors().iter().enumerate().filter(|(_, tensor)| tensor.shape.len() == 1);
     let once: BTreeMap<usize, usize> = vectors.map(|(index, _)| (index, 1)).collect();

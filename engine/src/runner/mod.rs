@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plywood_kernels::Graph;
-use plywood_kernels::graph::{ValueId, Values, Want};
+use plywood_kernels::graph::{Output, ValueId, Values};
 use plywood_kernels::step::{Step, Token};
 
 use self::fair_lock::FairGuard;
@@ -42,7 +42,7 @@ pub(crate) struct Run {
     /// Those whose logits are wanted, by their place in `tokens`.
     pub selected: Vec<usize>,
     /// What is wanted of these.
-    pub wants: Vec<Want>,
+    pub requested: Vec<Output>,
     /// Tells whether somebody cancelled the run.
     pub cancel: Cancel,
 }
@@ -57,7 +57,7 @@ pub struct Row {
     /// The largest logits with their ids, from the largest on, where they were wanted.
     pub top_k: Vec<(u32, f32)>,
     /// The logarithm of the sum of exponentials, where it was wanted.
-    pub normaliser: Option<f32>,
+    pub log_sum_exp: Option<f32>,
 }
 
 /// The stages of a model with the pages of its sequences, which any number of threads run steps on.
@@ -112,7 +112,7 @@ impl Runner {
                 position: run.position + first,
                 tokens: tokens.to_vec(),
                 selected: selected.map(|place| place - first).collect(),
-                wants: run.wants.clone(),
+                requested: run.requested.clone(),
                 cancel: run.cancel.clone(),
                 ..*run
             };
@@ -143,7 +143,7 @@ impl Runner {
     /// A step of several runs, for which their sequences get pages, and what is wanted of it.
     fn prepare(&self, runs: &[&Run]) -> Result<WantedStep> {
         let mut step = Step { pages_per_sequence: self.limits.pages_per_sequence(), ..Step::default() };
-        let mut wants = Vec::new();
+        let mut requested = Vec::new();
         let mut pages = self.pages();
         for run in runs {
             pages.grow(run.sequence, run.position + run.tokens.len())?;
@@ -157,30 +157,30 @@ impl Runner {
             };
             step.tokens.extend(run.tokens.iter().enumerate().map(token));
             if !run.selected.is_empty() {
-                wants.extend(&run.wants);
+                requested.extend(&run.requested);
             }
         }
         step.pages.extend_from_slice(pages.table());
-        Ok(WantedStep { step, wants, cancels: runs.iter().map(|run| run.cancel.clone()).collect() })
+        Ok(WantedStep { step, requested, cancels: runs.iter().map(|run| run.cancel.clone()).collect() })
     }
 
     /// The results of a step, row by row.
     fn rows(&self, step: &Step, values: &Values) -> Vec<Row> {
-        let found: HashMap<Want, (&ValueId, &Vec<f32>)> =
+        let found: HashMap<Output, (&ValueId, &Vec<f32>)> =
             self.graph.outputs.iter().filter_map(|(want, value)| Some((*want, (value, values.get(value)?)))).collect();
-        let row_of = |want: Want, row: usize| -> &[f32] {
+        let row_of = |want: Output, row: usize| -> &[f32] {
             found.get(&want).map_or(&[], |(value, data)| {
                 let width = self.graph.values[value.0].width;
                 &data[row * width..][..width]
             })
         };
         let row = |row: usize| {
-            let (ids, logits) = row_of(Want::TopK, row).split_at(row_of(Want::TopK, row).len() / 2);
+            let (ids, logits) = row_of(Output::TopK, row).split_at(row_of(Output::TopK, row).len() / 2);
             Row {
-                logits: row_of(Want::Logits, row).to_vec(),
-                argmax: row_of(Want::Argmax, row).first().map(|bits| bits.to_bits()),
+                logits: row_of(Output::Logits, row).to_vec(),
+                argmax: row_of(Output::Argmax, row).first().map(|bits| bits.to_bits()),
                 top_k: ids.iter().map(|bits| bits.to_bits()).zip(logits.iter().copied()).collect(),
-                normaliser: row_of(Want::Normaliser, row).first().copied(),
+                log_sum_exp: row_of(Output::LogSumExp, row).first().copied(),
             }
         };
         (0..step.selected.len()).map(row).collect()

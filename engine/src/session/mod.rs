@@ -7,7 +7,7 @@ pub mod sampler;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
-use plywood_kernels::graph::Want;
+use plywood_kernels::graph::Output;
 use plywood_models::tokenizer::EncodeOptions;
 
 use crate::error::{Error, Result};
@@ -55,7 +55,7 @@ pub struct Session {
     /// Whether these were computed as of a long sequence.
     long: bool,
     /// How many tokens the sequence will have at least.
-    foreseen: usize,
+    expected_length: usize,
     cancel: Cancel,
 }
 
@@ -82,7 +82,7 @@ impl Model {
     /// All tokens together must fit a step (see [`Model::limits`]). A session that must compute tokens that it has
     /// does so first, in steps of its own (see [`Session::evaluate`]). The joint step ends with [`Error::Cancelled`] where all of the
     /// sessions are cancelled.
-    pub fn step(&self, runs: &mut [SessionRun], wants: &[Want]) -> Result<Vec<Vec<Row>>> {
+    pub fn step(&self, runs: &mut [SessionRun], requested: &[Output]) -> Result<Vec<Vec<Row>>> {
         let loaded = self.shared().loaded();
         let limits = loaded.runner().limits;
         let (mut tokens, mut rows) = (0, 0);
@@ -103,12 +103,12 @@ impl Model {
         }
         let some = |run: &&mut SessionRun| !run.tokens.is_empty();
         for run in runs.iter_mut().filter(some) {
-            run.session.settle(run.tokens);
+            run.session.set_length(run.tokens);
             run.session.compute(&[], 0..0, &[])?;
         }
         let ready = |run: &SessionRun| {
             let selected = run.rows.of(run.tokens).collect();
-            run.session.run_of(run.session.cached, run.tokens.to_vec(), selected, wants)
+            run.session.run_of(run.session.cached, run.tokens.to_vec(), selected, requested)
         };
         let ready: Vec<Run> = runs.iter().map(ready).collect();
         let rows = loaded.scheduler.run_together(&ready)?;
@@ -120,7 +120,7 @@ impl Model {
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, sequence: u32) -> Session {
         let (loaded, cancel) = (shared.loaded(), Cancel::default());
-        Session { shared, loaded, sequence, tokens: Vec::new(), cached: 0, long: false, foreseen: 0, cancel }
+        Session { shared, loaded, sequence, tokens: Vec::new(), cached: 0, long: false, expected_length: 0, cancel }
     }
 
     /// Goes on where the model is loaded now. What lies in the cache of where it was loaded before is computed again.
@@ -140,12 +140,12 @@ impl Session {
         self.cancel.clone()
     }
 
-    /// Forgets all but the first `tokens`, and what was foreseen.
+    /// Forgets all but the first `tokens`, and what was expected_length.
     pub fn truncate(&mut self, tokens: usize) {
         self.tokens.truncate(tokens);
         let kept = self.tokens.len();
         self.cached = self.cached.min(kept);
-        self.foreseen = 0;
+        self.expected_length = 0;
         self.loaded.runner().truncate(self.sequence, kept);
     }
 
@@ -160,35 +160,35 @@ impl Session {
 
     /// Says that the sequence will have so many tokens, until it is truncated: a text that is evaluated in pieces is then the same long
     /// sequence from its first piece on (see [`Session::evaluate`]).
-    pub fn foresee(&mut self, tokens: usize) {
-        self.foreseen = tokens;
+    pub fn expect_length(&mut self, tokens: usize) {
+        self.expected_length = tokens;
     }
 
     /// Runs tokens after those so far, in as many steps as they need; gives what is wanted of their rows.
     ///
     /// Where that fails, with [`Error::Cancelled`] if it was cancelled meanwhile, the session has none of `tokens`.
     ///
-    /// Models with LongRoPE turn all tokens of a sequence by other angles once it is longer than their original context. Which angles
-    /// are right follows from the length with all of `tokens`, or from what was foreseen if that is more. Where they are others than
+    /// Models with LongRoPE rotate all tokens of a sequence by other angles once it is longer than their original context. Which angles
+    /// are right follows from the length with all of `tokens`, or from what was expected_length if that is more. Where they are others than
     /// before, the tokens so far are computed again first: rows are then what they would be had all tokens been given at once. Rows
     /// that were given before stay those of the shorter sequence.
-    pub fn evaluate(&mut self, tokens: &[u32], rows: Rows, wants: &[Want]) -> Result<Vec<Row>> {
+    pub fn evaluate(&mut self, tokens: &[u32], rows: Rows, requested: &[Output]) -> Result<Vec<Row>> {
         self.cancel.begin();
         self.follow(&self.shared.loaded());
         self.check(tokens)?;
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
-        self.settle(tokens);
+        self.set_length(tokens);
         let (held, wanted) = (self.tokens.len(), rows.of(tokens));
-        self.compute(tokens, held + wanted.start..held + wanted.end, wants)
+        self.compute(tokens, held + wanted.start..held + wanted.end, requested)
     }
 
     /// Runs tokens for a generation, which began before; gives what it wants of the last of all tokens.
-    pub(crate) fn go_on(&mut self, tokens: &[u32], want: Want) -> Result<Vec<Row>> {
+    pub(crate) fn go_on(&mut self, tokens: &[u32], want: Output) -> Result<Vec<Row>> {
         self.follow(&self.shared.loaded());
         self.check(tokens)?;
-        self.settle(tokens);
+        self.set_length(tokens);
         let end = self.tokens.len() + tokens.len();
         // Where nothing follows, the last token is run again for its logits.
         self.cached = self.cached.min(end.saturating_sub(1));
@@ -202,8 +202,8 @@ impl Session {
 
     /// Finds out whether the sequence is a long one with what is to follow; where it becomes one, or is one no longer, nothing of it is in
     /// the cache.
-    fn settle(&mut self, following: &[u32]) {
-        let length = self.foreseen.max(self.tokens.len() + following.len());
+    fn set_length(&mut self, following: &[u32]) {
+        let length = self.expected_length.max(self.tokens.len() + following.len());
         let long = self.loaded.runner().graph.long_above.is_some_and(|limit| length > limit);
         if long != self.long {
             (self.long, self.cached) = (long, 0);
@@ -213,7 +213,7 @@ impl Session {
     /// Runs the tokens that the cache lacks, and those that follow; gives rows of `wanted`, which counts from the sequence's first token.
     ///
     /// What of the sequence's own tokens was run before it fails need not be run again.
-    fn compute(&mut self, following: &[u32], wanted: Range<usize>, wants: &[Want]) -> Result<Vec<Row>> {
+    fn compute(&mut self, following: &[u32], wanted: Range<usize>, requested: &[Output]) -> Result<Vec<Row>> {
         let (held, end) = (self.tokens.len(), self.tokens.len() + following.len());
         let most = self.loaded.runner().run_tokens();
         let mut found = Vec::new();
@@ -223,7 +223,7 @@ impl Session {
             let (own, others) = (first.min(held)..last.min(held), first.max(held) - held..last.max(held) - held);
             let tokens = [&self.tokens[own], &following[others]].concat();
             let selected = (wanted.start.max(first)..wanted.end.min(last)).map(|place| place - first).collect();
-            found.extend(self.run(self.run_of(first, tokens, selected, wants))?);
+            found.extend(self.run(self.run_of(first, tokens, selected, requested))?);
             (first, self.cached) = (last, last.min(held));
         }
         self.extend(following);
@@ -288,9 +288,9 @@ impl Session {
     }
 
     /// Tokens to be run from a position on.
-    fn run_of(&self, position: usize, tokens: Vec<u32>, selected: Vec<usize>, wants: &[Want]) -> Run {
-        let (wants, cancel) = (wants.to_vec(), self.cancel.clone());
-        Run { sequence: self.sequence, position, long: self.long, tokens, selected, wants, cancel }
+    fn run_of(&self, position: usize, tokens: Vec<u32>, selected: Vec<usize>, requested: &[Output]) -> Run {
+        let (requested, cancel) = (requested.to_vec(), self.cancel.clone());
+        Run { sequence: self.sequence, position, long: self.long, tokens, selected, requested, cancel }
     }
 }
 

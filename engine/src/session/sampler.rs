@@ -1,6 +1,6 @@
 //! Which token comes next: penalty, top-k, top-p, min-p, temperature, in this order.
 
-use plywood_kernels::graph::Want;
+use plywood_kernels::graph::Output;
 use plywood_kernels::random::Random;
 use plywood_kernels::sample::MAX_TOP_K;
 
@@ -96,22 +96,22 @@ impl Sampler {
     }
 
     /// What a step must find for the next choice: ids or a few candidates from the device where they do.
-    pub fn want(&self) -> Want {
+    pub fn want(&self) -> Output {
         let sampling = &self.sampling;
         match (sampling.repeat_penalty == 1.0, sampling.temperature == 0.0, sampling.top_k as usize) {
-            (true, true, _) => Want::Argmax,
-            (true, false, 1..=MAX_TOP_K) => Want::TopK,
-            _ => Want::Logits,
+            (true, true, _) => Output::Argmax,
+            (true, false, 1..=MAX_TOP_K) => Output::TopK,
+            _ => Output::Logits,
         }
     }
 
     /// The next token, from what [`Sampler::want`] asked for and the tokens so far.
     pub fn choose(&mut self, row: &Row, tokens: &[u32]) -> Result<u32> {
-        if let Some(id) = row.argmax.filter(|_| self.want() == Want::Argmax) {
+        if let Some(id) = row.argmax.filter(|_| self.want() == Output::Argmax) {
             return if id == u32::MAX { Err(Error::NotANumber) } else { Ok(id) };
         }
         let mut candidates = match self.want() {
-            Want::TopK => row.top_k.clone(),
+            Output::TopK => row.top_k.clone(),
             _ => self.ranked(&row.logits, tokens),
         };
         // A logit that is no number is the largest in the order or missing from it.
@@ -200,7 +200,7 @@ mod tests {
     fn choose(sampling: Sampling, tokens: &[u32]) -> u32 {
         let mut sampler = Sampler::new(sampling).expect("the values are in range");
         let top_k = vec![(1, 3.0), (3, 3.0), (2, 2.0), (0, 1.0), (4, -1.0)];
-        let row = Row { logits: LOGITS.to_vec(), argmax: Some(1), top_k, normaliser: None };
+        let row = Row { logits: LOGITS.to_vec(), argmax: Some(1), top_k, log_sum_exp: None };
         sampler.choose(&row, tokens).expect("the logits are numbers")
     }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use plywood_kernels::dispatch::StepSize;
-use plywood_kernels::graph::{Part, Rows, Source, ValueId, Values, Want, Weight};
+use plywood_kernels::graph::{Output, Rows, Source, ValueId, Values, Weight, WeightPart};
 use plywood_kernels::step::Step;
 use plywood_kernels::{Format, Graph};
 
@@ -34,7 +34,7 @@ pub(crate) trait Stage: Send {
     fn run(
         &mut self,
         step: &Step,
-        wants: &[Want],
+        requested: &[Output],
         given: &Values,
         results: &mut Values,
         is_cancelled: &dyn Fn() -> bool,
@@ -144,7 +144,7 @@ pub(crate) fn pack_blocks(step: &Step) -> Vec<u32> {
 /// Some rows of a part, as a file of the format in which a device holds them would have them: `bytes` is as long as these are.
 pub(crate) fn part_rows(
     weight: &Weight,
-    part: &Part,
+    part: &WeightPart,
     rows: Range<usize>,
     reader: &dyn WeightReader,
     bytes: &mut [u8],
@@ -184,7 +184,7 @@ fn requantise(from: Format, to: Format, bytes: &[u8], rows: usize, columns: usiz
 /// Some rows of a part, as its source has them.
 fn file_rows(
     weight: &Weight,
-    part: &Part,
+    part: &WeightPart,
     rows: Range<usize>,
     reader: &dyn WeightReader,
     bytes: &mut [u8],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use plywood_kernels::candidate::Candidate;
 use plywood_kernels::dispatch::{Grid, Shader, StepSize, Work};
-use plywood_kernels::graph::{ValueId, Want};
+use plywood_kernels::graph::{Output, ValueId};
 use plywood_kernels::lowering::Batch;
 use plywood_kernels::step::Step;
 
@@ -21,16 +21,16 @@ pub struct Key {
     /// For how many of them logits are wanted.
     pub selected: Batch,
     /// What is wanted of these.
-    pub wants: Vec<Want>,
+    pub requested: Vec<Output>,
 }
 
 impl Key {
     /// The kind of a step of which so much is wanted; equal wants in any order are one kind.
-    pub fn of(step: &Step, wants: &[Want]) -> Key {
-        let mut wants = wants.to_vec();
-        wants.sort();
-        wants.dedup();
-        Key { tokens: Batch::of(step.tokens.len()), selected: Batch::of(step.selected.len()), wants }
+    pub fn of(step: &Step, requested: &[Output]) -> Key {
+        let mut requested = requested.to_vec();
+        requested.sort();
+        requested.dedup();
+        Key { tokens: Batch::of(step.tokens.len()), selected: Batch::of(step.selected.len()), requested }
     }
 }
 

@@ -33,19 +33,19 @@ fn matrix(columns: usize, parts: &[(Format, usize)]) -> (Arc<Graph>, Tensors) {
     let (mut graph, mut random) = (Graph::default(), Random::new(11));
     let blocks = |(format, rows): &(Format, usize)| random_blocks(*format, rows * columns, 1.0, &mut random);
     let tensors = Tensors(parts.iter().map(blocks).collect());
-    let part = |(index, (format, rows)): (usize, &(Format, usize))| Part {
+    let part = |(index, (format, rows)): (usize, &(Format, usize))| WeightPart {
         source: Source::Tensor(index),
         format: *format,
         rows: *rows,
     };
-    let parts: Vec<Part> = parts.iter().enumerate().map(part).collect();
+    let parts: Vec<WeightPart> = parts.iter().enumerate().map(part).collect();
     let rows = parts.iter().map(|part| part.rows).sum();
     let weight = graph.weight(Weight { name: "weight".into(), columns, parts, held: None });
     let input = graph.input("input", Rows::Tokens, columns);
     let product = graph.value("product", Rows::Tokens, rows);
     let inputs = [("input", graph.whole(input))];
     graph.node(Op::MatMul(MatMul::PLAIN), &inputs, &[("weight", weight)], None, Some(product));
-    graph.outputs.push((Want::Logits, product));
+    graph.outputs.push((Output::Logits, product));
     (Arc::new(graph), tensors)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use plywood_kernels::graph::{Node, Want};
+use plywood_kernels::graph::{Node, Output};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -115,7 +115,7 @@ pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn() -> boo
 fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
     let mut session = model.session()?;
     // So that no token is computed twice.
-    session.foresee(test.tokens());
+    session.expect_length(test.tokens());
     let vocabulary = model.config().vocabulary as u32;
     let token = |index: usize| (index as u32 * 7919 + 13) % vocabulary;
     let step = model.shared().loaded().runner().run_tokens();
@@ -124,7 +124,7 @@ fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
             if !on() {
                 return Err(Error::Cancelled);
             }
-            session.evaluate(piece, rows, &[Want::Argmax])?;
+            session.evaluate(piece, rows, &[Output::Argmax])?;
         }
         Ok(())
     };

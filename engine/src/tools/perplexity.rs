@@ -1,6 +1,6 @@
 //! How well a model predicts a text: mean negative log-likelihood and perplexity, and what it differs by from a reference.
 
-use plywood_kernels::graph::Want;
+use plywood_kernels::graph::Output;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -79,7 +79,7 @@ pub fn score(
         };
         for session in &mut sessions {
             // So that in what pieces it is scored does not matter.
-            session.foresee(ids.len());
+            session.expect_length(ids.len());
             session.evaluate(&ids[..*first], Rows::None, &[])?;
         }
         on(*first)?;
@@ -136,7 +136,7 @@ fn sequences(model: &Model, text: &[u32], scoring: Scoring) -> Result<Vec<(Vec<u
 
 /// Runs a piece in every session and scores what its tokens say of the next ones.
 fn add(sums: &mut Sums, sessions: &mut [Session], piece: &[u32], next: &[u32]) -> Result<()> {
-    let rows = sessions.iter_mut().map(|session| session.evaluate(piece, Rows::All, &[Want::Logits]));
+    let rows = sessions.iter_mut().map(|session| session.evaluate(piece, Rows::All, &[Output::Logits]));
     let rows = rows.collect::<Result<Vec<_>>>()?;
     for (index, next) in next.iter().enumerate() {
         let logits = &rows[0][index].logits;

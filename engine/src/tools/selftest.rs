@@ -7,7 +7,7 @@ use std::time::Duration;
 use plywood_kernels::cases::Case;
 use plywood_kernels::device::Features;
 use plywood_kernels::dispatch::Shader;
-use plywood_kernels::graph::{Element, ValueId, Values, Want};
+use plywood_kernels::graph::{Element, Output, ValueId, Values};
 use plywood_kernels::reference::{Machine, nmse};
 use serde::Serialize;
 
@@ -138,8 +138,8 @@ impl Bench {
         for (index, step) in case.steps.iter().enumerate() {
             let given = case.given(index);
             let mut computed = Values::new();
-            stage.run(step, &[Want::Logits], &given, &mut computed, &|| false)?;
-            let expected = machine.step(step, given, &[Want::Logits]);
+            stage.run(step, &[Output::Logits], &given, &mut computed, &|| false)?;
+            let expected = machine.step(step, given, &[Output::Logits]);
             for (_, value) in &case.graph.outputs {
                 let (whole, row) = compare(case, *value, &expected, &computed);
                 (worst, worst_row) = (worst.max(whole), worst_row.max(row));
@@ -184,13 +184,13 @@ pub struct TimedCase {
 impl TimedCase {
     /// Runs the step so many times; gives the time of all.
     pub fn run(&mut self, times: u64) -> Result<Duration> {
-        self.stage.repeat(&self.step, &[Want::Logits], &self.given, times)
+        self.stage.repeat(&self.step, &[Output::Logits], &self.given, times)
     }
 }
 
 /// The shaders that a case's steps run, in order.
 pub fn shaders(case: &Case, plan: &StagePlan) -> Vec<Arc<Shader>> {
-    let recordings = case.steps.iter().map(|step| plan.record(&Key::of(step, &[Want::Logits])));
+    let recordings = case.steps.iter().map(|step| plan.record(&Key::of(step, &[Output::Logits])));
     recordings.flat_map(|recording| recording.commands).map(|command| command.shader).collect()
 }
 

@@ -9,7 +9,7 @@ mod cases;
 
 use crate::candidate::Candidate;
 use crate::dispatch::{
-    Binding, Bound, Count, Extent, Grid, Launch, Lowered, Source, Work, read, read_pages, read_tokens, write,
+    Binding, Bound, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_pages, read_tokens, write,
 };
 use crate::kv_cache::PAGES;
 use crate::lowering::{Batch, DeviceCache, LoweringContext};
@@ -170,7 +170,7 @@ impl Attention {
         self.window.map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX))
     }
 
-    fn score(&self) -> Source {
+    fn score(&self) -> NamedWgsl {
         let source = match self.soft_cap {
             None => include_str!("score_plain.wgsl"),
             Some(_) => include_str!("score_capped.wgsl"),
@@ -179,7 +179,7 @@ impl Attention {
     }
 
     /// What a softmax begins with, and what that binds.
-    fn sink(context: &LoweringContext) -> (Source, Option<Bound>) {
+    fn sink(context: &LoweringContext) -> (NamedWgsl, Option<Bound>) {
         if context.weights.has("sinks") {
             let sinks = read("sinks", "f32", "[heads]", Binding::Shard { weight: "sinks", shard: 0 });
             (("sink", include_str!("sink_vector.wgsl")), Some(sinks))

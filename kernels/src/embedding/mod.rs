@@ -3,7 +3,7 @@
 use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Work, read, read_tokens, write};
-use crate::formats::{self, Format, UNIT};
+use crate::formats::{self, BLOCK32, Format};
 use crate::graph::Rows;
 use crate::lowering::{LoweringContext, Shard};
 use crate::op::{Kernel, Op};
@@ -36,18 +36,18 @@ impl Kernel for Embedding {
 
     fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
         let output = context.output();
-        let units = output.width.div_ceil(UNIT as u32);
+        let blocks32 = output.width.div_ceil(BLOCK32 as u32);
         let mut lowered = Lowered::default();
         let launch = |(index, shard): (usize, &Shard)| Launch {
             shader: ("embedding", include_str!("embedding.wgsl")),
-            modules: vec![shared::UNIT, ("weight", shard.format.wgsl)],
+            modules: vec![shared::BLOCK32, ("weight", shard.format.wgsl)],
             constants: vec![("WORKGROUP", WORKGROUP)],
             // Strides are in vec4.
             params: params! {
                 first_row: shard.first_row,
                 rows: shard.rows,
                 row_stride: shard.row_stride,
-                units: units,
+                blocks32: blocks32,
                 scale: self.scale,
                 output: output.quads(),
             },
@@ -62,10 +62,10 @@ impl Kernel for Embedding {
                 write("output", "vec4<f32>", "[tokens, output_stride]", Binding::Output),
             ],
             grid: Grid {
-                spread: Count::fixed(units.div_ceil(WORKGROUP)),
+                spread: Count::fixed(blocks32.div_ceil(WORKGROUP)),
                 rows: Count::each(Extent::Rows(context.rows)),
             },
-            work: Work::fixed(u64::from(WORKGROUP) * UNIT as u64),
+            work: Work::fixed(u64::from(WORKGROUP) * BLOCK32 as u64),
         };
         context.weights["weight"].shards.iter().enumerate().map(launch).for_each(|launch| lowered.push(launch));
         lowered
@@ -78,7 +78,7 @@ impl Kernel for Embedding {
     }
 }
 
-/// Every format, in rows of its blocks; rows that no unit divides; a matrix cut into shards.
+/// Every format, in rows of its blocks; rows that no block of 32 divides; a matrix cut into shards.
 pub fn cases() -> Vec<Case> {
     let case = |format: Format, width: usize, tokens: usize, max_shard: Option<u64>| {
         let width = width.next_multiple_of(format.block_elements);

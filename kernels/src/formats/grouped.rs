@@ -5,7 +5,7 @@
 //! these blocks out of them. A group is what shares a scale, cut where a block holds less of it.
 
 use super::packing::NIBBLES;
-use super::{UNIT, planes_row_bytes, repack_planes};
+use super::{BLOCK32, planes_row_bytes, repack_planes};
 
 /// Bytes of a group's codes.
 const fn code_bytes(bits: usize, group: usize) -> usize {
@@ -43,9 +43,10 @@ pub fn decode<const BITS: usize, const GROUP: usize, const HEAD: usize, T: Copy>
     for (block, out) in blocks.zip(elements.chunks_exact_mut(GROUP)) {
         let (head, codes) = block.split_at(HEAD);
         let head = read(head);
-        for (codes, out) in codes.chunks_exact(code_bytes(BITS, UNIT)).zip(out.chunks_exact_mut(UNIT)) {
-            let unit: [u8; UNIT] = if BITS == 4 { NIBBLES.unpack(codes) } else { std::array::from_fn(|at| codes[at]) };
-            unit.iter().zip(out).for_each(|(code, out)| *out = element(head, *code));
+        for (codes, out) in codes.chunks_exact(code_bytes(BITS, BLOCK32)).zip(out.chunks_exact_mut(BLOCK32)) {
+            let block32: [u8; BLOCK32] =
+                if BITS == 4 { NIBBLES.unpack(codes) } else { std::array::from_fn(|at| codes[at]) };
+            block32.iter().zip(out).for_each(|(code, out)| *out = element(head, *code));
         }
     }
 }
@@ -55,7 +56,7 @@ pub fn write_block(bits: usize, head: &[u8], codes: &[u8], block: &mut [u8]) {
     let (head_bytes, packed) = block.split_at_mut(head.len());
     head_bytes.copy_from_slice(head);
     if bits == 4 {
-        for (codes, packed) in codes.chunks_exact(UNIT).zip(packed.chunks_exact_mut(code_bytes(4, UNIT))) {
+        for (codes, packed) in codes.chunks_exact(BLOCK32).zip(packed.chunks_exact_mut(code_bytes(4, BLOCK32))) {
             NIBBLES.pack(codes, packed);
         }
     } else {

@@ -2,8 +2,8 @@
 //!
 //! On a device a row is planes of codes, then of scales, each padded to 16 bytes, so that a shader reads
 //! `vec4<u32>` at 16-byte steps and finds a row from its index alone; a format's table, if it has one, lies before the
-//! first row. Shaders consume *units* of [`UNIT`] elements: `decode.wgsl` of each format gives
-//! `$decode(row, units, unit) -> Unit`.
+//! first row. Shaders consume *blocks of 32* of [`BLOCK32`] elements: `decode.wgsl` of each format gives
+//! `$decode(row, blocks32, block32) -> Block32`.
 
 mod bf16;
 pub mod codebook;
@@ -78,8 +78,8 @@ pub use self::tq2_0::TQ2_0;
 /// The format of microscaled floats, which directories of gpt-oss hold too.
 pub const MICROSCALED: Format = MXFP4;
 
-/// Elements that a shader decodes at once. Device rows are padded with zeros to whole units.
-pub const UNIT: usize = 32;
+/// Elements that a shader decodes at once. Device rows are padded with zeros to whole blocks of 32.
+pub const BLOCK32: usize = 32;
 
 /// The formats of GGUF files, in the order of their ids.
 pub const GGUF: [Format; 27] = [
@@ -120,7 +120,7 @@ pub type Repack = fn(row: &[u8], device_row: &mut [u8]);
 pub type Encode = fn(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]);
 
 /// The facts of one weight format.
-pub struct Layout {
+pub struct FormatInfo {
     /// Lower-case name, as GGUF tools spell it: `q8_0`.
     pub name: &'static str,
     /// The type's number in a GGUF tensor table (`ggml_type`), of a format that GGUF files have.
@@ -131,8 +131,8 @@ pub struct Layout {
     pub block_bytes: usize,
     /// The numbers of a block that its elements are scaled or shifted by, or its only element: what must be finite.
     pub scales: &'static [Scale],
-    /// Whether the elements of a unit, before its scale, are exact in f16, so that a tile may hold them as such.
-    pub f16_units: bool,
+    /// Whether the elements of a block of 32, before its scale, are exact in f16, so that a tile may hold them as such.
+    pub exact_in_f16: bool,
     /// What lies before the first row of a shard, a multiple of 16 bytes: naga copies a constant array at each access.
     pub table: &'static [u8],
     /// Bytes of a row of so many elements on a device, a multiple of 16.
@@ -143,13 +143,13 @@ pub struct Layout {
     pub repack: Option<Repack>,
     /// How elements become blocks, in a format that we write.
     pub encode: Option<Encode>,
-    /// `fn $decode(row: u32, units: u32, unit: u32) -> Unit` over the binding `$words`.
+    /// `fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32` over the binding `$words`.
     pub wgsl: &'static str,
 }
 
-/// A weight format: a handle to its [`Layout`], compared by name.
+/// A weight format: a handle to its [`FormatInfo`], compared by name.
 #[derive(Clone, Copy)]
-pub struct Format(&'static Layout);
+pub struct Format(&'static FormatInfo);
 
 impl Format {
     /// The format with this number in GGUF files, if this build runs it.
@@ -221,9 +221,9 @@ impl Format {
 }
 
 impl Deref for Format {
-    type Target = Layout;
+    type Target = FormatInfo;
 
-    fn deref(&self) -> &Layout {
+    fn deref(&self) -> &FormatInfo {
         self.0
     }
 }
@@ -250,7 +250,7 @@ impl fmt::Display for Format {
 
 /// Bytes of a device row whose elements have `element_bytes` each.
 fn float_row_bytes(elements: usize, element_bytes: usize) -> usize {
-    elements.next_multiple_of(UNIT) * element_bytes
+    elements.next_multiple_of(BLOCK32) * element_bytes
 }
 
 /// Bytes of a device row of several planes, each of so many bytes per block and padded to 16.

@@ -9,13 +9,13 @@ pub struct Packing {
     pub stride: usize,
 }
 
-/// Nibbles of a device row: a `vec4<u32>` holds those of a unit (`$nibbles` in codes.wgsl).
+/// Nibbles of a device row: a `vec4<u32>` holds those of a block of 32 (`$nibbles` in codes.wgsl).
 pub const NIBBLES: Packing = Packing { bits: 4, stride: 16 };
 
 /// Pairs of bits of a device row: a word holds those of 16 elements (`$pairs` in codes.wgsl).
 pub const PAIRS: Packing = Packing { bits: 2, stride: 4 };
 
-/// Single bits of a device row: a word holds those of a unit (`$bits` in codes.wgsl).
+/// Single bits of a device row: a word holds those of a block of 32 (`$bits` in codes.wgsl).
 pub const BITS: Packing = Packing { bits: 1, stride: 4 };
 
 // Always inline: loops over constant bits and strides are several times as fast, and loading a model repacks all of it.

@@ -4,7 +4,7 @@ use super::half_at;
 
 /// How a number is stored, in little-endian order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum NumberType {
     /// Half precision.
     Half,
     /// bfloat16.
@@ -19,71 +19,71 @@ enum Kind {
 
 /// Where it lies.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum Location {
     /// From this byte on.
     Byte(usize),
-    /// In these nibbles, the lowest first: twice the place of a byte, and one more for the byte's high nibble.
+    /// In these nibbles, the lowest first: twice the location of a byte, and one more for the byte's high nibble.
     Nibbles([usize; 4]),
 }
 
 /// A number that the elements of a block are scaled or shifted by, or a block's only element.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {
-    kind: Kind,
-    place: Place,
+    number_type: NumberType,
+    location: Location,
 }
 
 impl Scale {
     /// The half-precision number from a byte on.
     pub const fn half(byte: usize) -> Scale {
-        Scale { kind: Kind::Half, place: Place::Byte(byte) }
+        Scale { number_type: NumberType::Half, location: Location::Byte(byte) }
     }
 
     /// The half-precision number in four nibbles, the lowest first.
     pub const fn half_in(nibbles: [usize; 4]) -> Scale {
-        Scale { kind: Kind::Half, place: Place::Nibbles(nibbles) }
+        Scale { number_type: NumberType::Half, location: Location::Nibbles(nibbles) }
     }
 
     /// The bfloat16 number from a byte on.
     pub const fn bfloat(byte: usize) -> Scale {
-        Scale { kind: Kind::Bfloat, place: Place::Byte(byte) }
+        Scale { number_type: NumberType::Bfloat, location: Location::Byte(byte) }
     }
 
     /// The single-precision number from a byte on.
     pub const fn single(byte: usize) -> Scale {
-        Scale { kind: Kind::Single, place: Place::Byte(byte) }
+        Scale { number_type: NumberType::Single, location: Location::Byte(byte) }
     }
 
     /// The double-precision number from a byte on.
     pub const fn double(byte: usize) -> Scale {
-        Scale { kind: Kind::Double, place: Place::Byte(byte) }
+        Scale { number_type: NumberType::Double, location: Location::Byte(byte) }
     }
 
     /// The power of two whose exponent is a byte.
     pub const fn exponent(byte: usize) -> Scale {
-        Scale { kind: Kind::Exponent, place: Place::Byte(byte) }
+        Scale { number_type: NumberType::Exponent, location: Location::Byte(byte) }
     }
 
     /// Whether it can be set to more than powers of two.
     pub fn takes_any_number(self) -> bool {
-        self.kind != Kind::Exponent
+        self.number_type != NumberType::Exponent
     }
 
     /// Bytes of the number.
     fn bytes(self) -> usize {
-        match self.kind {
-            Kind::Exponent => 1,
-            Kind::Half | Kind::Bfloat => 2,
-            Kind::Single => 4,
-            Kind::Double => 8,
+        match self.number_type {
+            NumberType::Exponent => 1,
+            NumberType::Half | NumberType::Bfloat => 2,
+            NumberType::Single => 4,
+            NumberType::Double => 8,
         }
     }
 
     /// Whether any of its bits is in a byte of the block.
     pub fn is_in(self, byte: usize) -> bool {
-        match self.place {
-            Place::Byte(first) => (first..first + self.bytes()).contains(&byte),
-            Place::Nibbles(nibbles) => nibbles.iter().any(|nibble| nibble / 2 == byte),
+        match self.location {
+            Location::Byte(first) => (first..first + self.bytes()).contains(&byte),
+            Location::Nibbles(nibbles) => nibbles.iter().any(|nibble| nibble / 2 == byte),
         }
     }
 
@@ -94,16 +94,20 @@ impl Scale {
             let blocks = blocks.chunks_exact(block_bytes);
             blocks.fold(true, |all, block| all & block.get(at..at + bytes).is_some_and(finite))
         };
-        match (self.place, self.kind) {
-            (Place::Byte(at), Kind::Half) => all(|bytes| bytes[1] & 0x7c != 0x7c, at, 2),
-            (Place::Byte(at), Kind::Bfloat) => all(|bytes| !(bytes[1] & 0x7f == 0x7f && bytes[0] & 0x80 != 0), at, 2),
-            (Place::Byte(at), Kind::Single) => all(|bytes| !(bytes[3] & 0x7f == 0x7f && bytes[2] & 0x80 != 0), at, 4),
-            (Place::Byte(at), Kind::Double) => {
+        match (self.location, self.number_type) {
+            (Location::Byte(at), NumberType::Half) => all(|bytes| bytes[1] & 0x7c != 0x7c, at, 2),
+            (Location::Byte(at), NumberType::Bfloat) => {
+                all(|bytes| !(bytes[1] & 0x7f == 0x7f && bytes[0] & 0x80 != 0), at, 2)
+            }
+            (Location::Byte(at), NumberType::Single) => {
+                all(|bytes| !(bytes[3] & 0x7f == 0x7f && bytes[2] & 0x80 != 0), at, 4)
+            }
+            (Location::Byte(at), NumberType::Double) => {
                 // What is no finite f32 either.
                 all(|bytes| (f64::from_le_bytes(std::array::from_fn(|at| bytes[at])) as f32).is_finite(), at, 8)
             }
-            (Place::Byte(at), Kind::Exponent) => all(|bytes| bytes[0] < 253, at, 1),
-            (Place::Nibbles(nibbles), _) => {
+            (Location::Byte(at), NumberType::Exponent) => all(|bytes| bytes[0] < 253, at, 1),
+            (Location::Nibbles(nibbles), _) => {
                 blocks.chunks_exact(block_bytes).all(|block| half_in(block, nibbles).is_finite())
             }
         }
@@ -111,7 +115,7 @@ impl Scale {
 
     /// Whether the number in any of some blocks is the largest of half precision, if that is how it is stored.
     pub fn is_saturated(self, blocks: &[u8], block_bytes: usize) -> bool {
-        let Scale { kind: Kind::Half, place: Place::Byte(at) } = self else { return false };
+        let Scale { number_type: NumberType::Half, location: Location::Byte(at) } = self else { return false };
         let largest = |block: &[u8]| half_at(&block[at..]).abs() >= half::f16::MAX.to_f32();
         blocks.chunks_exact(block_bytes).any(largest)
     }
@@ -119,32 +123,34 @@ impl Scale {
     /// Sets the number in a block to the nearest there is.
     pub fn set(self, block: &mut [u8], number: f32) {
         let half = half::f16::from_f32(number);
-        match (self.place, self.kind) {
-            (Place::Nibbles(nibbles), _) => {
+        match (self.location, self.number_type) {
+            (Location::Nibbles(nibbles), _) => {
                 let mut bits = half.to_bits();
-                for place in nibbles {
-                    let shift = place % 2 * 4;
-                    block[place / 2] = block[place / 2] & !(15 << shift) | ((bits & 15) as u8) << shift;
+                for location in nibbles {
+                    let shift = location % 2 * 4;
+                    block[location / 2] = block[location / 2] & !(15 << shift) | ((bits & 15) as u8) << shift;
                     bits >>= 4;
                 }
             }
-            (Place::Byte(at), Kind::Half) => block[at..at + 2].copy_from_slice(&half.to_le_bytes()),
-            (Place::Byte(at), Kind::Bfloat) => {
+            (Location::Byte(at), NumberType::Half) => block[at..at + 2].copy_from_slice(&half.to_le_bytes()),
+            (Location::Byte(at), NumberType::Bfloat) => {
                 block[at..at + 2].copy_from_slice(&half::bf16::from_f32(number).to_le_bytes());
             }
-            (Place::Byte(at), Kind::Single) => block[at..at + 4].copy_from_slice(&number.to_le_bytes()),
-            (Place::Byte(at), Kind::Double) => block[at..at + 8].copy_from_slice(&f64::from(number).to_le_bytes()),
-            (Place::Byte(at), Kind::Exponent) => block[at] = (number.to_bits() >> 23) as u8,
+            (Location::Byte(at), NumberType::Single) => block[at..at + 4].copy_from_slice(&number.to_le_bytes()),
+            (Location::Byte(at), NumberType::Double) => {
+                block[at..at + 8].copy_from_slice(&f64::from(number).to_le_bytes())
+            }
+            (Location::Byte(at), NumberType::Exponent) => block[at] = (number.to_bits() >> 23) as u8,
         }
     }
 }
 
 /// The half-precision number in four nibbles of a block, the lowest first.
 pub fn half_in(block: &[u8], nibbles: [usize; 4]) -> f32 {
-    let bits = nibbles.iter().rev().fold(0, |bits, place| bits << 4 | u16::from(nibble(block, *place)));
+    let bits = nibbles.iter().rev().fold(0, |bits, location| bits << 4 | u16::from(nibble(block, *location)));
     half::f16::from_bits(bits).to_f32()
 }
 
-fn nibble(block: &[u8], place: usize) -> u8 {
-    block[place / 2] >> (place % 2 * 4) & 15
+fn nibble(block: &[u8], location: usize) -> u8 {
+    block[location / 2] >> (location % 2 * 4) & 15
 }

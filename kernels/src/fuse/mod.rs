@@ -20,7 +20,7 @@ pub trait Rule: fmt::Debug + Sync {
     fn name(&self) -> &'static str;
 
     /// What replaces the nodes that begin at an index of the part, if the rule is about them.
-    fn replacement(&self, part: &Part, index: usize) -> Option<Replacement>;
+    fn replacement(&self, part: &DeviceNodes, index: usize) -> Option<Replacement>;
 }
 
 /// Nodes in place of others.
@@ -34,7 +34,7 @@ pub struct Replacement {
 
 /// The nodes that one device runs, as far as they are rewritten.
 #[derive(Debug)]
-pub struct Part<'a> {
+pub struct DeviceNodes<'a> {
     /// The whole graph, as it was.
     pub graph: &'a Graph,
     /// The device's nodes in order.
@@ -50,7 +50,7 @@ pub fn rewrite(graph: &Graph, nodes: Range<usize>, features: Features, rules: &[
     let mut readers = vec![0; graph.values.len()];
     let outputs = graph.outputs.iter().map(|(_, value)| *value);
     graph.nodes.iter().flat_map(values_read).chain(outputs).for_each(|value| readers[value.0] += 1);
-    let mut part = Part { graph, nodes: graph.nodes[nodes].to_vec(), features, readers };
+    let mut part = DeviceNodes { graph, nodes: graph.nodes[nodes].to_vec(), features, readers };
     let mut index = 0;
     while index < part.nodes.len() {
         match rules.iter().find_map(|rule| rule.replacement(&part, index)) {
@@ -65,7 +65,7 @@ fn values_read(node: &Node) -> impl Iterator<Item = ValueId> {
     node.inputs.iter().map(|slice| slice.value)
 }
 
-impl Part<'_> {
+impl DeviceNodes<'_> {
     /// Whether exactly one node, or output, reads a value.
     pub fn is_read_once(&self, value: ValueId) -> bool {
         self.readers[value.0] == 1

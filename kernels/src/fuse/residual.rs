@@ -1,6 +1,6 @@
 //! `add(matmul(x), residual)` becomes a matmul that adds the residual as it writes: a value less to write and to read.
 
-use super::{Part, Replacement, Rule};
+use super::{DeviceNodes, Replacement, Rule};
 use crate::graph::Node;
 use crate::op::Op;
 
@@ -13,7 +13,7 @@ impl Rule for ResidualIntoProduct {
         "residual"
     }
 
-    fn replacement(&self, part: &Part, index: usize) -> Option<Replacement> {
+    fn replacement(&self, part: &DeviceNodes, index: usize) -> Option<Replacement> {
         let (product, sum) = (part.nodes.get(index)?, part.nodes.get(index + 1)?);
         let (Op::MatMul(_), Op::Add(_), Some(value)) = (&product.op, &sum.op, product.output) else { return None };
         if product.inputs.has("residual") || !part.is_read_once(value) {
@@ -41,7 +41,7 @@ mod tests {
     use crate::cases::Case;
     use crate::device::{Features, Processor};
     use crate::fuse::{RULES, rewrite};
-    use crate::graph::{Graph, Rows, Want};
+    use crate::graph::{Graph, Output, Rows};
     use crate::matmul::MatMul;
     use crate::op::Op;
     use crate::reference::{Machine, nmse};
@@ -71,7 +71,7 @@ mod tests {
             let addends = [whole(&case.graph, "a", a), whole(&case.graph, "b", b)];
             case.graph.node(Op::Add(Add), &addends, &[], None, Some(sum));
             if shared.contains(&layer) {
-                case.graph.outputs.push((Want::Normaliser, product));
+                case.graph.outputs.push((Output::LogSumExp, product));
             }
             residual = sum;
         }
@@ -90,7 +90,7 @@ mod tests {
             rewritten.nodes.splice(range, part);
             let output = |graph: &Graph| {
                 let mut machine = Machine::new(graph, case.host_weights(), case.kv_type, case.pages());
-                let values = machine.step(&case.steps[0], case.given(0), &[Want::Logits]);
+                let values = machine.step(&case.steps[0], case.given(0), &[Output::Logits]);
                 values[&graph.outputs.last().expect("it has one").1].clone()
             };
             // The sum is rounded once instead of twice.

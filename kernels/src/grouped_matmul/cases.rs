@@ -20,7 +20,7 @@ struct Shape {
 
 /// How slots come to their matrices and their inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum InputRows {
     /// Chosen, one input for all slots.
     Chosen,
     /// Chosen, an input for each slot.
@@ -44,15 +44,15 @@ pub fn cases() -> Vec<Case> {
     };
     let mut cases = Vec::new();
     for format in formats::GGUF {
-        cases.push(case(format, shape(5, 2, 2, 37, 64), 1, Kind::Chosen, false, 1.0));
-        cases.push(case(format, shape(5, 2, 2, 37, 64), 45, Kind::Chosen, false, 1.0));
+        cases.push(case(format, shape(5, 2, 2, 37, 64), 1, InputRows::Chosen, false, 1.0));
+        cases.push(case(format, shape(5, 2, 2, 37, 64), 45, InputRows::Chosen, false, 1.0));
     }
     for format in &formats::GGUF[..3] {
         for tokens in [1, 3, 8, 9, 130] {
-            cases.push(case(*format, shape(7, 3, 1, 70, 96), tokens, Kind::ChosenApart, true, 1.0));
-            cases.push(case(*format, shape(3, 3, 1, 33, 64), tokens, Kind::Own, false, 1.0));
-            cases.push(case(*format, shape(4, 4, 1, 24, 96), tokens, Kind::OwnFirst, false, 1.0));
-            let mut sharded = case(*format, shape(6, 2, 2, 40, 64), tokens, Kind::Chosen, true, 1.0);
+            cases.push(case(*format, shape(7, 3, 1, 70, 96), tokens, InputRows::ChosenApart, true, 1.0));
+            cases.push(case(*format, shape(3, 3, 1, 33, 64), tokens, InputRows::Own, false, 1.0));
+            cases.push(case(*format, shape(4, 4, 1, 24, 96), tokens, InputRows::OwnFirst, false, 1.0));
+            let mut sharded = case(*format, shape(6, 2, 2, 40, 64), tokens, InputRows::Chosen, true, 1.0);
             // Room for a few rows.
             sharded.max_shard = Some(16 * 1024);
             sharded.name += ", in shards";
@@ -61,14 +61,14 @@ pub fn cases() -> Vec<Case> {
     }
     for stack in [Stack::MatrixByMatrix, Stack::RowByRow] {
         let shape = Shape { stack, ..shape(6, 2, 2, 40, 64) };
-        cases.extend([3, 20].map(|tokens| case(formats::F16, shape, tokens, Kind::Chosen, true, 1.0)));
+        cases.extend([3, 20].map(|tokens| case(formats::F16, shape, tokens, InputRows::Chosen, true, 1.0)));
     }
     // As many as there may be.
-    cases.push(case(formats::F32, shape(1000, 2, 1, 2, 4), 20, Kind::Chosen, false, 1.0));
+    cases.push(case(formats::F32, shape(1000, 2, 1, 2, 4), 20, InputRows::Chosen, false, 1.0));
     for tokens in [2, 40] {
-        cases.push(case(formats::F32, shape(4, 4, 1, 9, 12), tokens, Kind::Own, false, 1e5));
-        cases.push(case(formats::F32, shape(1, 1, 1, 9, 20), tokens, Kind::OwnFirst, false, 1.0));
-        cases.push(case(formats::F32, shape(300, 8, 2, 5, 20), tokens, Kind::Chosen, true, 1e5));
+        cases.push(case(formats::F32, shape(4, 4, 1, 9, 12), tokens, InputRows::Own, false, 1e5));
+        cases.push(case(formats::F32, shape(1, 1, 1, 9, 20), tokens, InputRows::OwnFirst, false, 1.0));
+        cases.push(case(formats::F32, shape(300, 8, 2, 5, 20), tokens, InputRows::Chosen, true, 1e5));
     }
     cases
 }
@@ -76,27 +76,27 @@ pub fn cases() -> Vec<Case> {
 /// Gate and up of 8 out of 32 experts in the shape of Qwen3-30B-A3B, for a token and a prompt.
 pub fn large_cases() -> Vec<Case> {
     let shape = Shape { matrices: 32, slots: 8, parts: 2, rows: 768, columns: 2048, stack: Stack::PartByPart };
-    let of = |format: Format| [1, 128].map(|tokens| case(format, shape, tokens, Kind::Chosen, false, 1.0));
+    let of = |format: Format| [1, 128].map(|tokens| case(format, shape, tokens, InputRows::Chosen, false, 1.0));
     formats::GGUF[..5].iter().copied().flat_map(of).collect()
 }
 
-fn case(format: Format, shape: Shape, tokens: usize, kind: Kind, biased: bool, magnitude: f32) -> Case {
+fn case(format: Format, shape: Shape, tokens: usize, input_rows: InputRows, biased: bool, magnitude: f32) -> Case {
     let Shape { matrices, slots, parts, rows, columns, stack } = shape;
     let columns = columns.next_multiple_of(format.block_elements);
     let bias = if biased { ", biased" } else { "" };
     let name = format!(
-        "{kind:?} {tokens}x{columns} by {slots} of {matrices} x {parts} x {rows}, {stack:?}{bias} to {magnitude:e}"
+        "{input_rows:?} {tokens}x{columns} by {slots} of {matrices} x {parts} x {rows}, {stack:?}{bias} to {magnitude:e}"
     );
     let mut case = Case::new("grouped_matmul", name, tokens);
     (case.format, case.magnitude) = (Some(format), magnitude);
-    let width = match kind {
-        Kind::Chosen => columns,
-        Kind::ChosenApart | Kind::Own => slots * columns,
-        Kind::OwnFirst => slots * (columns + 8),
+    let width = match input_rows {
+        InputRows::Chosen => columns,
+        InputRows::ChosenApart | InputRows::Own => slots * columns,
+        InputRows::OwnFirst => slots * (columns + 8),
     };
     let input = case.graph.input("input", Rows::Tokens, width);
     let mut inputs = vec![("input", case.graph.whole(input))];
-    if matches!(kind, Kind::Chosen | Kind::ChosenApart) {
+    if matches!(input_rows, InputRows::Chosen | InputRows::ChosenApart) {
         let logits = case.graph.input("logits", Rows::Tokens, matrices);
         let routes = case.graph.value("routes", Rows::Tokens, 2 * slots);
         let route = Route { chosen: slots, gating: Gating::Softmax, normalised: true, scale: 1.0, groups: None };

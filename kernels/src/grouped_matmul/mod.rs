@@ -86,10 +86,10 @@ impl Kernel for GroupedMatMul {
     fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
         let (slots, tokens) = (self.slots as u32, Extent::Rows(context.rows));
         let is_routed = context.inputs.has("routes");
-        let (places, bindings, rows) = match (is_routed, context.batch) {
+        let (batch, bindings, rows) = match (is_routed, context.batch) {
             (true, Batch::Few(_)) => {
                 let rows = Count { factor: slots, ..Count::each(tokens) };
-                (include_str!("places_token.wgsl"), vec![read_routes()], rows)
+                (include_str!("batch_token.wgsl"), vec![read_routes()], rows)
             }
             (true, Batch::Many) => {
                 let tile = candidate.number("rows");
@@ -98,13 +98,13 @@ impl Kernel for GroupedMatMul {
                     read("tiles", "vec4<u32>", TILES, Binding::Scratch(0)),
                     read("listed", "u32", LISTED, Binding::Scratch(1)),
                 ];
-                (include_str!("places_listed.wgsl"), bindings, rows)
+                (include_str!("batch_listed.wgsl"), bindings, rows)
             }
-            (false, Batch::Few(_)) => (include_str!("places_slots.wgsl"), vec![], Count::fixed(slots)),
+            (false, Batch::Few(_)) => (include_str!("batch_slots.wgsl"), vec![], Count::fixed(slots)),
             (false, Batch::Many) => {
                 // The rows of input of a slot are few or many as the step's tokens are; so are its tiles.
                 let rows = Count { factor: slots, ..Count::per(tokens, candidate.number("rows")) };
-                (include_str!("places_slots.wgsl"), vec![], rows)
+                (include_str!("batch_slots.wgsl"), vec![], rows)
             }
         };
         let mut lowered = Lowered::default();
@@ -121,8 +121,8 @@ impl Kernel for GroupedMatMul {
                 width: context.weights["weight"].columns,
                 rows: (self.parts * self.part_rows(context)) as u32,
                 modules: vec![
-                    ("rows", include_str!("rows_of_matrices.wgsl")),
-                    ("places", places),
+                    ("row", include_str!("row_of_matrices.wgsl")),
+                    ("batch", batch),
                     ("finish", include_str!("finish_slot.wgsl")),
                 ],
                 params: self.params(context, shard),

@@ -7,7 +7,7 @@
 
 use crate::candidate::Candidate;
 use crate::dispatch::{
-    Binding, Count, Extent, Grid, Launch, Lowered, Source, Work, read, read_pages, read_tokens, write,
+    Binding, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_pages, read_tokens, write,
 };
 use crate::graph::{CacheSlot, CachedValues};
 use crate::lowering::{LoweringContext, View};
@@ -102,7 +102,7 @@ impl KvType {
     }
 
     /// `alias KvWord`, `kv_QUADS`, `kv_WORDS`, `kv_encode` and `kv_decode`.
-    fn module(self) -> Source {
+    fn module(self) -> NamedWgsl {
         let source = match self {
             KvType::F32 => include_str!("f32.wgsl"),
             KvType::F16 => include_str!("f16.wgsl"),
@@ -112,7 +112,7 @@ impl KvType {
     }
 
     /// What reads `keys` and `values`: [`KvType::module`], and `cached_key` and `cached_value`.
-    pub(crate) fn reading(self) -> [Source; 2] {
+    pub(crate) fn reading(self) -> [NamedWgsl; 2] {
         let source = match self {
             KvType::F32 | KvType::F16 => include_str!("read_quads.wgsl"),
             KvType::Q8 => include_str!("read_blocks.wgsl"),
@@ -136,7 +136,7 @@ fn round_block(numbers: &mut [f32]) {
 }
 
 /// `pages_place`: which key or value is that of a head at a position.
-pub(crate) const PAGES: Source = ("pages", include_str!("pages.wgsl"));
+pub(crate) const PAGES: NamedWgsl = ("pages", include_str!("pages.wgsl"));
 
 /// Inputs `keys` `[tokens, kv_heads * key_width]`, and `values` `[tokens, kv_heads * value_width]` where they are not in the keys; written
 /// to the cache slot at each token's position.

@@ -1,4 +1,4 @@
-// Puts the heads of latent attention together: what meets the latent, then what turns. One invocation for each two elements.
+// Puts the heads of latent attention together: what meets the latent, then what is rotated. One invocation for each two elements.
 #import pairing
 
 #import rotation
@@ -30,13 +30,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let elements = pairing_elements(pair, params.rotated);
     var x: vec2<f32>;
     if is_key {
-        let key = params.turning_key_offset + token * params.turning_key_stride;
-        x = vec2<f32>(turning_key[key + elements.x], turning_key[key + elements.y]);
+        let key = params.rotary_key_offset + token * params.rotary_key_stride;
+        x = vec2<f32>(rotary_key[key + elements.x], rotary_key[key + elements.y]);
     } else {
         let query = params.turning_queries_offset + token * params.turning_queries_stride + head * params.head_stride;
         x = vec2<f32>(turning_queries[query + elements.x], turning_queries[query + elements.y]);
     }
-    let turn = rotation_of(tokens[token], pair);
-    output[output_head + params.rank + elements.x] = x.x * turn.x - x.y * turn.y;
-    output[output_head + params.rank + elements.y] = x.x * turn.y + x.y * turn.x;
+    let rotation = rotation_of(tokens[token], pair);
+    output[output_head + params.rank + elements.x] = x.x * rotation.x - x.y * rotation.y;
+    output[output_head + params.rank + elements.y] = x.x * rotation.y + x.y * rotation.x;
 }

@@ -1,5 +1,5 @@
 //! The heads of multi-head latent attention (DeepSeek-V2, <https://arxiv.org/abs/2405.04434>, §2.1), in the absorbed form: a query
-//! that meets the latent itself, and a key that is the latent, each followed by elements that turn with the position.
+//! that meets the latent itself, and a key that is the latent, each followed by elements that are rotated with the position.
 
 use crate::candidate::Candidate;
 use crate::cases::Case;
@@ -13,18 +13,18 @@ use crate::rope::{FINE_POSITIONS, Pairing, ROTATION, Rotation, long_offset, read
 
 const WORKGROUP: u32 = 64;
 
-const INPUTS: [&str; 4] = ["queries", "turning_queries", "latent", "turning_key"];
+const INPUTS: [&str; 4] = ["queries", "turning_queries", "latent", "rotary_key"];
 
 /// Inputs: `queries` that meet the latent `[tokens, heads * rank]`; `turning_queries`, of which the last `rotated` elements of each head
-/// turn, `[tokens, heads * head_width]`; `latent` `[tokens, rank]`; `turning_key`, what turns of the one key, `[tokens, rotated]`. Weight
-/// `tables`: as of [`crate::rope::Rope`]. Output `[tokens, (heads + 1) * (rank + rotated)]`: the query heads, then the key, each with what turns behind.
+/// are rotated, `[tokens, heads * head_width]`; `latent` `[tokens, rank]`; `rotary_key`, what is rotated of the one key, `[tokens, rotated]`. Weight
+/// `tables`: as of [`crate::rope::Rope`]. Output `[tokens, (heads + 1) * (rank + rotated)]`: the query heads, then the key, each with what is rotated behind.
 #[derive(Debug, Clone)]
 pub struct LatentHeads {
     /// Query heads.
     pub heads: usize,
-    /// Elements of a head that turn, an even number, as is the rank.
+    /// Elements of a head that are rotated, an even number, as is the rank.
     pub rotated: usize,
-    /// Which of them turn together.
+    /// Which of them are rotated together.
     pub pairing: Pairing,
 }
 
@@ -34,7 +34,7 @@ impl Kernel for LatentHeads {
     }
 
     fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
-        let [queries, turning_queries, latent, turning_key] = INPUTS.map(|name| context.inputs[name]);
+        let [queries, turning_queries, latent, rotary_key] = INPUTS.map(|name| context.inputs[name]);
         let (heads, rotated, output) = (self.heads as u32, self.rotated as u32, context.output());
         let tables = context.weights["tables"];
         let head_width = turning_queries.width / heads;
@@ -47,14 +47,14 @@ impl Kernel for LatentHeads {
                 query_heads: heads,
                 rank: latent.width,
                 rotated: rotated,
-                // From a head's turning elements to the next one's.
+                // From a head's rotary elements to the next one's.
                 head_stride: head_width,
                 table_stride: tables.shards[0].row_stride * 4,
                 long_offset: long_offset(tables, self.rotated),
                 queries: queries,
                 turning_queries: View { offset: turning_queries.offset + head_width - rotated, ..turning_queries },
                 latent: latent,
-                turning_key: turning_key,
+                rotary_key: rotary_key,
                 output: output,
             },
             bindings: vec![
@@ -62,7 +62,7 @@ impl Kernel for LatentHeads {
                 read("queries", "f32", "[tokens, query_heads, rank]", Binding::Input("queries")),
                 read("turning_queries", "f32", "[tokens, query_heads, head_stride]", Binding::Input("turning_queries")),
                 read("latent", "f32", "[tokens, rank]", Binding::Input("latent")),
-                read("turning_key", "f32", "[tokens, rotated]", Binding::Input("turning_key")),
+                read("rotary_key", "f32", "[tokens, rotated]", Binding::Input("rotary_key")),
                 read_tables("tables"),
                 write("output", "f32", "[tokens, query_heads + 1, rank + rotated]", Binding::Output),
             ],
@@ -75,24 +75,24 @@ impl Kernel for LatentHeads {
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let [queries, turning_queries, latent, turning_key] = INPUTS.map(|name| operands.inputs[name]);
+        let [queries, turning_queries, latent, rotary_key] = INPUTS.map(|name| operands.inputs[name]);
         let mut output = Vec::new();
         for (row, token) in operands.step.tokens.iter().enumerate() {
             let rotation = Rotation::at(operands.weights["tables"], token, self.rotated);
-            let turn = |head: &[f32]| rotation.turn(&head[head.len() - self.rotated..], self.rotated, self.pairing);
-            let turning = turning_queries.row(row).chunks(turning_queries.width / self.heads);
-            for (query, turning) in queries.row(row).chunks(latent.width).zip(turning) {
+            let rotate = |head: &[f32]| rotation.rotate(&head[head.len() - self.rotated..], self.rotated, self.pairing);
+            let rotary = turning_queries.row(row).chunks(turning_queries.width / self.heads);
+            for (query, rotary) in queries.row(row).chunks(latent.width).zip(rotary) {
                 output.extend_from_slice(query);
-                output.extend(turn(turning));
+                output.extend(rotate(rotary));
             }
             output.extend_from_slice(latent.row(row));
-            output.extend(turn(turning_key.row(row)));
+            output.extend(rotate(rotary_key.row(row)));
         }
         output
     }
 }
 
-/// Both pairings, one head and many, heads that turn wholly and in part, far positions, and a step of many tokens.
+/// Both pairings, one head and many, heads that are rotated wholly and in part, far positions, and a step of many tokens.
 pub fn cases() -> Vec<Case> {
     let case = |(pairing, heads, rank, head_width, rotated, tokens, first): (
         Pairing,
@@ -103,7 +103,7 @@ pub fn cases() -> Vec<Case> {
         usize,
         u32,
     )| {
-        let name = format!("{pairing:?} {tokens}x{heads}x{head_width} turning {rotated} by {rank} from {first}");
+        let name = format!("{pairing:?} {tokens}x{heads}x{head_width} rotary {rotated} by {rank} from {first}");
         let mut case = Case::new("latent_heads", name, tokens);
         case.steps[0].tokens.iter_mut().for_each(|token| token.position += first);
         let frequencies: Vec<f64> =
@@ -120,7 +120,7 @@ pub fn cases() -> Vec<Case> {
             ("queries", case.graph.whole(absorbed)),
             ("turning_queries", slice(0, query_width)),
             ("latent", case.graph.whole(latent)),
-            ("turning_key", slice(query_width + rank, rotated)),
+            ("rotary_key", slice(query_width + rank, rotated)),
         ];
         let op = Op::LatentHeads(LatentHeads { heads, rotated, pairing });
         case.graph.node(op, &inputs, &[("tables", weight)], None, Some(output));

@@ -1,4 +1,4 @@
 // Each row of the weight has a number that is added to its product.
 fn $add(column: u32, product: f32) -> f32 {
-    return product + bias[rows_whole(column)];
+    return product + bias[row_whole(column)];
 }

@@ -1,4 +1,4 @@
 // The result is the product.
 fn $write(row: u32, column: u32, product: f32) {
-    output[places_output(row, column)] = params.scale * bias_add(column, product);
+    output[batch_output(row, column)] = params.scale * bias_add(column, product);
 }

@@ -1,5 +1,5 @@
 // The result is the product and the residual.
 fn $write(row: u32, column: u32, product: f32) {
-    output[places_output(row, column)] = params.scale * bias_add(column, product)
+    output[batch_output(row, column)] = params.scale * bias_add(column, product)
         + residual[params.residual_offset + row * params.residual_stride + column];
 }

@@ -1,4 +1,4 @@
-// Rows of input that end with a unit.
+// Rows of input that end with a block of 32.
 fn $quad(row: u32, quad: u32) -> vec4<f32> {
-    return input[places_input(row) + quad];
+    return input[batch_input(row) + quad];
 }

@@ -113,8 +113,8 @@ impl MatMul {
             width: input.width,
             rows: shard.rows,
             modules: vec![
-                ("rows", include_str!("rows_one.wgsl")),
-                ("places", include_str!("places_one.wgsl")),
+                ("row", include_str!("row_one.wgsl")),
+                ("batch", include_str!("batch_one.wgsl")),
                 ("finish", finish),
             ],
             params,

@@ -2,13 +2,13 @@
 
 use crate::candidate::Candidate;
 use crate::device::Features;
-use crate::dispatch::{Binding, Bound, Count, Grid, Launch, Param, Source, Work, read, write};
-use crate::formats::UNIT;
+use crate::dispatch::{Binding, Bound, Count, Grid, Launch, NamedWgsl, Param, Work, read, write};
+use crate::formats::BLOCK32;
 use crate::lowering::{Batch, DeviceWeight, LoweringContext, Precision, Shard};
 use crate::shared;
 
 /// Rows of the weight that a subgroup of the matrix-vector kernel computes at once.
-const TEAM_ROWS: u32 = 2;
+const SUBGROUP_ROWS: u32 = 2;
 
 /// Rows of a tile where there are few, or little memory.
 pub(crate) const SMALL_TILE: u32 = 32;
@@ -28,8 +28,8 @@ pub(crate) struct Product<'a> {
     pub width: u32,
     /// Results for each row of input.
     pub rows: u32,
-    /// `rows`, `places`, `finish` and what these need.
-    pub modules: Vec<Source>,
+    /// `row`, `batch`, `finish` and what these need.
+    pub modules: Vec<NamedWgsl>,
     /// What the modules are told.
     pub params: Vec<(&'static str, Param)>,
     /// What the modules bind besides weight, input, output and bias.
@@ -41,7 +41,7 @@ pub(crate) fn candidates(context: &LoweringContext, batch: Batch, largest_tile: 
     match batch {
         Batch::Few(_) => {
             let of_size =
-                |workgroup| Candidate::new("matrix-vector").with("workgroup", workgroup).with("rows", TEAM_ROWS);
+                |workgroup| Candidate::new("matrix-vector").with("workgroup", workgroup).with("rows", SUBGROUP_ROWS);
             matrix_vector_workgroups(context.features).into_iter().map(of_size).collect()
         }
         Batch::Many => {
@@ -61,12 +61,16 @@ impl Product<'_> {
     /// The matrix-vector kernel, for this many rows of input at once.
     pub fn columns(self, columns: u32, rows: Count) -> Launch {
         let features = self.context.features;
-        let (workgroup, team_rows) = (self.candidate.number("workgroup"), self.candidate.number("rows"));
+        let (workgroup, subgroup_rows) = (self.candidate.number("workgroup"), self.candidate.number("rows"));
         // As many subgroups as a workgroup surely has, each with its rows.
-        let teams = features.subgroup.map_or(1, |(_, largest)| (workgroup / largest).max(1));
-        let group_rows = teams * team_rows;
-        let constants =
-            vec![("WORKGROUP", workgroup), ("COLUMNS", columns), ("GROUP_ROWS", group_rows), ("TEAM_ROWS", team_rows)];
+        let subgroups = features.subgroup.map_or(1, |(_, largest)| (workgroup / largest).max(1));
+        let group_rows = subgroups * subgroup_rows;
+        let constants = vec![
+            ("WORKGROUP", workgroup),
+            ("COLUMNS", columns),
+            ("GROUP_ROWS", group_rows),
+            ("SUBGROUP_ROWS", subgroup_rows),
+        ];
         let spread = Count::fixed(self.rows.div_ceil(group_rows));
         let work = Work::fixed(u64::from(group_rows) * u64::from(columns) * u64::from(self.width));
         let source = ("matmul_columns", include_str!("columns.wgsl"));
@@ -93,19 +97,19 @@ impl Product<'_> {
     /// A launch with what both kernels import and bind: the format, how rows of input end, and the bias.
     fn launch(
         self,
-        shader: Source,
-        module: Source,
+        shader: NamedWgsl,
+        module: NamedWgsl,
         constants: Vec<(&'static str, u32)>,
         grid: Grid,
         work: Work,
     ) -> Launch {
-        let whole_units = self.width.is_multiple_of(UNIT as u32);
-        let input = if whole_units { include_str!("input_whole.wgsl") } else { include_str!("input_ragged.wgsl") };
+        let whole_blocks32 = self.width.is_multiple_of(BLOCK32 as u32);
+        let input = if whole_blocks32 { include_str!("input_whole.wgsl") } else { include_str!("input_ragged.wgsl") };
         let has_bias = self.context.weights.has("bias");
         let bias = if has_bias { include_str!("bias_vector.wgsl") } else { include_str!("bias_none.wgsl") };
         let weight = ("weight", self.shard().format.wgsl);
         let mut modules = self.modules;
-        modules.extend([shared::UNIT, shared::GRID, weight, ("input", input), ("bias", bias), module]);
+        modules.extend([shared::BLOCK32, shared::GRID, weight, ("input", input), ("bias", bias), module]);
         let words = Binding::Shard { weight: "weight", shard: self.shard };
         let mut bindings = vec![
             read("weight_words", "vec4<u32>", "[rows, row_stride]", words),
@@ -123,13 +127,13 @@ impl Product<'_> {
 /// Bits in which tiles may hold a weight's elements, best guess first.
 fn weight_bits(context: &LoweringContext, weight: &DeviceWeight) -> Vec<u32> {
     let allowed = context.features.f16 && context.precision == Precision::Fast;
-    let half = allowed && weight.shards.iter().any(|shard| shard.format.f16_units);
+    let half = allowed && weight.shards.iter().any(|shard| shard.format.exact_in_f16);
     if half { vec![16, 32] } else { vec![32] }
 }
 
 /// Bits in which tiles hold a shard's elements where 16 or 32 may do.
 fn storage_bits(shard: &Shard, bits: u32) -> u32 {
-    if shard.format.f16_units { bits } else { 32 }
+    if shard.format.exact_in_f16 { bits } else { 32 }
 }
 
 /// Whether tiles of this many rows fit a device.

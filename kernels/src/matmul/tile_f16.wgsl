@@ -1,5 +1,5 @@
 enable f16;
-// Weights in a tile as f16, in which the elements of a unit before its scale are exact.
+// Weights in a tile as f16, in which the elements of a block of 32 before its scale are exact.
 alias TileQuad = vec4<f16>;
 
 fn $pack(quad: vec4<f32>) -> TileQuad { return vec4<f16>(quad); }

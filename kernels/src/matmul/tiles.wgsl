@@ -1,6 +1,6 @@
 // Matrix times many rows of input: SIDE × SIDE invocations compute a tile of TILE × TILE results, 4 × 4 each,
-// one unit along k at a time. The weights' scales stay beside the tile, in f32.
-#import unit
+// one block of 32 along k at a time. The weights' scales stay beside the tile, in f32.
+#import block32
 #import grid
 #import tile
 
@@ -8,8 +8,8 @@ const TILE: u32 = SIDE * 4u;
 // Quads from a row of a tile to the next: 8, and one to spread the rows over memory banks.
 const TILE_STRIDE: u32 = 9u;
 
-#import rows
-#import places
+#import row
+#import batch
 #import weight
 #import input
 #import bias
@@ -25,10 +25,10 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let units = (params.width + 31u) / 32u;
+    let blocks32 = (params.width + 31u) / 32u;
     let first_weight = spread_index(group, groups) * TILE;
-    let first_input = places_begin(group.y, groups.y, TILE);
-    if places_empty() || rows_none_of(first_weight, TILE) {
+    let first_input = batch_offset(group.y, groups.y, TILE);
+    if batch_empty() || row_none_of(first_weight, TILE) {
         return;
     }
     let weight_lane = index % SIDE;
@@ -39,9 +39,9 @@ fn main(
     var sums_2 = vec4<f32>(0.0);
     var sums_3 = vec4<f32>(0.0);
 
-    for (var unit = 0u; unit < units; unit++) {
+    for (var block32 = 0u; block32 < blocks32; block32++) {
         if index < TILE {
-            let decoded = weight_decode(rows_at(first_weight + index) * params.row_stride, units, unit);
+            let decoded = weight_decode(row_at(first_weight + index) * params.row_stride, blocks32, block32);
             let at = index * TILE_STRIDE;
             weight_scales[index] = decoded.scale;
             weight_tile[at] = tile_pack(decoded.low[0]);
@@ -54,14 +54,14 @@ fn main(
             weight_tile[at + 7u] = tile_pack(decoded.high[3]);
         }
         for (var quad = index; quad < TILE * 8u; quad += SIDE * SIDE) {
-            input_tile[quad / 8u * TILE_STRIDE + quad % 8u] = input_quad(first_input + quad / 8u, unit * 8u + quad % 8u);
+            input_tile[quad / 8u * TILE_STRIDE + quad % 8u] = input_quad(first_input + quad / 8u, block32 * 8u + quad % 8u);
         }
         workgroupBarrier();
 
-        var unit_0 = vec4<f32>(0.0);
-        var unit_1 = vec4<f32>(0.0);
-        var unit_2 = vec4<f32>(0.0);
-        var unit_3 = vec4<f32>(0.0);
+        var block32_0 = vec4<f32>(0.0);
+        var block32_1 = vec4<f32>(0.0);
+        var block32_2 = vec4<f32>(0.0);
+        var block32_3 = vec4<f32>(0.0);
         for (var quad = 0u; quad < 8u; quad++) {
             let w_0 = tile_unpack(weight_tile[weight_lane * TILE_STRIDE + quad]);
             let w_1 = tile_unpack(weight_tile[(weight_lane + SIDE) * TILE_STRIDE + quad]);
@@ -71,10 +71,10 @@ fn main(
             let x_1 = input_tile[(input_lane + SIDE) * TILE_STRIDE + quad];
             let x_2 = input_tile[(input_lane + 2u * SIDE) * TILE_STRIDE + quad];
             let x_3 = input_tile[(input_lane + 3u * SIDE) * TILE_STRIDE + quad];
-            unit_0 += vec4<f32>(dot(w_0, x_0), dot(w_1, x_0), dot(w_2, x_0), dot(w_3, x_0));
-            unit_1 += vec4<f32>(dot(w_0, x_1), dot(w_1, x_1), dot(w_2, x_1), dot(w_3, x_1));
-            unit_2 += vec4<f32>(dot(w_0, x_2), dot(w_1, x_2), dot(w_2, x_2), dot(w_3, x_2));
-            unit_3 += vec4<f32>(dot(w_0, x_3), dot(w_1, x_3), dot(w_2, x_3), dot(w_3, x_3));
+            block32_0 += vec4<f32>(dot(w_0, x_0), dot(w_1, x_0), dot(w_2, x_0), dot(w_3, x_0));
+            block32_1 += vec4<f32>(dot(w_0, x_1), dot(w_1, x_1), dot(w_2, x_1), dot(w_3, x_1));
+            block32_2 += vec4<f32>(dot(w_0, x_2), dot(w_1, x_2), dot(w_2, x_2), dot(w_3, x_2));
+            block32_3 += vec4<f32>(dot(w_0, x_3), dot(w_1, x_3), dot(w_2, x_3), dot(w_3, x_3));
         }
         let scales = vec4<f32>(
             weight_scales[weight_lane],
@@ -82,16 +82,16 @@ fn main(
             weight_scales[weight_lane + 2u * SIDE],
             weight_scales[weight_lane + 3u * SIDE],
         );
-        sums_0 += scales * unit_0;
-        sums_1 += scales * unit_1;
-        sums_2 += scales * unit_2;
-        sums_3 += scales * unit_3;
+        sums_0 += scales * block32_0;
+        sums_1 += scales * block32_1;
+        sums_2 += scales * block32_2;
+        sums_3 += scales * block32_3;
         workgroupBarrier();
     }
 
     for (var j = 0u; j < 4u; j++) {
         let row = first_weight + weight_lane + j * SIDE;
-        if rows_here(row) {
+        if row_in_shard(row) {
             let input_row = first_input + input_lane;
             finish_write(input_row, row, sums_0[j]);
             finish_write(input_row + SIDE, row, sums_1[j]);

@@ -6,7 +6,9 @@
 
 use crate::candidate::Candidate;
 use crate::cases::{Case, sequences};
-use crate::dispatch::{Binding, Bound, Count, Extent, Grid, Launch, Lowered, Source, Work, read, read_tokens, write};
+use crate::dispatch::{
+    Binding, Bound, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_tokens, write,
+};
 use crate::graph::{Rows, Slice, Weight};
 use crate::lowering::{DeviceWeight, LoweringContext};
 use crate::op::{Kernel, Op};
@@ -19,7 +21,7 @@ const WORKGROUP: u32 = 64;
 /// Positions in the fine table.
 pub const FINE_POSITIONS: usize = 256;
 
-/// Which two elements of a head turn together.
+/// Which two elements of a head are rotated together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairing {
     /// Elements 2i and 2i+1, as in GGUF files of the Llama family.
@@ -30,7 +32,7 @@ pub enum Pairing {
 
 impl Pairing {
     /// `pairing_elements`: the elements of a pair.
-    pub(crate) fn module(self) -> Source {
+    pub(crate) fn module(self) -> NamedWgsl {
         let source = match self {
             Pairing::Adjacent => include_str!("adjacent.wgsl"),
             Pairing::Halves => include_str!("halves.wgsl"),
@@ -39,22 +41,22 @@ impl Pairing {
     }
 }
 
-/// `rotation_of`: how a pair turns at a position, by the tables of [`tables`].
-pub(crate) const ROTATION: Source = ("rotation", include_str!("rotation.wgsl"));
+/// `rotation_of`: how a pair is rotated at a position, by the tables of [`tables`].
+pub(crate) const ROTATION: NamedWgsl = ("rotation", include_str!("rotation.wgsl"));
 
 /// Rotates the first `rotated` elements of each head by its token's position; the others pass.
 ///
 /// `input` `[tokens, heads * head_width]`; weight `tables`: the rows of [`tables`], with `rotated` columns, or with twice as many where tokens of
-/// long sequences turn by the second half; output of the input's shape.
+/// long sequences are rotated by the second half; output of the input's shape.
 #[derive(Debug, Clone)]
 pub struct Rope {
     /// Heads in a row.
     pub heads: usize,
     /// Elements of a head.
     pub head_width: usize,
-    /// Elements of a head that turn, an even number.
+    /// Elements of a head that are rotated, an even number.
     pub rotated: usize,
-    /// Which of them turn together.
+    /// Which of them are rotated together.
     pub pairing: Pairing,
 }
 
@@ -81,7 +83,7 @@ impl Kernel for Rope {
 
     fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
         let tables = context.weights["tables"];
-        // One invocation turns one pair, or copies two elements that do not turn.
+        // One invocation rotates one pair, or copies two elements that are not rotated.
         let pairs = (self.heads * self.head_width / 2) as u32;
         Lowered::one(Launch {
             shader: ("rope", include_str!("rope.wgsl")),
@@ -115,7 +117,7 @@ impl Kernel for Rope {
         for (row, token) in operands.step.tokens.iter().enumerate() {
             let rotation = Rotation::at(operands.weights["tables"], token, self.rotated);
             for head in operands.inputs["input"].row(row).chunks(self.head_width) {
-                output.extend(rotation.turn(head, self.rotated, self.pairing));
+                output.extend(rotation.rotate(head, self.rotated, self.pairing));
             }
         }
         output
@@ -133,25 +135,25 @@ pub(crate) fn read_tables(weight: &'static str) -> Bound {
     read("table", "f32", shape, Binding::Shard { weight, shard: 0 })
 }
 
-/// How the pairs of a head turn: a fine and a coarse row of the tables.
+/// How the pairs of a head are rotated: a fine and a coarse row of the tables.
 pub(crate) struct Rotation {
     fine: Vec<f32>,
     coarse: Vec<f32>,
 }
 
 impl Rotation {
-    /// That of a token, of whose heads so many elements turn.
+    /// That of a token, of whose heads the first `rotated` elements are rotated.
     pub(crate) fn at(tables: &HostWeight, token: &Token, rotated: usize) -> Rotation {
         let position = token.position as usize;
-        // Where there is one table, long sequences turn by it too.
+        // Where there is one table, long sequences are rotated by it too.
         let table = if token.long { tables.columns - rotated } else { 0 };
         let row = |row: usize| tables.row(row).split_off(table);
         Rotation { fine: row(position % FINE_POSITIONS), coarse: row(FINE_POSITIONS + position / FINE_POSITIONS) }
     }
 
-    /// One head, of whose elements the first turn.
-    pub(crate) fn turn(&self, head: &[f32], rotated: usize, pairing: Pairing) -> Vec<f32> {
-        let mut turned = head.to_vec();
+    /// One head, of whose elements the first `rotated` are rotated.
+    pub(crate) fn rotate(&self, head: &[f32], rotated: usize, pairing: Pairing) -> Vec<f32> {
+        let mut output = head.to_vec();
         for pair in 0..rotated / 2 {
             let (first, second) = match pairing {
                 Pairing::Adjacent => (2 * pair, 2 * pair + 1),
@@ -162,19 +164,19 @@ impl Rotation {
             let cos = coarse_cos * fine_cos - coarse_sin * fine_sin;
             let sin = coarse_sin * fine_cos + coarse_cos * fine_sin;
             let (x, y) = (f64::from(head[first]), f64::from(head[second]));
-            turned[first] = (x * cos - y * sin) as f32;
-            turned[second] = (x * sin + y * cos) as f32;
+            output[first] = (x * cos - y * sin) as f32;
+            output[second] = (x * sin + y * cos) as f32;
         }
-        turned
+        output
     }
 }
 
-/// Both pairings, heads of which a part turns, positions up to 131,071, factors on the magnitude, and a table for long sequences.
+/// Both pairings, heads of which a part is rotated, positions up to 131,071, factors on the magnitude, and a table for long sequences.
 pub fn cases() -> Vec<Case> {
     [one_table_cases(), two_table_cases()].concat()
 }
 
-/// RoPE's angles from a position to the next, for elements that turn.
+/// RoPE's angles from a position to the next, for elements that are rotated.
 fn frequencies(base: f64, rotated: usize) -> Vec<f64> {
     (0..rotated / 2).map(|pair| base.powf(-2.0 * pair as f64 / rotated as f64)).collect()
 }
@@ -182,7 +184,7 @@ fn frequencies(base: f64, rotated: usize) -> Vec<f64> {
 /// Short and long sequences in one step, by two tables and by one.
 fn two_table_cases() -> Vec<Case> {
     let case = |(pairing, rotated, bases): (Pairing, usize, &[f64])| {
-        let name = format!("{pairing:?} 3x16 turning {rotated}, {} tables for short and long sequences", bases.len());
+        let name = format!("{pairing:?} 3x16 rotating {rotated}, {} tables for short and long sequences", bases.len());
         let mut case = Case::new("rope", name, 0);
         case.steps = vec![sequences(&[(3, 2), (260, 5), (0, 1), (31, 3)], 1, 265)];
         case.steps[0].tokens.iter_mut().for_each(|token| token.long = token.sequence % 2 == 1);
@@ -190,11 +192,11 @@ fn two_table_cases() -> Vec<Case> {
         let table = Weight::computed("rope tables", bases.len() * rotated, tables(&frequencies, 265, 1.25));
         let table = case.graph.weight(table);
         let input = case.graph.input("queries", Rows::Tokens, 48);
-        let turned = case.graph.value("turned", Rows::Tokens, 48);
+        let output = case.graph.value("rotated", Rows::Tokens, 48);
         let op = Op::Rope(Rope { heads: 3, head_width: 16, rotated, pairing });
         let input = case.graph.whole(input);
-        case.graph.node(op, &[("input", input)], &[("tables", table)], None, Some(turned));
-        case.output(turned);
+        case.graph.node(op, &[("input", input)], &[("tables", table)], None, Some(output));
+        case.output(output);
         case
     };
     [
@@ -210,18 +212,18 @@ fn two_table_cases() -> Vec<Case> {
 
 fn one_table_cases() -> Vec<Case> {
     let case = |(pairing, heads, head_width, rotated, first): (Pairing, usize, usize, usize, u32)| {
-        let name = format!("{pairing:?} {heads}x{head_width} turning {rotated} from {first}");
+        let name = format!("{pairing:?} {heads}x{head_width} rotating {rotated} from {first}");
         let mut case = Case::new("rope", name, 5);
         case.steps[0].tokens.iter_mut().for_each(|token| token.position += first);
         let table = tables(&frequencies(10_000.0, rotated), first as usize + 5, 1.25);
         let weight = case.graph.weight(Weight::computed("rope table", rotated, table));
         let width = heads * head_width;
         let both = case.graph.input("qkv", Rows::Tokens, width + head_width);
-        let turned = case.graph.value("turned", Rows::Tokens, width);
+        let output = case.graph.value("rotated", Rows::Tokens, width);
         let op = Op::Rope(Rope { heads, head_width, rotated, pairing });
         let input = Slice { value: both, offset: 0, width };
-        case.graph.node(op, &[("input", input)], &[("tables", weight)], None, Some(turned));
-        case.output(turned);
+        case.graph.node(op, &[("input", input)], &[("tables", weight)], None, Some(output));
+        case.output(output);
         case
     };
     [

@@ -22,7 +22,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         output[output_row + elements.y] = y;
         return;
     }
-    let turn = rotation_of(tokens[token], pair);
-    output[output_row + elements.x] = x * turn.x - y * turn.y;
-    output[output_row + elements.y] = x * turn.y + y * turn.x;
+    let rotation = rotation_of(tokens[token], pair);
+    output[output_row + elements.x] = x * rotation.x - y * rotation.y;
+    output[output_row + elements.y] = x * rotation.y + y * rotation.x;
 }

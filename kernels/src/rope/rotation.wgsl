@@ -1,4 +1,4 @@
-// The cosine and the sine by which a pair of a token turns, composed of a fine and a coarse rotation.
+// The cosine and the sine by which a pair of a token is rotated, composed of a fine and a coarse rotation.
 fn $row(row: u32, long: u32, pair: u32) -> vec2<f32> {
     let at = row * params.table_stride + long * params.long_offset + 2u * pair;
     return vec2<f32>(table[at], table[at + 1u]);

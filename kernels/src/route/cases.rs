@@ -3,7 +3,7 @@
 use super::{Gating, Groups, Route};
 use crate::cases::Case;
 use crate::graph::{Rows, Weight};
-use crate::mix::Mix;
+use crate::moe_combine::MoeCombine;
 use crate::op::Op;
 
 /// One expert and hundreds, all chosen and few, equal logits, logits where exp overflows, groups scored by one and by two.
@@ -50,10 +50,10 @@ fn case(gating: Gating, experts: usize, chosen: usize, tokens: usize, groups: Op
     // Beside the ids, errors of shares would not show.
     let results = case.graph.input("results", Rows::Tokens, chosen);
     let addend = case.graph.input("addend", Rows::Tokens, 1);
-    let mixed = case.graph.value("mixed", Rows::Tokens, 1);
+    let combined = case.graph.value("combined", Rows::Tokens, 1);
     let inputs = [("results", results), ("routes", routes), ("addend", addend)];
     let inputs = inputs.map(|(name, value)| (name, case.graph.whole(value)));
-    case.graph.node(Op::Mix(Mix { slots: chosen }), &inputs, &[], None, Some(mixed));
-    case.output(mixed);
+    case.graph.node(Op::MoeCombine(MoeCombine { slots: chosen }), &inputs, &[], None, Some(combined));
+    case.output(combined);
     case
 }

@@ -1,12 +1,12 @@
-//! What a sampler needs of a row of logits, found on the device: the argmax, the normaliser of the softmax, the top k.
+//! What a sampler needs of a row of logits, found on the device: the argmax, the log_sum_exp of the softmax, the top k.
 //!
 //! A row is cut into segments, one workgroup each; the same shader then runs on the segments' results
 //! until one is left.
 
 use crate::candidate::Candidate;
 use crate::cases::Case;
-use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Source, Work, read, write};
-use crate::formats::UNIT;
+use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, write};
+use crate::formats::BLOCK32;
 use crate::graph::Rows;
 use crate::lowering::{LoweringContext, View};
 use crate::op::{Kernel, Op};
@@ -29,7 +29,7 @@ pub struct Argmax;
 
 /// `logits` `[rows, vocabulary]`; output `[rows, 1]`: `log(Σ exp(logit))`.
 #[derive(Debug, Clone)]
-pub struct Normaliser;
+pub struct LogSumExp;
 
 /// `logits` `[rows, vocabulary]`; output `[rows, 2 * count]`: the ids of the `count` largest as bit patterns,
 /// then their logits; from the largest on, the lower id first of equals.
@@ -58,9 +58,9 @@ impl Kernel for Argmax {
     }
 }
 
-impl Kernel for Normaliser {
+impl Kernel for LogSumExp {
     fn name(&self) -> &'static str {
-        "normaliser"
+        "log_sum_exp"
     }
 
     fn candidates(&self, context: &LoweringContext) -> Vec<Candidate> {
@@ -68,17 +68,17 @@ impl Kernel for Normaliser {
     }
 
     fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
-        fold(context, candidate, "normaliser", include_str!("normaliser.wgsl"))
+        fold(context, candidate, "log_sum_exp", include_str!("log_sum_exp.wgsl"))
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let normaliser = |row| {
+        let log_sum_exp = |row| {
             let logits = operands.inputs["logits"].row(row);
             let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = logits.iter().map(|logit| (f64::from(*logit) - f64::from(largest)).exp()).sum();
             (f64::from(largest) + sum.ln()) as f32
         };
-        (0..operands.rows).map(normaliser).collect()
+        (0..operands.rows).map(log_sum_exp).collect()
     }
 }
 
@@ -118,13 +118,13 @@ const RANKS: &str = include_str!("target_ranks.wgsl");
 const PAIRS: &str = include_str!("target_pairs.wgsl");
 
 /// Where a pass reads from.
-fn source(first: bool) -> Source {
+fn source(first: bool) -> NamedWgsl {
     ("source", if first { include_str!("source_logits.wgsl") } else { include_str!("source_pairs.wgsl") })
 }
 
 /// A kernel that takes a row in segments, a workgroup for each.
 struct Segments {
-    shader: Source,
+    shader: NamedWgsl,
     workgroup: u32,
     elements: u32,
 }
@@ -146,7 +146,7 @@ fn fold(context: &LoweringContext, candidate: &Candidate, name: &'static str, mo
 }
 
 /// Modules and constants of a shader.
-type Specialisation = (Vec<Source>, Vec<(&'static str, u32)>);
+type Specialisation = (Vec<NamedWgsl>, Vec<(&'static str, u32)>);
 
 /// Passes over segments until one is left; `results` tells how many pairs a pass over this many elements leaves, and `special` what
 /// the last pass and those before it have of their own.
@@ -165,7 +165,7 @@ fn reduce(
             (Binding::Output, context.output())
         } else {
             // A pair is two elements.
-            let stride = (2 * width).next_multiple_of(UNIT as u32);
+            let stride = (2 * width).next_multiple_of(BLOCK32 as u32);
             lowered.scratch.push(u64::from(context.max_rows) * u64::from(stride) * 4);
             (Binding::Scratch(lowered.scratch.len() - 1), View { offset: 0, stride, width })
         };
@@ -198,7 +198,7 @@ fn reduce(
 pub fn cases() -> Vec<Case> {
     let ops = |vocabulary: usize| {
         let count = vocabulary.min(MAX_TOP_K);
-        [Op::Argmax(Argmax), Op::Normaliser(Normaliser), Op::TopK(TopK { count })]
+        [Op::Argmax(Argmax), Op::LogSumExp(LogSumExp), Op::TopK(TopK { count })]
     };
     let mut cases = Vec::new();
     for (vocabulary, tokens, magnitude, grain) in
@@ -215,7 +215,7 @@ pub fn cases() -> Vec<Case> {
             let output = match &op {
                 Op::Argmax(_) => case.graph.index_value("argmax", Rows::Selected, 1),
                 Op::TopK(top_k) => case.graph.index_value("top_k", Rows::Selected, 2 * top_k.count),
-                _ => case.graph.value("normaliser", Rows::Selected, 1),
+                _ => case.graph.value("log_sum_exp", Rows::Selected, 1),
             };
             let inputs = [("logits", case.graph.whole(logits))];
             case.graph.node(op, &inputs, &[], None, Some(output));

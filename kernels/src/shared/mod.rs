@@ -1,19 +1,19 @@
 //! WGSL that kernels share, by the name under which they import it.
 
 use crate::device::Features;
-use crate::dispatch::Source;
+use crate::dispatch::NamedWgsl;
 
-/// `struct Unit`.
-pub const UNIT: Source = ("unit", include_str!("unit.wgsl"));
+/// `struct Block32`.
+pub const BLOCK32: NamedWgsl = ("block32", include_str!("block32.wgsl"));
 
 /// `spread_index`.
-pub const GRID: Source = ("grid", include_str!("grid.wgsl"));
+pub const GRID: NamedWgsl = ("grid", include_str!("grid.wgsl"));
 
 /// `tanh_of`.
-pub const TANH: Source = ("tanh", include_str!("tanh.wgsl"));
+pub const TANH: NamedWgsl = ("tanh", include_str!("tanh.wgsl"));
 
 /// Sums and maxima over a subgroup and over a workgroup, with or without subgroup operations.
-pub fn reduce(features: Features) -> Source {
+pub fn reduce(features: Features) -> NamedWgsl {
     let source = match features.subgroup {
         Some(_) => include_str!("reduce_subgroup.wgsl"),
         None => include_str!("reduce_workgroup.wgsl"),

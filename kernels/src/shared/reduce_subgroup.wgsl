@@ -1,29 +1,29 @@
-// Reductions by subgroup operations. A team is a subgroup, of whatever size the driver chose.
+// Reductions by subgroup operations. A subgroup is a subgroup, of whatever size the driver chose.
 struct Lane {
     index: u32,
-    team: u32,
-    teams: u32,
-    team_lane: u32,
-    team_size: u32,
+    subgroup: u32,
+    subgroups: u32,
+    subgroup_lane: u32,
+    subgroup_size: u32,
 }
 
 // No subgroup is smaller than 4.
-var<workgroup> team_totals: array<f32, (WORKGROUP + 3u) / 4u>;
+var<workgroup> subgroup_totals: array<f32, (WORKGROUP + 3u) / 4u>;
 
-fn team_index(lane: Lane) -> u32 { return lane.team; }
-fn team_count(lane: Lane) -> u32 { return lane.teams; }
-fn team_lane(lane: Lane) -> u32 { return lane.team_lane; }
-fn team_size(lane: Lane) -> u32 { return lane.team_size; }
+fn subgroup_index(lane: Lane) -> u32 { return lane.subgroup; }
+fn subgroup_count(lane: Lane) -> u32 { return lane.subgroups; }
+fn subgroup_lane(lane: Lane) -> u32 { return lane.subgroup_lane; }
+fn subgroup_size(lane: Lane) -> u32 { return lane.subgroup_size; }
 
-fn team_sum(value: f32, lane: Lane) -> f32 {
+fn subgroup_sum(value: f32, lane: Lane) -> f32 {
     return subgroupAdd(value);
 }
 
 fn share_total(total: f32, lane: Lane) {
     // The totals of an earlier reduction may still be read.
     workgroupBarrier();
-    if lane.team_lane == 0u {
-        team_totals[lane.team] = total;
+    if lane.subgroup_lane == 0u {
+        subgroup_totals[lane.subgroup] = total;
     }
     workgroupBarrier();
 }
@@ -31,17 +31,17 @@ fn share_total(total: f32, lane: Lane) {
 fn workgroup_sum(value: f32, lane: Lane) -> f32 {
     share_total(subgroupAdd(value), lane);
     var total = 0.0;
-    for (var team = 0u; team < lane.teams; team++) {
-        total += team_totals[team];
+    for (var subgroup = 0u; subgroup < lane.subgroups; subgroup++) {
+        total += subgroup_totals[subgroup];
     }
     return total;
 }
 
 fn workgroup_max(value: f32, lane: Lane) -> f32 {
     share_total(subgroupMax(value), lane);
-    var largest = team_totals[0];
-    for (var team = 1u; team < lane.teams; team++) {
-        largest = max(largest, team_totals[team]);
+    var largest = subgroup_totals[0];
+    for (var subgroup = 1u; subgroup < lane.subgroups; subgroup++) {
+        largest = max(largest, subgroup_totals[subgroup]);
     }
     return largest;
 }
@@ -52,10 +52,10 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
-    @builtin(subgroup_id) team: u32,
-    @builtin(num_subgroups) teams: u32,
-    @builtin(subgroup_invocation_id) team_lane: u32,
-    @builtin(subgroup_size) team_size: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
+    @builtin(subgroup_invocation_id) subgroup_lane: u32,
+    @builtin(subgroup_size) subgroup_size: u32,
 ) {
-    run(group, groups, Lane(index, team, teams, team_lane, team_size));
+    run(group, groups, Lane(index, subgroup, subgroups, subgroup_lane, subgroup_size));
 }

@@ -1,16 +1,16 @@
-// Reductions through workgroup memory, for devices without subgroup operations. The team is the workgroup, a power of two.
+// Reductions through workgroup memory, for devices without subgroup operations. The subgroup is the workgroup, a power of two.
 struct Lane {
     index: u32,
 }
 
 var<workgroup> lane_values: array<f32, WORKGROUP>;
 
-fn team_index(lane: Lane) -> u32 { return 0u; }
-fn team_count(lane: Lane) -> u32 { return 1u; }
-fn team_lane(lane: Lane) -> u32 { return lane.index; }
-fn team_size(lane: Lane) -> u32 { return WORKGROUP; }
+fn subgroup_index(lane: Lane) -> u32 { return 0u; }
+fn subgroup_count(lane: Lane) -> u32 { return 1u; }
+fn subgroup_lane(lane: Lane) -> u32 { return lane.index; }
+fn subgroup_size(lane: Lane) -> u32 { return WORKGROUP; }
 
-fn team_sum(value: f32, lane: Lane) -> f32 {
+fn subgroup_sum(value: f32, lane: Lane) -> f32 {
     return workgroup_sum(value, lane);
 }
 

@@ -7,7 +7,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::gguf::{Array, Metadata, Value};
 use crate::names::{self, Role};
-use crate::weights::Kind;
+use crate::weights::Conventions;
 
 use super::experts::{self, Experts};
 use super::rope::{self, Rope};
@@ -55,7 +55,7 @@ const MARKS: [u64; 2] = [3, 4];
 
 pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Config> {
     let name = metadata.text("general.architecture")?.ok_or_else(|| metadata.missing("general.architecture"))?;
-    let architecture = architecture(Kind::Gguf, name, metadata.file.clone())?;
+    let architecture = architecture(Conventions::Gguf, name, metadata.file.clone())?;
     let keys = Keys { metadata, prefix: name };
     keys.check_neutral(&NEUTRAL)?;
     if !architecture.multipliers {
@@ -79,12 +79,12 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
     // Layers behind the last predict further tokens, and are not run.
     let predicting_layers = keys.size("nextn_predict_layers")?.unwrap_or(0);
     let layers = keys.required_size("block_count")?.saturating_sub(predicting_layers);
-    let correction = names::name(Kind::Gguf, Role::RouterCorrection, layers.saturating_sub(1));
+    let correction = names::name(Conventions::Gguf, Role::RouterCorrection, layers.saturating_sub(1));
     let has_correction = checkpoint.tensor(&correction).is_some();
-    let is_there = |role: Role| checkpoint.tensor(&names::name(Kind::Gguf, role, 0)).is_some();
+    let is_there = |role: Role| checkpoint.tensor(&names::name(Conventions::Gguf, role, 0)).is_some();
     let local_base = keys.number("rope.freq_base_swa")?.unwrap_or(rope::DEFAULT_BASE);
     Ok(Config {
-        kind: Kind::Gguf,
+        kind: Conventions::Gguf,
         architecture,
         layers,
         local_rope: Rope::plain(local_base, rope.rotated),
@@ -192,7 +192,7 @@ impl Keys<'_> {
             (LocalLayers::AllButEvery(_), Some(count)) => LocalLayers::AllButEvery(count),
             (local, _) => local,
         };
-        Ok(attends(layers, window, local, architecture.unturned))
+        Ok(attends(layers, window, local, architecture.unrotated))
     }
 
     fn scales(

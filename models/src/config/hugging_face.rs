@@ -8,7 +8,7 @@ use crate::architectures::{Architecture, AttentionKind, LocalLayers};
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::packed;
-use crate::weights::Kind;
+use crate::weights::Conventions;
 
 use super::experts::{self, Experts};
 use super::{Attends, Config, LAYERS_LIMIT, Latent, Rope, Sampling, Scales, architecture, attends, ids, size};
@@ -64,7 +64,7 @@ pub(super) fn class(config: &Json) -> Option<&str> {
 
 pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
     let class = class(config).ok_or_else(|| config.missing("architectures"))?;
-    let architecture = architecture(Kind::HuggingFace, class, config.file.clone())?;
+    let architecture = architecture(Conventions::HuggingFace, class, config.file.clone())?;
     let defaults = &architecture.defaults;
     packed::check_method(config)?;
     check_neutral(config, &NEUTRAL)?;
@@ -90,7 +90,7 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
         AttentionKind::Heads => None,
         AttentionKind::Latent => Some(Latent::of_directory(config)?),
     };
-    // Latent attention's head_dim is the width of what turns, where there is any.
+    // Latent attention's head_dim is the width of what is rotated, where there is any.
     let given = config.integer("head_dim")?.map(size).or(defaults.head_width);
     let head_width = match latent.map(|latent| latent.head_width()).or(given) {
         Some(given) => given,
@@ -99,9 +99,9 @@ pub(super) fn read(config: &Json, generation: Option<&Json>) -> Result<Config> {
             return Err(config.wrong("num_attention_heads", heads, format!("a divisor of hidden_size, {width}")));
         }
     };
-    let rope = Rope::of_directory(config, architecture, latent.map_or(head_width, |latent| latent.turned))?;
+    let rope = Rope::of_directory(config, architecture, latent.map_or(head_width, |latent| latent.rotated))?;
     Ok(Config {
-        kind: Kind::HuggingFace,
+        kind: Conventions::HuggingFace,
         architecture,
         layers,
         width,
@@ -238,8 +238,8 @@ fn layers_attend(config: &Json, architecture: &Architecture, layers: usize) -> R
         (local, _) => local,
     };
     let interval = config.integer("no_rope_layer_interval")?.map(size);
-    let unturned = architecture.unturned.map(|default| interval.unwrap_or(default));
-    let mut attends = attends(layers, window, local, unturned);
+    let unrotated = architecture.unrotated.map(|default| interval.unwrap_or(default));
+    let mut attends = attends(layers, window, local, unrotated);
     let switch = config.boolean("use_sliding_window")?;
     match (switch, local, window) {
         (Some(false), ..) => attends.iter_mut().for_each(|layer| layer.window = None),
@@ -261,10 +261,10 @@ fn layers_attend(config: &Json, architecture: &Architecture, layers: usize) -> R
             };
         }
     }
-    if architecture.unturned.is_some()
-        && let Some(turned) = layer_list(config, "no_rope_layers", layers)?
+    if architecture.unrotated.is_some()
+        && let Some(rotated) = layer_list(config, "no_rope_layers", layers)?
     {
-        attends.iter_mut().zip(turned).for_each(|(layer, turned)| layer.turned = turned.as_u64() != Some(0));
+        attends.iter_mut().zip(rotated).for_each(|(layer, rotated)| layer.rotated = rotated.as_u64() != Some(0));
     }
     Ok(attends)
 }

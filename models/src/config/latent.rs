@@ -8,17 +8,17 @@ use super::{HEAD_LIMIT, Rope, SIZE_LIMIT, Scaling, size};
 use crate::error::Result;
 use crate::json::Json;
 
-/// The widths of latent attention. A query head has `plain` elements, then `turned`.
+/// The widths of latent attention. A query head has `plain` elements, then `rotated`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Latent {
     /// Elements of the latent that keys and values are made of (`kv_lora_rank`).
     pub rank: usize,
     /// Elements that queries go through (`q_lora_rank`); `None` where they are made at once.
     pub query_rank: Option<usize>,
-    /// Elements of a query head that meet the latent and do not turn (`qk_nope_head_dim`).
+    /// Elements of a query head that meet the latent and are not rotated (`qk_nope_head_dim`).
     pub plain: usize,
-    /// Elements of a query head, and of the one key, that turn (`qk_rope_head_dim`).
-    pub turned: usize,
+    /// Elements of a query head, and of the one key, that are rotated (`qk_rope_head_dim`).
+    pub rotated: usize,
     /// Elements of a value head (`v_head_dim`).
     pub value_width: usize,
 }
@@ -29,12 +29,12 @@ const HEADS_LIMIT: u64 = 1024;
 impl Latent {
     /// Elements of a query head.
     pub fn head_width(&self) -> usize {
-        self.plain.saturating_add(self.turned)
+        self.plain.saturating_add(self.rotated)
     }
 
-    /// Elements of what is kept of a token: the latent, and what turns of the key.
+    /// Elements of what is kept of a token: the latent, and what is rotated of the key.
     pub fn key_width(&self) -> usize {
-        self.rank.saturating_add(self.turned)
+        self.rank.saturating_add(self.rotated)
     }
 
     /// Of a directory.
@@ -49,7 +49,7 @@ impl Latent {
             rank: required("kv_lora_rank")?,
             query_rank: config.integer("q_lora_rank")?.map(size),
             plain: required("qk_nope_head_dim")?,
-            turned: required("qk_rope_head_dim")?,
+            rotated: required("qk_rope_head_dim")?,
             value_width: required("v_head_dim")?,
         })
     }
@@ -66,14 +66,14 @@ impl Latent {
                 "1: convert the model anew, with keys apart from values (attn_k_b)",
             ));
         }
-        let (head_width, turned) = (required("attention.key_length_mla")?, required("rope.dimension_count")?);
-        let plain = head_width.checked_sub(turned);
-        let wrong = || keys.unsupported("rope.dimension_count", turned, &format!("at most {head_width}"));
+        let (head_width, rotated) = (required("attention.key_length_mla")?, required("rope.dimension_count")?);
+        let plain = head_width.checked_sub(rotated);
+        let wrong = || keys.unsupported("rope.dimension_count", rotated, &format!("at most {head_width}"));
         Ok(Latent {
             rank: required("attention.kv_lora_rank")?,
             query_rank: keys.size("attention.q_lora_rank")?.filter(|rank| *rank > 0),
             plain: plain.ok_or_else(wrong)?,
-            turned,
+            rotated,
             value_width: required("attention.value_length_mla")?,
         })
     }
@@ -82,7 +82,7 @@ impl Latent {
     fn numbers(&self) -> Vec<(&'static str, usize)> {
         let mut numbers = vec![
             ("the rank of keys and values", self.rank),
-            ("the elements of a query head that do not turn", self.plain),
+            ("the elements of a query head that are not rotated", self.plain),
             ("the elements of a value head", self.value_width),
         ];
         numbers.extend(self.query_rank.map(|rank| ("the rank of queries", rank)));
@@ -94,9 +94,9 @@ impl Latent {
         if heads as u64 > HEADS_LIMIT {
             return Some(("the number of heads", heads.to_string(), format!("at most {HEADS_LIMIT}")));
         }
-        if rope.rotated != self.turned {
+        if rope.rotated != self.rotated {
             let name = "the number of dimensions that RoPE rotates";
-            return Some((name, rope.rotated.to_string(), self.turned.to_string()));
+            return Some((name, rope.rotated.to_string(), self.rotated.to_string()));
         }
         if rope.temperature.is_some() || matches!(rope.scaling, Scaling::Long { .. }) {
             let name = "RoPE's scaling over a latent";
@@ -110,7 +110,7 @@ impl Latent {
         let most = HEAD_LIMIT.min(SIZE_LIMIT / heads as u64);
         let width = self.key_width();
         if width as u64 > most || !width.is_multiple_of(4) {
-            let name = "the rank of keys and values with what turns";
+            let name = "the rank of keys and values with what is rotated";
             return Some((name, width.to_string(), format!("a multiple of 4 up to {most}")));
         }
         None

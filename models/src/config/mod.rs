@@ -15,7 +15,7 @@ use plywood_kernels::grouped_matmul::MAX_MATRICES;
 use crate::architectures::{self, Architecture, LocalLayers};
 use crate::checkpoint::{Checkpoint, Settings};
 use crate::error::{Error, Result};
-use crate::weights::Kind;
+use crate::weights::Conventions;
 
 pub use self::experts::Experts;
 pub use self::latent::Latent;
@@ -33,7 +33,7 @@ const CONTEXT_LIMIT: u64 = 1 << 28;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Which conventions its files follow.
-    pub kind: Kind,
+    pub kind: Conventions,
     /// Its family.
     pub architecture: &'static Architecture,
     /// Layers.
@@ -58,7 +58,7 @@ pub struct Config {
     pub vocabulary: usize,
     /// Added to the mean square in norms.
     pub norm_epsilon: f32,
-    /// How positions turn queries and keys.
+    /// How positions rotate queries and keys.
     pub rope: Rope,
     /// The same in local layers.
     pub local_rope: Rope,
@@ -91,8 +91,8 @@ pub struct Config {
 pub struct Attends {
     /// How many tokens a token sees, itself among them, in a local layer; `None` in one that sees all.
     pub window: Option<usize>,
-    /// Whether queries and keys are turned by their positions.
-    pub turned: bool,
+    /// Whether queries and keys are rotated by their positions.
+    pub rotated: bool,
 }
 
 /// What numbers are multiplied by on their way through a model.
@@ -248,8 +248,8 @@ impl Config {
     }
 }
 
-/// How layers attend: local ones by a rule of the family, those that do not turn as every so many-th.
-fn attends(layers: usize, window: Option<usize>, local: LocalLayers, unturned: Option<usize>) -> Vec<Attends> {
+/// How layers attend: local ones by a rule of the family, those that are not rotated as every so many-th.
+fn attends(layers: usize, window: Option<usize>, local: LocalLayers, unrotated: Option<usize>) -> Vec<Attends> {
     let is_local = |layer: usize| match local {
         LocalLayers::None => false,
         LocalLayers::All => true,
@@ -259,13 +259,13 @@ fn attends(layers: usize, window: Option<usize>, local: LocalLayers, unturned: O
     (0..layers.min(LAYERS_LIMIT as usize))
         .map(|layer| Attends {
             window: window.filter(|_| is_local(layer)),
-            turned: unturned.is_none_or(|count| count == 0 || !(layer + 1).is_multiple_of(count)),
+            rotated: unrotated.is_none_or(|count| count == 0 || !(layer + 1).is_multiple_of(count)),
         })
         .collect()
 }
 
 /// The family of this name, or an error that lists those known.
-fn architecture(kind: Kind, name: &str, file: PathBuf) -> Result<&'static Architecture> {
+fn architecture(kind: Conventions, name: &str, file: PathBuf) -> Result<&'static Architecture> {
     Architecture::find(kind, name).ok_or_else(|| Error::UnknownArchitecture {
         file,
         name: name.into(),

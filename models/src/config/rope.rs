@@ -15,7 +15,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::names::{self, Role};
-use crate::weights::Kind;
+use crate::weights::Conventions;
 
 /// RoPE's base where a GGUF file says nothing, and that of local layers with one of their own.
 pub(super) const DEFAULT_BASE: f64 = 10_000.0;
@@ -29,13 +29,13 @@ const YARN_SLOW: f64 = 1.0;
 pub struct Rope {
     /// The base of the frequencies (theta).
     pub base: f64,
-    /// Elements of a head that turn, an even number.
+    /// Elements of a head that are rotated, an even number.
     pub rotated: usize,
     /// How frequencies are changed for longer texts.
     pub scaling: Scaling,
     /// What cosines and sines are multiplied by.
     pub magnitude: f64,
-    /// How queries grow with their positions after they turned, if they do.
+    /// How queries grow with their positions after they rotated, if they do.
     pub temperature: Option<Temperature>,
 }
 
@@ -97,7 +97,7 @@ impl Rope {
         Rope { base, rotated, scaling: Scaling::None, magnitude: 1.0, temperature: None }
     }
 
-    /// The angle by which each of `rotated / 2` pairs turns from a position to the next, before LongRoPE's factors.
+    /// The angle by which each of `rotated / 2` pairs is rotated from a position to the next, before LongRoPE's factors.
     pub fn inverse_frequencies(&self) -> Vec<f64> {
         let plain = (0..self.rotated / 2).map(|pair| self.base.powf(-((2 * pair) as f64) / self.rotated as f64));
         match self.scaling {
@@ -128,7 +128,7 @@ impl Rope {
         }
     }
 
-    /// The settings of a directory for heads of which so many elements might turn: at the top and in `rope_scaling`, or all in
+    /// The settings of a directory for heads of which so many elements may be rotated: at the top and in `rope_scaling`, or all in
     /// `rope_parameters` as transformers 5 writes them.
     pub(super) fn of_directory(config: &Json, architecture: &Architecture, elements: usize) -> Result<Rope> {
         let mut section = config.section("rope_parameters")?.or(config.section("rope_scaling")?);
@@ -149,7 +149,7 @@ impl Rope {
         }
     }
 
-    /// The same of local layers, which turn by a base of their own.
+    /// The same of local layers, which are rotated by a base of their own.
     pub(super) fn local_of_directory(config: &Json, rotated: usize) -> Result<Rope> {
         let parameters = config.section("rope_parameters")?;
         let section = parameters.map(|section| section.section("sliding_attention")).transpose()?.flatten();
@@ -168,14 +168,14 @@ impl Rope {
         }
     }
 
-    /// The settings of a GGUF file for heads of which so many elements might turn.
+    /// The settings of a GGUF file for heads of which so many elements may be rotated.
     pub(super) fn of_gguf(
         keys: &Keys,
         checkpoint: &Checkpoint,
         architecture: &Architecture,
         elements: usize,
     ) -> Result<Rope> {
-        let has_factors = checkpoint.tensor(&names::name(Kind::Gguf, Role::RopeFactorsLong, 0)).is_some();
+        let has_factors = checkpoint.tensor(&names::name(Conventions::Gguf, Role::RopeFactorsLong, 0)).is_some();
         let scaling = keys.scaling(has_factors, architecture)?;
         let own = match scaling {
             Scaling::Yarn { factor, mscale_all, .. } => match keys.number("rope.scaling.yarn_attn_factor")? {

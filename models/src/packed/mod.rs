@@ -27,7 +27,7 @@ use crate::architectures::Architecture;
 use crate::error::{Error, Result};
 use crate::file::File;
 use crate::json::Json;
-use crate::weights::{Kind, Storage, TensorInfo};
+use crate::weights::{Conventions, Storage, TensorInfo};
 
 use self::assembly::Assembled;
 use self::table::{Table, wrong};
@@ -115,7 +115,7 @@ pub(crate) fn assemble(
         }
     }
     let class = config.and_then(|config| config.value.pointer("/architectures/0")?.as_str());
-    let family = class.and_then(|class| Architecture::find(Kind::HuggingFace, class));
+    let family = class.and_then(|class| Architecture::find(Conventions::HuggingFace, class));
     let ends = family.map_or(&[][..], |family| family.transposed);
     let is_transposed = |name: &&String| ends.iter().any(|end| name.ends_with(end));
     for name in table.tensors.keys().filter(is_transposed).cloned().collect::<Vec<_>>() {

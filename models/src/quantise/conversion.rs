@@ -14,13 +14,13 @@ use crate::gguf::{Metadata, Value};
 use crate::names::{self, Role};
 use crate::tokenizer;
 use crate::transformer;
-use crate::weights::{Kind, Weights};
+use crate::weights::{Conventions, Weights};
 
 use super::settings;
-use super::source::{Content, Source, Tensor};
+use super::source::{Content, GgufModel, Tensor};
 
 /// The model of a directory, by the conventions of GGUF files.
-pub fn convert(checkpoint: Checkpoint) -> Result<Source> {
+pub fn convert(checkpoint: Checkpoint) -> Result<GgufModel> {
     let config = Config::of(&checkpoint)?;
     if config.architecture.name != architectures::ALL[0].name
         || config.biases
@@ -41,7 +41,7 @@ pub fn convert(checkpoint: Checkpoint) -> Result<Source> {
         .map(|(role, layer)| tensor(&checkpoint, &config, role, layer))
         .collect::<Result<Vec<Tensor>>>()?;
     tensors.extend(rope_factors(&config.rope));
-    Ok(Source { checkpoint, metadata, tensors })
+    Ok(GgufModel { checkpoint, metadata, tensors })
 }
 
 /// The last part of a path.
@@ -69,7 +69,7 @@ fn roles(config: &Config) -> impl Iterator<Item = (Role, usize)> {
 }
 
 fn tensor(checkpoint: &Checkpoint, config: &Config, role: Role, layer: usize) -> Result<Tensor> {
-    let name = names::name(Kind::HuggingFace, role, layer);
+    let name = names::name(Conventions::HuggingFace, role, layer);
     let index = checkpoint.tensor(&name).ok_or(Error::MissingTensor { tensor: name })?;
     let info = &checkpoint.tensors()[index];
     let turned =
@@ -79,7 +79,7 @@ fn tensor(checkpoint: &Checkpoint, config: &Config, role: Role, layer: usize) ->
         Role::Key if turned => Content::Halves { tensor: index, heads: config.kv_heads },
         _ => Content::Stored(index),
     };
-    let (name, shape) = (names::name(Kind::Gguf, role, layer), info.shape.clone());
+    let (name, shape) = (names::name(Conventions::Gguf, role, layer), info.shape.clone());
     Ok(Tensor { name, shape, format: info.format()?, content })
 }
 
@@ -95,7 +95,7 @@ fn rope_factors(rope: &Rope) -> Option<Tensor> {
     let pairs = plain.inverse_frequencies().into_iter().zip(rope.inverse_frequencies());
     let factors: Vec<f32> = pairs.map(|(plain, scaled)| (plain / scaled) as f32).collect();
     Some(Tensor {
-        name: names::name(Kind::Gguf, Role::RopeFactors, 0),
+        name: names::name(Conventions::Gguf, Role::RopeFactors, 0),
         shape: vec![factors.len()],
         format: F32,
         content: Content::Made(factors.iter().flat_map(|factor| factor.to_le_bytes()).collect()),

@@ -24,11 +24,11 @@ pub struct Mix {
 
 /// An exception of a mix.
 #[derive(Debug)]
-struct Rule(Part, When, Format);
+struct Rule(MatrixRole, When, Format);
 
 /// What a matrix is for, as far as mixes distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum MatrixRole {
     /// The output matrix.
     Output,
     /// The token embedding.
@@ -70,9 +70,9 @@ enum When {
 
 /// What decides about one matrix.
 #[derive(Debug, Clone, Copy)]
-pub struct Site {
+pub struct Matrix {
     /// What it is for.
-    pub part: Part,
+    pub part: MatrixRole,
     /// Its layer, where it has one.
     pub layer: usize,
     /// Elements of its rows.
@@ -96,7 +96,7 @@ pub struct Facts {
     pub weighted: bool,
 }
 
-use Part::{AttentionOutput, Down, Embedding, GateUp, Key, Value};
+use MatrixRole::{AttentionOutput, Down, Embedding, GateUp, Key, Value};
 use When::{Always, Below, EightExperts, FirstOf, FirstOfUnweighted, FirstOfWeighted, Grouped, MoreBits, Stacked};
 
 /// Experts share attention, which is small beside them.
@@ -231,30 +231,31 @@ impl Mix {
     }
 
     /// The format of a matrix, before it is known whether its blocks divide the rows.
-    pub fn choose(&self, facts: &Facts, site: &Site) -> Format {
+    pub fn choose(&self, facts: &Facts, matrix: &Matrix) -> Format {
         if self.format.is_float() {
             return self.format;
         }
-        if site.part == Part::Output || (site.part == Part::Embedding && facts.tied) {
-            return self.output(site);
+        if matrix.part == MatrixRole::Output || (matrix.part == MatrixRole::Embedding && facts.tied) {
+            return self.output(matrix);
         }
         let rules = EXPERTS.iter().chain(self.rules);
-        let found = rules.filter(|rule| rule.0 == site.part && rule.1.applies(facts, site)).map(|rule| rule.2).next();
+        let found =
+            rules.filter(|rule| rule.0 == matrix.part && rule.1.applies(facts, matrix)).map(|rule| rule.2).next();
         let format = found.unwrap_or(self.format);
         let large = facts.layers == LARGE_LAYERS && facts.group > 1;
-        if large && site.part == Value && (format == Q3_K || format == Q4_K) { Q5_K } else { format }
+        if large && matrix.part == Value && (format == Q3_K || format == Q4_K) { Q5_K } else { format }
     }
 
     /// The format of the matrix that makes logits, on which most depends.
-    fn output(&self, site: &Site) -> Format {
-        let fits = site.columns.is_multiple_of(self.format.block_elements);
+    fn output(&self, matrix: &Matrix) -> Format {
+        let fits = matrix.columns.is_multiple_of(self.format.block_elements);
         if self.format == Q8_0 || !fits { Q8_0 } else { Q6_K }
     }
 }
 
 impl When {
-    fn applies(self, facts: &Facts, site: &Site) -> bool {
-        let (layer, layers) = (site.layer, facts.layers);
+    fn applies(self, facts: &Facts, matrix: &Matrix) -> bool {
+        let (layer, layers) = (matrix.layer, facts.layers);
         match self {
             Always => true,
             MoreBits => {
@@ -267,15 +268,15 @@ impl When {
             FirstOfWeighted(shares) => facts.weighted && layer < layers / shares,
             Grouped => facts.group >= 4,
             EightExperts => facts.experts == 8,
-            Stacked => site.stacked,
+            Stacked => matrix.stacked,
         }
     }
 }
 
-impl Part {
+impl MatrixRole {
     /// What the tensor of a name in a GGUF file is for.
-    pub fn of(name: &str) -> Part {
-        const PARTS: [(&str, Part); 8] = [
+    pub fn of(name: &str) -> MatrixRole {
+        const PARTS: [(&str, MatrixRole); 8] = [
             ("attn_qkv.weight", Value),
             ("attn_kv_b.weight", Value),
             ("attn_v.weight", Value),
@@ -286,9 +287,9 @@ impl Part {
             ("ffn_down", Down),
         ];
         match name {
-            "output.weight" => Part::Output,
+            "output.weight" => MatrixRole::Output,
             "token_embd.weight" => Embedding,
-            _ => PARTS.iter().find(|row| name.contains(row.0)).map_or(Part::Other, |row| row.1),
+            _ => PARTS.iter().find(|row| name.contains(row.0)).map_or(MatrixRole::Other, |row| row.1),
         }
     }
 }

@@ -32,10 +32,10 @@ use plywood_kernels::formats;
 
 use crate::error::{Error, Result};
 use crate::gguf::Value;
-use crate::weights::Kind;
+use crate::weights::Conventions;
 
-use self::mixes::{Facts, Mix, Part, Site};
-use self::source::{Source, Tensor};
+use self::mixes::{Facts, Matrix, MatrixRole, Mix};
+use self::source::{GgufModel, Tensor};
 
 pub use self::importance::Importance;
 
@@ -85,7 +85,7 @@ pub struct Target {
 /// What will be written, tensor by tensor.
 #[derive(Debug)]
 pub struct Plan {
-    source: Source,
+    source: GgufModel,
     /// One for each tensor of the source.
     targets: Vec<Target>,
     importance: Option<Importance>,
@@ -105,7 +105,7 @@ pub struct Report {
 impl Plan {
     /// Opens a model and decides what each of its tensors becomes. Weights are not read.
     pub fn new(input: impl AsRef<Path>, options: Options) -> Result<Plan> {
-        let mut source = Source::open(input.as_ref())?;
+        let mut source = GgufModel::open(input.as_ref())?;
         if source.tensors.is_empty() {
             let reason = "there are no weights in it".into();
             return Err(Error::NotAModel { path: input.as_ref().into(), reason });
@@ -113,7 +113,7 @@ impl Plan {
         let facts = facts(&source, &options)?;
         // What is no matrix keeps its format; converted, it gets the one in which others expect it.
         let kind = source.checkpoint.kind();
-        let other = |tensor: &Tensor| if kind == Kind::Gguf { tensor.format } else { formats::F32 };
+        let other = |tensor: &Tensor| if kind == Conventions::Gguf { tensor.format } else { formats::F32 };
         let targets = source.tensors.iter().map(|tensor| target(&facts, &options, tensor, other(tensor)));
         let targets = targets.collect::<Result<Vec<_>>>()?;
         check_overrides(&source.tensors, &options.overrides)?;
@@ -155,10 +155,10 @@ impl Plan {
 }
 
 /// What decides about all matrices of a model.
-fn facts(source: &Source, options: &Options) -> Result<Facts> {
+fn facts(source: &GgufModel, options: &Options) -> Result<Facts> {
     let heads = source.size("attention.head_count")?.unwrap_or(1);
     let kv_heads = source.size("attention.head_count_kv")?.unwrap_or(heads);
-    let with_output = source.tensors.iter().any(|tensor| Part::of(&tensor.name) == Part::Output);
+    let with_output = source.tensors.iter().any(|tensor| MatrixRole::of(&tensor.name) == MatrixRole::Output);
     Ok(Facts {
         layers: source.size("block_count")?.unwrap_or(0).min(LAYERS_LIMIT),
         group: heads / kv_heads.max(1),
@@ -192,7 +192,7 @@ fn choose(facts: &Facts, options: &Options, tensor: &Tensor) -> (Format, Format)
     if let Some(by_hand) = options.overrides.iter().find(|by_hand| by_hand.matches(&tensor.name)) {
         return (by_hand.format, by_hand.format);
     }
-    let wanted = if options.pure { options.mix.format } else { options.mix.choose(facts, &tensor.site()) };
+    let wanted = if options.pure { options.mix.format } else { options.mix.choose(facts, &tensor.matrix()) };
     (mixes::fitting(wanted, tensor.columns()), wanted)
 }
 
@@ -228,10 +228,10 @@ impl Tensor {
     }
 
     /// What a mix must know of it.
-    fn site(&self) -> Site {
+    fn matrix(&self) -> Matrix {
         let layer = self.name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok());
-        Site {
-            part: Part::of(&self.name),
+        Matrix {
+            part: MatrixRole::of(&self.name),
             layer: layer.unwrap_or(0),
             columns: self.columns(),
             stacked: self.experts() > 1,

@@ -18,7 +18,7 @@ const DROPPED: [&str; 2] = ["split.", "general.alignment"];
 
 /// A model as a GGUF file would hold it.
 #[derive(Debug)]
-pub struct Source {
+pub struct GgufModel {
     /// The opened model.
     pub checkpoint: Checkpoint,
     /// The metadata of a GGUF file of it.
@@ -56,9 +56,9 @@ pub enum Content {
     Made(Vec<u8>),
 }
 
-impl Source {
+impl GgufModel {
     /// Opens what [`Checkpoint::open`] opens.
-    pub fn open(path: &Path) -> Result<Source> {
+    pub fn open(path: &Path) -> Result<GgufModel> {
         let checkpoint = Checkpoint::open(path)?;
         match checkpoint.settings() {
             Settings::HuggingFace { .. } => conversion::convert(checkpoint),
@@ -69,7 +69,7 @@ impl Source {
                 let metadata = Metadata { file: metadata.file.clone(), entries };
                 let tensors = checkpoint.tensors().iter().enumerate();
                 let tensors = tensors.map(|(index, info)| Tensor::stored(info, index)).collect::<Result<_>>()?;
-                Ok(Source { checkpoint, metadata, tensors })
+                Ok(GgufModel { checkpoint, metadata, tensors })
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::file::File;
 
 use self::environment::Output;
-use self::sources::Source;
+use self::sources::TemplateSource;
 
 /// The longest template that is read from a file, in bytes.
 const LIMIT: u64 = 4 << 20;
@@ -44,7 +44,7 @@ const STACK: usize = 256 << 20;
 /// The chat template of a model.
 #[derive(Debug)]
 pub struct Template {
-    sources: Vec<Source>,
+    sources: Vec<TemplateSource>,
     /// `bos_token` and the others, by the names under which templates know them.
     tokens: Map<String, Value>,
     environment: Environment<'static>,
@@ -94,19 +94,19 @@ impl Template {
     /// The template in a file, with the special tokens of a model.
     pub fn from_file(path: &Path, checkpoint: &Checkpoint) -> Result<Template> {
         if path.exists() && !path.is_file() {
-            let source = Source::default(path, String::new());
+            let source = TemplateSource::default(path, String::new());
             return Err(source.failed(None, "this is no file; name one that holds a Jinja template".into()));
         }
         let text = File::open(path)?.read_text(LIMIT)?;
-        Template::compile(vec![Source::default(path, text)], sources::tokens(checkpoint)?)
+        Template::compile(vec![TemplateSource::default(path, text)], sources::tokens(checkpoint)?)
     }
 
     /// A template that is text; `file` is named in errors, and `tokens` are variables such as `bos_token`.
     pub fn from_text(file: impl Into<PathBuf>, text: String, tokens: Map<String, Value>) -> Result<Template> {
-        Template::compile(vec![Source::default(&file.into(), text)], tokens)
+        Template::compile(vec![TemplateSource::default(&file.into(), text)], tokens)
     }
 
-    fn compile(sources: Vec<Source>, tokens: Map<String, Value>) -> Result<Template> {
+    fn compile(sources: Vec<TemplateSource>, tokens: Map<String, Value>) -> Result<Template> {
         let mut environment = environment::new();
         for source in &sources {
             let text = environment::without_generation_blocks(&source.text).into_owned();
@@ -169,7 +169,7 @@ impl Template {
     }
 
     /// The source that renders a conversation: that for tools where there are any, as transformers chooses.
-    fn choose(&self, options: &RenderOptions) -> &Source {
+    fn choose(&self, options: &RenderOptions) -> &TemplateSource {
         let named = |name: &str| self.sources.iter().find(|source| source.name == name);
         let tools = options.tools.as_ref().and_then(|_| named(TOOL_USE));
         tools.or_else(|| named(DEFAULT)).unwrap_or(&self.sources[0])

@@ -51,7 +51,7 @@ pub fn float(value: &Value) -> Option<String> {
 }
 
 /// How `json.dumps` lays out a value.
-struct Layout {
+struct JsonStyle {
     ascii: bool,
     /// What each level is indented by.
     indent: Option<String>,
@@ -81,11 +81,11 @@ pub fn to_json(value: &Value, ascii: Option<bool>, indent: Option<Value>, option
     let sorted = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     options.assert_all_used()?;
     let mut text = String::new();
-    Layout { ascii, indent, separators, sorted }.value(&mut text, value, 0)?;
+    JsonStyle { ascii, indent, separators, sorted }.value(&mut text, value, 0)?;
     Ok(text)
 }
 
-impl Layout {
+impl JsonStyle {
     fn value(&self, text: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
         if depth > DEPTH {
             return Err(invalid("tojson: the value is nested too deeply"));

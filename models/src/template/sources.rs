@@ -22,7 +22,7 @@ const FOLDER: &str = "additional_chat_templates";
 
 /// A template and where it is from.
 #[derive(Debug)]
-pub struct Source {
+pub struct TemplateSource {
     /// Its name among a model's templates.
     pub name: String,
     /// Its file.
@@ -31,10 +31,10 @@ pub struct Source {
     pub text: String,
 }
 
-impl Source {
+impl TemplateSource {
     /// The only template of a file.
-    pub fn default(file: &Path, text: String) -> Source {
-        Source { name: DEFAULT.into(), file: file.into(), text }
+    pub fn default(file: &Path, text: String) -> TemplateSource {
+        TemplateSource { name: DEFAULT.into(), file: file.into(), text }
     }
 
     /// An error of this template.
@@ -56,14 +56,14 @@ impl Source {
 }
 
 /// All templates of a model; none where it has none.
-pub fn of(checkpoint: &Checkpoint) -> Result<Vec<Source>> {
+pub fn of(checkpoint: &Checkpoint) -> Result<Vec<TemplateSource>> {
     match checkpoint.settings() {
         Settings::Gguf(metadata) => in_gguf(metadata),
         Settings::HuggingFace { .. } => in_directory(checkpoint.path()),
     }
 }
 
-fn in_gguf(metadata: &Metadata) -> Result<Vec<Source>> {
+fn in_gguf(metadata: &Metadata) -> Result<Vec<TemplateSource>> {
     let mut sources = Vec::new();
     for key in metadata.entries.keys().filter(|key| key.starts_with(KEY)) {
         let name = match key[KEY.len()..].strip_prefix('.') {
@@ -73,17 +73,17 @@ fn in_gguf(metadata: &Metadata) -> Result<Vec<Source>> {
             None => continue,
         };
         if let Some(text) = metadata.text(key)? {
-            sources.push(Source { name: name.into(), file: metadata.file.clone(), text: text.into() });
+            sources.push(TemplateSource { name: name.into(), file: metadata.file.clone(), text: text.into() });
         }
     }
     Ok(sources)
 }
 
 /// The first of: files of their own, `tokenizer_config.json`, and `chat_template.json`, as transformers seeks them.
-pub fn in_directory(directory: &Path) -> Result<Vec<Source>> {
+pub fn in_directory(directory: &Path) -> Result<Vec<TemplateSource>> {
     let file = directory.join(FILE);
     if file.exists() {
-        let mut sources = vec![Source::default(&file, File::open(&file)?.read_text(LIMIT)?)];
+        let mut sources = vec![TemplateSource::default(&file, File::open(&file)?.read_text(LIMIT)?)];
         sources.extend(in_folder(&directory.join(FOLDER))?);
         return Ok(sources);
     }
@@ -98,7 +98,7 @@ pub fn in_directory(directory: &Path) -> Result<Vec<Source>> {
     Ok(Vec::new())
 }
 
-fn in_folder(folder: &Path) -> Result<Vec<Source>> {
+fn in_folder(folder: &Path) -> Result<Vec<TemplateSource>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
@@ -110,7 +110,7 @@ fn in_folder(folder: &Path) -> Result<Vec<Source>> {
             && file.extension().is_some_and(|extension| extension == "jinja")
         {
             let text = File::open(&file)?.read_text(LIMIT)?;
-            sources.push(Source { name: name.into(), file: file.clone(), text });
+            sources.push(TemplateSource { name: name.into(), file: file.clone(), text });
         }
     }
     sources.sort_by(|a, b| a.name.cmp(&b.name));
@@ -118,9 +118,10 @@ fn in_folder(folder: &Path) -> Result<Vec<Source>> {
 }
 
 /// The template under `chat_template`, or the list of named ones.
-fn in_json(config: &Json) -> Result<Vec<Source>> {
+fn in_json(config: &Json) -> Result<Vec<TemplateSource>> {
     let key = "chat_template";
-    let source = |name: &str, text: &str| Source { name: name.into(), file: config.file.clone(), text: text.into() };
+    let source =
+        |name: &str, text: &str| TemplateSource { name: name.into(), file: config.file.clone(), text: text.into() };
     let wrong = || config.wrong(key, "something else", "a string, or a list of objects with name and template");
     let text = |value: &Value, key: &str| value.get(key)?.as_str().map(str::to_owned);
     match config.get(key) {

@@ -28,7 +28,7 @@ const PIECES_EOS: u32 = 2;
 const PHI3_KEEPING: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
 /// What a GGUF file says about its tokens.
-struct Source<'a> {
+struct TokenTable<'a> {
     metadata: &'a Metadata,
     tokens: Vec<Token>,
     ids: HashMap<&'a str, u32>,
@@ -36,7 +36,7 @@ struct Source<'a> {
 
 pub(super) fn build(metadata: &Metadata) -> Result<Tokenizer> {
     let model = metadata.text(MODEL)?.ok_or_else(|| metadata.missing(MODEL))?;
-    let source = Source::read(metadata)?;
+    let source = TokenTable::read(metadata)?;
     match model {
         "llama" => source.scores(),
         "gpt2" => source.merges(),
@@ -49,8 +49,8 @@ pub(super) fn build(metadata: &Metadata) -> Result<Tokenizer> {
     }
 }
 
-impl<'a> Source<'a> {
-    fn read(metadata: &'a Metadata) -> Result<Source<'a>> {
+impl<'a> TokenTable<'a> {
+    fn read(metadata: &'a Metadata) -> Result<TokenTable<'a>> {
         let texts = metadata.texts(TOKENS)?.ok_or_else(|| metadata.missing(TOKENS))?;
         let types = metadata.integers(TYPES)?;
         if let Some(types) = types.as_ref().filter(|types| types.len() != texts.len()) {
@@ -68,7 +68,7 @@ impl<'a> Source<'a> {
             tokens.push(Token { text: text.clone(), kind });
         }
         ids.remove("");
-        Ok(Source { metadata, tokens, ids })
+        Ok(TokenTable { metadata, tokens, ids })
     }
 
     /// SentencePiece: merges by score, bytes for what has no piece.

@@ -77,8 +77,8 @@ impl Builder<'_> {
                 }
             }
         }
-        if config.attends[layer].turned {
-            (query, key) = self.turned(query, key, rotations);
+        if config.attends[layer].rotated {
+            (query, key) = self.rotated(query, key, rotations);
         }
         if let Some(temperature) = config.rope.temperature {
             let scaled = self.graph.value("scaled_queries", Rows::Tokens, queries);
@@ -104,29 +104,29 @@ impl Builder<'_> {
         Ok(attended)
     }
 
-    /// Queries and keys turned by their positions: at once, where they lie side by side.
-    pub(super) fn turned(&mut self, query: Slice, key: Slice, rotations: WeightId) -> (Slice, Slice) {
+    /// Queries and keys rotated by their positions: at once, where they lie side by side.
+    pub(super) fn rotated(&mut self, query: Slice, key: Slice, rotations: WeightId) -> (Slice, Slice) {
         let config = self.config;
-        let mut turn = |turned: Slice, heads: usize| {
-            let rotated = self.graph.value("rotated", Rows::Tokens, turned.width);
+        let mut rotate = |input: Slice, heads: usize| {
+            let rotated = self.graph.value("rotated", Rows::Tokens, input.width);
             let rope = Rope {
                 heads,
                 head_width: config.head_width,
                 rotated: config.rope.rotated,
                 pairing: config.architecture.pairing(config.kind),
             };
-            self.graph.node(Op::Rope(rope), &[("input", turned)], &[("tables", rotations)], None, Some(rotated));
+            self.graph.node(Op::Rope(rope), &[("input", input)], &[("tables", rotations)], None, Some(rotated));
             rotated
         };
         if query.value == key.value && key.offset == query.offset + query.width {
             let both = Slice { width: query.width + key.width, ..query };
-            let value = turn(both, config.heads + config.kv_heads);
+            let value = rotate(both, config.heads + config.kv_heads);
             return (
                 Slice { value, offset: 0, width: query.width },
                 Slice { value, offset: query.width, width: key.width },
             );
         }
-        let (queries, keys) = (turn(query, config.heads), turn(key, config.kv_heads));
+        let (queries, keys) = (rotate(query, config.heads), rotate(key, config.kv_heads));
         (self.graph.whole(queries), self.graph.whole(keys))
     }
 }

@@ -1,8 +1,8 @@
 //! The mixture of experts of a layer: a router chooses some of them for each token on the device, and only these are computed.
 
-use plywood_kernels::graph::{Part, Rows, Slice, Source, ValueId, WeightId};
+use plywood_kernels::graph::{Rows, Slice, Source, ValueId, WeightId, WeightPart};
 use plywood_kernels::grouped_matmul::{GroupedMatMul, Stack};
-use plywood_kernels::mix::Mix;
+use plywood_kernels::moe_combine::MoeCombine;
 use plywood_kernels::op::Op;
 use plywood_kernels::route::{Gating, Route};
 
@@ -11,7 +11,7 @@ use crate::architectures::Mixture;
 use crate::config::Experts;
 use crate::error::{Error, Result};
 use crate::names::{self, Role};
-use crate::weights::Kind;
+use crate::weights::Conventions;
 
 impl Builder<'_> {
     /// What the experts of a layer add to the residual stream, and that stream.
@@ -57,12 +57,12 @@ impl Builder<'_> {
                 addend = self.add(shared, residual);
             }
         }
-        let mixed = self.graph.value("residual", Rows::Tokens, config.width);
+        let combined = self.graph.value("residual", Rows::Tokens, config.width);
         let inputs = [("results", results), ("routes", routes), ("addend", addend)];
         let inputs = inputs.map(|(name, value)| (name, self.graph.whole(value)));
         let inputs = [inputs.as_slice(), &shared_inputs].concat();
-        self.graph.node(Op::Mix(Mix { slots: experts.chosen }), &inputs, &[], None, Some(mixed));
-        Ok(mixed)
+        self.graph.node(Op::MoeCombine(MoeCombine { slots: experts.chosen }), &inputs, &[], None, Some(combined));
+        Ok(combined)
     }
 
     /// The router's logits, and behind them the shared expert's gate, if it has one.
@@ -78,7 +78,7 @@ impl Builder<'_> {
 
     fn route(&mut self, experts: &Experts, layer: usize, logits: ValueId) -> Result<ValueId> {
         // Directories of families that choose by a sigmoid always have one.
-        let is_corrected = experts.gating == Gating::Sigmoid && self.config.kind == Kind::HuggingFace
+        let is_corrected = experts.gating == Gating::Sigmoid && self.config.kind == Conventions::HuggingFace
             || self.is_there(Role::RouterCorrection, layer);
         let correction: [(_, &[usize]); 1] = [(Role::RouterCorrection, &[experts.count])];
         let label = format!("layers.{layer}.experts.correction");
@@ -136,8 +136,8 @@ impl Builder<'_> {
         let bias = mixture.biases.then(|| self.bias(label("gate_up.bias"), layer, biases)).transpose()?;
         let stack = match (fused, self.config.kind) {
             (false, _) => Stack::PartByPart,
-            (true, Kind::Gguf) => Stack::MatrixByMatrix,
-            (true, Kind::HuggingFace) => Stack::RowByRow,
+            (true, Conventions::Gguf) => Stack::MatrixByMatrix,
+            (true, Conventions::HuggingFace) => Stack::RowByRow,
         };
         Ok((weight, bias, stack))
     }
@@ -154,7 +154,7 @@ impl Builder<'_> {
         let mut parts = Vec::new();
         for role in roles {
             if let Some((index, tensor)) = self.tensor(*role, layer, &[count, rows, columns])? {
-                parts.push(Part { source: Source::Tensor(index), format: tensor.format()?, rows: count * rows });
+                parts.push(WeightPart { source: Source::Tensor(index), format: tensor.format()?, rows: count * rows });
                 continue;
             }
             for expert in 0..count {
@@ -162,12 +162,12 @@ impl Builder<'_> {
                 let found = name.as_ref().and_then(|name| self.by_name.get(name.as_str()));
                 let Some(&index) = found else {
                     // A file that has none of them lacks the tensor of all.
-                    let of_all = expert == 0 && self.config.kind == Kind::Gguf;
+                    let of_all = expert == 0 && self.config.kind == Conventions::Gguf;
                     let tensor = name.filter(|_| !of_all).unwrap_or_else(|| self.name(*role, layer));
                     return Err(Error::MissingTensor { tensor });
                 };
                 let tensor = self.shaped(index, &[rows, columns])?;
-                parts.push(Part { source: Source::Tensor(index), format: tensor.format()?, rows });
+                parts.push(WeightPart { source: Source::Tensor(index), format: tensor.format()?, rows });
             }
         }
         self.stack(label, columns, parts)

@@ -2,7 +2,7 @@
 //! keys and values of the latent go to the queries and behind the attention, so that the cache holds the latent alone.
 //!
 //! With `score = query · (KeyUp latent) = (KeyUpᵀ query) · latent`, and `sum of shares · (ValueUp latent) = ValueUp (sum of shares ·
-//! latent)`, both of a head; what turns of a query meets what turns of the one key.
+//! latent)`, both of a head; what is rotated of a query meets what is rotated of the one key.
 
 use plywood_kernels::attention::Attention;
 use plywood_kernels::graph::{CacheSlot, CachedValues, Rows, Slice, ValueId, WeightId};
@@ -37,7 +37,7 @@ impl Builder<'_> {
         let (heads, key_width) = (config.heads, latent.key_width());
         let queries = heads * config.head_width;
 
-        // Queries, or what they go through, then the latent and what turns of the key.
+        // Queries, or what they go through, then the latent and what is rotated of the key.
         let (role, width) = latent.query_rank.map_or((Role::Query, queries), |rank| (Role::QueryDown, rank));
         let stack = [(role, width), (Role::LatentDown, key_width)];
         let weight = self.matrix(label("down"), layer, config.width, &stack)?;
@@ -51,7 +51,7 @@ impl Builder<'_> {
             query = self.graph.whole(product);
         }
         let normed = self.rank_norm(label("latent.norm"), Role::LatentNorm, layer, slice(width, latent.rank))?;
-        let turning_key = slice(width + latent.rank, latent.turned);
+        let rotary_key = slice(width + latent.rank, latent.rotated);
 
         let shape = [heads, latent.rank, latent.plain];
         let absorbed = self.of_each_head("absorbed", label("keys"), Role::KeyUp, layer, shape, query)?;
@@ -59,11 +59,11 @@ impl Builder<'_> {
             ("queries", self.graph.whole(absorbed)),
             ("turning_queries", query),
             ("latent", self.graph.whole(normed)),
-            ("turning_key", turning_key),
+            ("rotary_key", rotary_key),
         ];
         let both = self.graph.value("latent_heads", Rows::Tokens, (heads + 1) * key_width);
         let pairing = config.architecture.pairing(config.kind);
-        let op = Op::LatentHeads(LatentHeads { heads, rotated: latent.turned, pairing });
+        let op = Op::LatentHeads(LatentHeads { heads, rotated: latent.rotated, pairing });
         self.graph.node(op, &inputs, &[("tables", rotations)], None, Some(both));
 
         let cache = self.graph.cache(CacheSlot {

@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use plywood_kernels::add::Add;
 use plywood_kernels::embedding::Embedding;
-use plywood_kernels::graph::{Graph, Rows, Slice, Value, ValueId, Want, WeightId};
+use plywood_kernels::graph::{Graph, Output, Rows, Slice, Value, ValueId, WeightId};
 use plywood_kernels::matmul::MatMul;
 use plywood_kernels::op::Op;
 use plywood_kernels::reorder::{self, Reorder};
 use plywood_kernels::rms_norm::RmsNorm;
-use plywood_kernels::sample::{Argmax, MAX_TOP_K, Normaliser, TopK};
+use plywood_kernels::sample::{Argmax, LogSumExp, MAX_TOP_K, TopK};
 use plywood_kernels::select_rows::SelectRows;
 use plywood_kernels::soft_cap::SoftCap;
 
@@ -149,13 +149,17 @@ impl Builder<'_> {
         let count = config.vocabulary.min(MAX_TOP_K);
         let argmax = self.graph.index_value("argmax", Rows::Selected, 1);
         let top_k = self.graph.index_value("top_k", Rows::Selected, 2 * count);
-        let normaliser = self.graph.value("normaliser", Rows::Selected, 1);
+        let log_sum_exp = self.graph.value("log_sum_exp", Rows::Selected, 1);
         let all = [("logits", self.graph.whole(logits))];
         self.graph.node(Op::Argmax(Argmax), &all, &[], None, Some(argmax));
         self.graph.node(Op::TopK(TopK { count }), &all, &[], None, Some(top_k));
-        self.graph.node(Op::Normaliser(Normaliser), &all, &[], None, Some(normaliser));
-        self.graph.outputs =
-            vec![(Want::Logits, logits), (Want::Argmax, argmax), (Want::TopK, top_k), (Want::Normaliser, normaliser)];
+        self.graph.node(Op::LogSumExp(LogSumExp), &all, &[], None, Some(log_sum_exp));
+        self.graph.outputs = vec![
+            (Output::Logits, logits),
+            (Output::Argmax, argmax),
+            (Output::TopK, top_k),
+            (Output::LogSumExp, log_sum_exp),
+        ];
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Tables of rotations: how fast pairs turn is read from the files once, the tables are made for each context.
+//! Tables of rotations: how fast pairs are rotated is read from the files once, the tables are made for each context.
 
 use std::mem::take;
 
@@ -22,7 +22,7 @@ pub(super) struct Rotations {
     magnitude: f64,
 }
 
-/// How pairs turn in sequences of more tokens than `above`.
+/// How pairs are rotated in sequences of more tokens than `above`.
 #[derive(Debug, Clone)]
 pub(super) struct Long {
     above: usize,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plywood_kernels::graph::{Part, Source, Weight, WeightId};
+use plywood_kernels::graph::{Source, Weight, WeightId, WeightPart};
 
 use super::Builder;
 use crate::error::{Error, Result};
@@ -70,12 +70,12 @@ impl<'a> Builder<'a> {
         stack: &[(Role, usize)],
     ) -> Result<WeightId> {
         let parts = stack.iter().map(|(role, rows)| self.part(*role, layer, *rows, columns));
-        let parts = parts.collect::<Result<Vec<Part>>>()?;
+        let parts = parts.collect::<Result<Vec<WeightPart>>>()?;
         self.stack(label, columns, parts)
     }
 
     /// A weight of parts whose columns are in one order.
-    pub(super) fn stack(&mut self, label: String, columns: usize, parts: Vec<Part>) -> Result<WeightId> {
+    pub(super) fn stack(&mut self, label: String, columns: usize, parts: Vec<WeightPart>) -> Result<WeightId> {
         let order = self.order(&parts)?;
         let weight = self.graph.weight(Weight { name: label, columns, parts, held: None });
         self.orders.extend(order.map(|order| (weight, order)));
@@ -83,7 +83,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The order of the columns that all parts of a weight have.
-    pub(super) fn order(&self, parts: &[Part]) -> Result<Option<Arc<[u32]>>> {
+    pub(super) fn order(&self, parts: &[WeightPart]) -> Result<Option<Arc<[u32]>>> {
         let tensors = parts.iter().filter_map(|part| match part.source {
             Source::Tensor(index) => Some(index),
             _ => None,
@@ -98,9 +98,9 @@ impl<'a> Builder<'a> {
     }
 
     /// A tensor as part of a weight, checked against the shape that the configuration wants.
-    pub(super) fn part(&mut self, role: Role, layer: usize, rows: usize, columns: usize) -> Result<Part> {
+    pub(super) fn part(&mut self, role: Role, layer: usize, rows: usize, columns: usize) -> Result<WeightPart> {
         let (index, tensor) = self.required(role, layer, &[rows, columns])?;
-        Ok(Part { source: Source::Tensor(index), format: tensor.format()?, rows })
+        Ok(WeightPart { source: Source::Tensor(index), format: tensor.format()?, rows })
     }
 
     /// A tensor, if it is there; it must have the shape.

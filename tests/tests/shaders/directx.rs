@@ -156,9 +156,9 @@ fn every_variant_through_dxc() {
 #[test]
 fn subgroup_built_ins_in_a_struct_are_refused() {
     let Some(library) = dxc::library() else { return };
-    let wgsl = "struct Lane { @builtin(subgroup_size) team_size: u32 }
+    let wgsl = "struct Lane { @builtin(subgroup_size) subgroup_size: u32 }
         @group(0) @binding(0) var<storage, read_write> output: u32;
-        @compute @workgroup_size(64) fn main(lane: Lane) { output = lane.team_size; }";
+        @compute @workgroup_size(64) fn main(lane: Lane) { output = lane.subgroup_size; }";
     let (module, info) = parse(wgsl).expect("it is valid WGSL");
     let hlsl = write(&module, &info, ShaderModel::V6_0, Build::Release).expect("naga writes it");
     let compiler = Compiler::new(&library).expect("DXC can be loaded");

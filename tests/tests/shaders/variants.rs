@@ -11,7 +11,7 @@ use plywood_kernels::cases;
 use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::dispatch::Shader;
 use plywood_kernels::formats;
-use plywood_kernels::graph::{Graph, Rows, Want};
+use plywood_kernels::graph::{Graph, Output, Rows};
 use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::lowering::{Batch, Precision};
 use plywood_models::synthetic::{SHAPES, Synthetic};
@@ -68,8 +68,8 @@ fn add(variants: &mut Variants, plan: &StagePlan) {
     let of_tokens = plan.steps.batches(Rows::Tokens).map(|tokens| (tokens, one));
     let of_selected = plan.steps.batches(Rows::Selected).map(|selected| (one, selected));
     for (tokens, selected) in of_tokens.chain(of_selected) {
-        for wants in [vec![Want::Logits], vec![Want::Argmax, Want::TopK, Want::Normaliser]] {
-            let key = Key { tokens, selected, wants };
+        for requested in [vec![Output::Logits], vec![Output::Argmax, Output::TopK, Output::LogSumExp]] {
+            let key = Key { tokens, selected, requested };
             for command in plan.record(&key).commands {
                 variants.entry(command.shader).or_default().insert(plan.limits.features);
             }

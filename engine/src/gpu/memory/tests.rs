@@ -1,6 +1,6 @@
 //! What drivers say of their memory, and what a model takes of it: held against the ledger.
 
-use plywood_kernels::graph::Want;
+use plywood_kernels::graph::Output;
 
 use super::{of, used};
 use crate::devices::adapter::Kind;
@@ -82,7 +82,7 @@ fn check(found: &FoundAdapter, model: &str) {
     };
     compare("loaded");
     let mut session = model.session().expect("a session is free");
-    session.evaluate(&[1], Rows::Last, &[Want::Argmax]).expect("a token runs");
+    session.evaluate(&[1], Rows::Last, &[Output::Argmax]).expect("a token runs");
     compare("after a token");
 
     let after = (used(&found.adapter), resident());

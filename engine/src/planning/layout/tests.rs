@@ -28,16 +28,19 @@ fn estimates_are_what_plans_say() {
         let synthetic = Synthetic::named(model).expect("a shape");
         let settings = settings(256);
         let graph = graph(&Graphs::read(&synthetic, &synthetic.config).expect("graphs"), &settings);
-        let sites = crate::devices::hypothetical::from_names("2x RTX 3090").expect("a card");
-        let steps = step_limits(&settings, sites.iter());
-        let (demand, devices) =
-            (Demand::of(&graph, &steps, &limits(&sites[0], &settings)), candidate::devices(&sites, KvType::F16));
+        let candidates = crate::devices::hypothetical::from_names("2x RTX 3090").expect("a card");
+        let steps = step_limits(&settings, candidates.iter());
+        let (demand, devices) = (
+            Demand::of(&graph, &steps, &limits(&candidates[0], &settings)),
+            candidate::devices(&candidates, KvType::F16),
+        );
         let layers = graph.layers();
         for cut in [0, 1, layers / 2, layers - 1, layers] {
             let ranges: Vec<Range<usize>> =
                 [0..cut, cut..layers].into_iter().filter(|range| !range.is_empty()).collect();
             for stage in placement::nodes(&graph, &ranges) {
-                let plan = StagePlan::new(&graph, stage.nodes, limits(&sites[0], &settings), steps).expect("a plan");
+                let plan =
+                    StagePlan::new(&graph, stage.nodes, limits(&candidates[0], &settings), steps).expect("a plan");
                 let bytes = plan.bytes();
                 let estimated = demand.bytes(&devices[0], stage.layers.clone());
                 assert_eq!(estimated, bytes.weights + bytes.kv_cache, "{model}: layers {:?}", stage.layers);
@@ -62,8 +65,8 @@ fn what_is_laid_out_fits() {
                 {{"name": "b", "memory": "24GiB", "free": "3GiB", "bandwidth": "500GB/s"}},
                 {{"name": "slow", "memory": "1GiB", "bandwidth": "20GB/s", "kind": "integrated"}}]"#
         );
-        let sites = crate::devices::hypothetical::from_json(&text).expect("devices");
-        match lay_out(&graphs, &settings(8192), &sites, &PlacementPolicy::Best) {
+        let candidates = crate::devices::hypothetical::from_json(&text).expect("devices");
+        match lay_out(&graphs, &settings(8192), &candidates, &PlacementPolicy::Best) {
             Ok(layout) => {
                 (fitting, least) = (fitting + 1, least.min(room));
                 for stage in &layout.ledger.stages {
@@ -72,9 +75,9 @@ fn what_is_laid_out_fits() {
                 let all: Vec<usize> = layout.stages.iter().flat_map(|stage| stage.nodes.layers.clone()).collect();
                 assert!(all.into_iter().eq(0..32));
                 // By hand the same stages fit too, and all layers on the second device do not.
-                let layers = layout.stages.iter().map(|stage| (stage.site, stage.nodes.layers.clone())).collect();
-                assert!(lay_out(&graphs, &settings(8192), &sites, &PlacementPolicy::Layers(layers)).is_ok());
-                let second = lay_out(&graphs, &settings(8192), &sites, &PlacementPolicy::Split(vec![0, 1, 0]));
+                let layers = layout.stages.iter().map(|stage| (stage.device, stage.nodes.layers.clone())).collect();
+                assert!(lay_out(&graphs, &settings(8192), &candidates, &PlacementPolicy::Layers(layers)).is_ok());
+                let second = lay_out(&graphs, &settings(8192), &candidates, &PlacementPolicy::Split(vec![0, 1, 0]));
                 let error = second.map(|_| ()).expect_err("it is too small").to_string();
                 assert!(error.contains("b has room for 2.8 GiB and would take"), "{error}");
             }
@@ -102,16 +105,17 @@ fn the_systems_memory_counts_once() {
     // The model takes 4.4 GiB on one device; the most that lies in one pool is counted, and whether it fits at all.
     let laid = |devices: &[(&str, u64)], policy: &PlacementPolicy| {
         let list: Vec<String> = devices.iter().map(|(kind, parts)| device(kind, parts << 28)).collect();
-        let sites = crate::devices::hypothetical::from_json(&format!("[{}]", list.join(", "))).expect("devices");
-        let layout = lay_out(&graphs, &settings(512), &sites, policy).ok()?;
+        let candidates = crate::devices::hypothetical::from_json(&format!("[{}]", list.join(", "))).expect("devices");
+        let layout = lay_out(&graphs, &settings(512), &candidates, policy).ok()?;
         let in_pool = |pool: usize| {
             let stages = layout.stages.iter().zip(&layout.ledger.stages);
-            let mine = stages.filter(|(stage, _)| sites[stage.site].pool() == pool);
+            let mine = stages.filter(|(stage, _)| candidates[stage.device].pool() == pool);
             mine.map(|(_, ledger)| ledger.bytes.total()).sum::<u64>()
         };
-        for site in &sites {
-            let largest = sites.iter().filter(|other| other.pool() == site.pool()).map(|other| other.memory).max();
-            let taken = in_pool(site.pool());
+        for candidate in &candidates {
+            let largest =
+                candidates.iter().filter(|other| other.pool() == candidate.pool()).map(|other| other.memory).max();
+            let taken = in_pool(candidate.pool());
             assert!(largest.is_some_and(|largest| taken <= largest), "{devices:?}: {taken} of {largest:?}");
         }
         Some(layout.stages.len())

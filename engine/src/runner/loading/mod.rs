@@ -9,9 +9,9 @@ use crate::devices::open::Hardware;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::options::{Options, Progress};
-use crate::planning::layout::Laid;
-use crate::planning::settings::Source;
-use crate::planning::{Settled, settle};
+use crate::planning::layout::StageLayout;
+use crate::planning::settings::ModelRef;
+use crate::planning::{ResolvedLayout, resolve};
 use crate::runner::Runner;
 use crate::runner::scheduler::Scheduler;
 use crate::stage::{Stage, WeightReader};
@@ -28,25 +28,29 @@ pub(crate) struct Loaded {
 }
 
 /// Lays a model out over hardware and loads it. Where that fails, all that was allocated is freed.
-pub(crate) fn load(source: Source, options: &mut Options, hardware: &Hardware) -> Result<Loaded> {
+pub(crate) fn load(source: ModelRef, options: &mut Options, hardware: &Hardware) -> Result<Loaded> {
     let begin = Instant::now();
-    let Settled { layout, sites, notes, .. } = settle(source, options, hardware)?;
+    let ResolvedLayout { layout, devices: candidates, notes, .. } = resolve(source, options, hardware)?;
     let limits = layout.steps;
     let (graph, ledger) = (layout.graph, layout.ledger);
-    let devices = layout.stages.iter().map(|laid| sites[laid.site].facts.index).collect();
+    let devices = layout.stages.iter().map(|stage| candidates[stage.device].facts.index).collect();
     let loading = Loading::new(&ledger, options.progress.take());
-    let load = |laid: Laid| -> Result<Box<dyn Stage>> {
+    let load = |layout: StageLayout| -> Result<Box<dyn Stage>> {
         let mut progress = |bytes| loading.advance(bytes);
-        let stage = hardware.load(&sites[laid.site], &graph, laid.plan, &Reader(source.weights), &mut progress);
+        let stage =
+            hardware.load(&candidates[layout.device], &graph, layout.plan, &Reader(source.weights), &mut progress);
         stage.inspect_err(|_| loading.end())
     };
-    let (here, elsewhere): (Vec<_>, Vec<_>) =
-        layout.stages.into_iter().enumerate().partition(|(_, laid)| sites[laid.site].facts.keeps_to_a_thread());
+    let (here, elsewhere): (Vec<_>, Vec<_>) = layout
+        .stages
+        .into_iter()
+        .enumerate()
+        .partition(|(_, stage)| candidates[stage.device].facts.keeps_to_a_thread());
     let mut stages: Vec<(usize, Result<Box<dyn Stage>>)> = std::thread::scope(|scope| {
         let load = &load;
-        let begin = |(place, laid)| (place, scope.spawn(move || load(laid)));
+        let begin = |(place, stage)| (place, scope.spawn(move || load(stage)));
         let workers: Vec<_> = elsewhere.into_iter().map(begin).collect();
-        let loaded: Vec<_> = here.into_iter().map(|(place, laid)| (place, load(laid))).collect();
+        let loaded: Vec<_> = here.into_iter().map(|(place, stage)| (place, load(stage))).collect();
         let join = |(place, worker): (usize, std::thread::ScopedJoinHandle<'_, _>)| {
             (place, worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         };

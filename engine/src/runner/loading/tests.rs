@@ -37,7 +37,7 @@ fn load_two(read: &(dyn Fn(usize, u64) -> plywood_models::Result<()> + Sync)) ->
     let host = "host".to_string();
     let mut options = Options { adapters: vec![host.clone(), host], split: vec![1, 1], ..Options::default() };
     let hardware = Hardware::of(&options)?;
-    load(Source { weights: &weights, config: &config }, &mut options, &hardware)
+    load(ModelRef { weights: &weights, config: &config }, &mut options, &hardware)
 }
 
 /// Each device's thread waits at its first read until the other's has come.
@@ -93,11 +93,11 @@ fn everything_is_read_once() {
     let weights = Watched { weights: Synthetic::named("tiny:f32").expect("a shape"), read: &read };
     let config = weights.weights.config.clone();
     let mut options = Options { adapters: vec!["host".to_string()], fit: true, ..Options::default() };
-    let host = Hardware::of(&options).expect("there is a host").sites[0].facts.index;
+    let host = Hardware::of(&options).expect("there is a host").devices[0].facts.index;
     // 58 MiB of weights; they fit with fewer bits.
     options.memory = vec![(host, 40 << 20)];
     let hardware = Hardware::of(&options).expect("there is a host");
-    let loaded = load(Source { weights: &weights, config: &config }, &mut options, &hardware).expect("it fits");
+    let loaded = load(ModelRef { weights: &weights, config: &config }, &mut options, &hardware).expect("it fits");
     assert!(loaded.notes.iter().any(|note| note.contains("--quantize")), "{:?}", loaded.notes);
     let reads = reads.lock().expect("no reader panics");
     assert!(reads.len() > weights.tensors().len(), "large tensors are read in pieces");

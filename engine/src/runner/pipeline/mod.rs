@@ -6,7 +6,7 @@
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use plywood_kernels::graph::{Values, Want};
+use plywood_kernels::graph::{Output, Values};
 use plywood_kernels::step::Step;
 
 use super::fair_lock::{FairGuard, FairLock};
@@ -20,7 +20,7 @@ const RING: usize = 3;
 /// A step, and what is wanted of it.
 pub(crate) struct WantedStep {
     pub step: Step,
-    pub wants: Vec<Want>,
+    pub requested: Vec<Output>,
     /// Of the sessions that it is for.
     pub cancels: Vec<Cancel>,
 }
@@ -142,7 +142,7 @@ impl Pipeline {
         }
         let mut results = self.slots.get(index + 1).and_then(|next| next.ring().pop()).unwrap_or_default();
         match self.slots[index].stage().as_mut() {
-            Some(stage) => stage.run(&wanted.step, &wanted.wants, &given, &mut results, &is_cancelled)?,
+            Some(stage) => stage.run(&wanted.step, &wanted.requested, &given, &mut results, &is_cancelled)?,
             None => return Err(Error::Unloaded),
         }
         let mut ring = self.slots[index].ring();

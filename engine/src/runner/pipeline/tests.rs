@@ -30,7 +30,7 @@ impl Stage for Fake {
     fn run(
         &mut self,
         step: &Step,
-        _: &[Want],
+        _: &[Output],
         given: &Values,
         results: &mut Values,
         _: &dyn Fn() -> bool,
@@ -67,7 +67,7 @@ fn stage(number: f32, overlaps: bool, act: impl FnMut(&Step) -> Result<()> + Sen
 fn steps(count: u32) -> Vec<WantedStep> {
     let token = |id| Token { id, position: id, sequence: 0, long: false };
     let step = |id| Step { tokens: vec![token(id)], ..Step::default() };
-    (0..count).map(|id| WantedStep { step: step(id), wants: Vec::new(), cancels: Vec::new() }).collect()
+    (0..count).map(|id| WantedStep { step: step(id), requested: Vec::new(), cancels: Vec::new() }).collect()
 }
 
 #[test]

@@ -18,8 +18,8 @@ use plywood_kernels::Graph;
 use plywood_kernels::candidate::Candidate;
 use plywood_kernels::device::Features;
 use plywood_kernels::dispatch::{Binding, Grid, Shader, Work};
-use plywood_kernels::formats::UNIT;
-use plywood_kernels::graph::{CacheId, Node, Rows, ValueId, Want, WeightId, needed};
+use plywood_kernels::formats::BLOCK32;
+use plywood_kernels::graph::{CacheId, Node, Output, Rows, ValueId, WeightId, needed};
 use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::lowering::{Batch, DeviceCache, DeviceWeight, Precision};
 use plywood_kernels::step::{MAX_FEW, PAGE_TOKENS};
@@ -241,12 +241,12 @@ impl StagePlan {
 
     /// Elements from a row of a value to the next in its buffer.
     pub fn stride(graph: &Graph, value: ValueId) -> usize {
-        graph.values[value.0].width.next_multiple_of(UNIT)
+        graph.values[value.0].width.next_multiple_of(BLOCK32)
     }
 
     /// What the stage runs for steps of a kind.
     pub fn record(&self, key: &Key) -> Recording {
-        let Needed { nodes, results } = self.needed(&key.wants);
+        let Needed { nodes, results } = self.needed(&key.requested);
         let commands = nodes.into_iter().flat_map(|index| self.commands(index, self.batch(index, key)));
         Recording { commands: commands.collect(), results }
     }
@@ -260,8 +260,8 @@ impl StagePlan {
     }
 
     /// What a step of which so much is wanted needs of the stage.
-    pub fn needed(&self, wants: &[Want]) -> Needed {
-        let (wanted, later) = (self.graph.wanted(wants), &self.graph.nodes[self.range.end..]);
+    pub fn needed(&self, requested: &[Output]) -> Needed {
+        let (wanted, later) = (self.graph.wanted(requested), &self.graph.nodes[self.range.end..]);
         let mut live = wanted.clone();
         let run_later = needed(later, &mut live);
         let read_later: HashSet<ValueId> =

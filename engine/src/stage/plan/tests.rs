@@ -8,7 +8,7 @@ use plywood_kernels::add::Add;
 use plywood_kernels::attention::Attention;
 use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::formats::{F32, Format, Q8_0};
-use plywood_kernels::graph::{CacheSlot, CachedValues, Part, Rows, Slice, Source, Want, Weight};
+use plywood_kernels::graph::{CacheSlot, CachedValues, Output, Rows, Slice, Source, Weight, WeightPart};
 use plywood_kernels::kv_cache::{KvType, KvWrite};
 use plywood_kernels::lowering::{Batch, Precision};
 use plywood_kernels::matmul::MatMul;
@@ -40,12 +40,12 @@ fn limits(max_shard: u64) -> Limits {
     }
 }
 
-fn part(format: Format, rows: usize) -> Part {
-    Part { source: Source::Computed(Arc::from([])), format, rows }
+fn part(format: Format, rows: usize) -> WeightPart {
+    WeightPart { source: Source::Computed(Arc::from([])), format, rows }
 }
 
 /// A graph of one matmul over parts of so many rows, 64 wide, and a residual.
-fn graph(parts: Vec<Part>) -> Arc<Graph> {
+fn graph(parts: Vec<WeightPart>) -> Arc<Graph> {
     let mut graph = Graph::default();
     let rows = parts.iter().map(|part| part.rows).sum();
     let weight = graph.weight(Weight { name: "weight".into(), columns: 64, parts, held: None });
@@ -55,14 +55,14 @@ fn graph(parts: Vec<Part>) -> Arc<Graph> {
     graph.node(Op::MatMul(MatMul::PLAIN), &inputs, &[("weight", weight)], None, Some(product));
     let addends = [("a", graph.whole(product)), ("b", graph.whole(residual))];
     graph.node(Op::Add(Add), &addends, &[], None, Some(sum));
-    graph.outputs.push((Want::Logits, sum));
+    graph.outputs.push((Output::Logits, sum));
     Arc::new(graph)
 }
 
 #[test]
 fn shards_hold_every_row_once_and_stay_small() {
     // Rows of 64 take 256 bytes as F32 and 80 as Q8_0 (64 codes and 2 scales, padded to 16).
-    let check = |parts: Vec<Part>, max_shard, rows: &[u32]| {
+    let check = |parts: Vec<WeightPart>, max_shard, rows: &[u32]| {
         let graph = graph(parts);
         let plan = StagePlan::new(&graph, 0..2, limits(max_shard), STEPS).expect("the rows fit");
         let weight = plan.weights.values().next().expect("there is a weight");
@@ -91,7 +91,7 @@ fn no_command_reads_what_it_writes() {
     let plan = StagePlan::new(&graph, 0..2, limits(1 << 20), STEPS).expect("it fits");
     assert_eq!(plan.nodes.len(), 1, "the addition is fused");
     for tokens in [Batch::Few(1), Batch::Few(8), Batch::Many] {
-        let key = Key { tokens, selected: Batch::Few(1), wants: vec![Want::Logits] };
+        let key = Key { tokens, selected: Batch::Few(1), requested: vec![Output::Logits] };
         let recording = plan.record(&key);
         assert!(!recording.commands.is_empty());
         for command in recording.commands {
@@ -100,7 +100,7 @@ fn no_command_reads_what_it_writes() {
             assert!(!inputs.contains(&output), "{command:?}");
             assert_eq!(command.params * 4 % 256, 0);
         }
-        assert!(plan.record(&Key { wants: Vec::new(), ..key }).commands.is_empty(), "nothing is wanted");
+        assert!(plan.record(&Key { requested: Vec::new(), ..key }).commands.is_empty(), "nothing is wanted");
     }
 }
 
@@ -119,7 +119,7 @@ fn caches_are_cut_by_heads() {
         Some(cache),
         Some(attended),
     );
-    graph.outputs.push((Want::Logits, attended));
+    graph.outputs.push((Output::Logits, attended));
     let graph = Arc::new(graph);
     // One head of 16 pages of 32 tokens: 16 KiB.
     let plan = StagePlan::new(&graph, 0..2, limits(40_000), STEPS).expect("two heads fit");
@@ -144,7 +144,7 @@ fn values_in_keys_are_not_stored_again() {
         let attention = Attention { heads: 2, scale: 1.0, window: None, soft_cap: None };
         let queries = [("queries", graph.whole(query))];
         graph.node(Op::Attention(attention), &queries, &[], Some(cache), Some(attended));
-        graph.outputs.push((Want::Logits, attended));
+        graph.outputs.push((Output::Logits, attended));
         let steps = StepLimits { kv_type, ..STEPS };
         let plan = StagePlan::new(&Arc::new(graph), 0..2, limits(1 << 20), steps).expect("it fits");
         let (keys, values) = plan.caches[&cache].shards[0];

@@ -1,17 +1,17 @@
 //! BF16: the upper half of a single-precision number.
 
-use super::{Format, Layout, Scale, float_row_bytes};
+use super::{Format, FormatInfo, Scale, float_row_bytes};
 
 /// The upper half of a single-precision number.
-pub const BF16: Format = Format(&LAYOUT);
+pub const BF16: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "bf16",
     gguf_id: Some(30),
     block_elements: 1,
     block_bytes: 2,
     scales: &[Scale::bfloat(0)],
-    f16_units: false,
+    exact_in_f16: false,
     table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 2),
     decode,

@@ -1,4 +1,4 @@
-// A row is one vec4 of nibbles per unit (low nibbles first 16 elements), then the scales of the blocks in single precision. The
+// A row is one vec4 of nibbles per block of 32 (low nibbles first 16 elements), then the scales of the blocks in single precision. The
 // numbers of the nibbles lie before the first row.
 fn $number(code: u32) -> f32 {
     return bitcast<f32>($words[code >> 2u][code & 3u]);
@@ -9,14 +9,14 @@ fn $numbers(nibbles: u32) -> vec4<f32> {
     return vec4<f32>($number(codes.x), $number(codes.y), $number(codes.z), $number(codes.w));
 }
 
-fn $half_unit(nibbles: vec4<u32>) -> mat4x4<f32> {
+fn $half_block32(nibbles: vec4<u32>) -> mat4x4<f32> {
     return mat4x4<f32>($numbers(nibbles.x), $numbers(nibbles.y), $numbers(nibbles.z), $numbers(nibbles.w));
 }
 
-fn $decode(row: u32, units: u32, unit: u32) -> Unit {
+fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
     let codes = row + 4u; // behind the numbers
-    let nibbles = $words[codes + unit];
-    let scale = bitcast<f32>($word(codes + units, unit / $GROUP_UNITS));
-    return Unit(scale, $half_unit(nibbles), $half_unit(nibbles >> vec4<u32>(4u)));
+    let nibbles = $words[codes + block32];
+    let scale = bitcast<f32>($word(codes + blocks32, block32 / $GROUP_BLOCKS32));
+    return Block32(scale, $half_block32(nibbles), $half_block32(nibbles >> vec4<u32>(4u)));
 }
 

@@ -3,7 +3,7 @@
 //! NF4: Dettmers et al., <https://arxiv.org/abs/2305.14314>, appendix E.
 
 use super::scale::Scale;
-use super::{Format, Layout, grouped};
+use super::{Format, FormatInfo, grouped};
 
 const HEAD: usize = 4;
 
@@ -51,24 +51,24 @@ const fn table(numbers: [f32; 16]) -> [u8; 64] {
     bytes
 }
 
-/// One format: its numbers, elements of a block, and units in it.
+/// One format: its numbers, elements of a block, and blocks of 32 in it.
 macro_rules! codebook {
-    ($name:literal, $numbers:ident, $group:literal, $units:literal) => {
-        Format(&Layout {
+    ($name:literal, $numbers:ident, $group:literal, $blocks32:literal) => {
+        Format(&FormatInfo {
             name: concat!($name, "_g", $group),
             gguf_id: None,
             block_elements: $group,
             block_bytes: grouped::block_bytes(4, $group, HEAD),
             scales: &[Scale::single(0)],
-            f16_units: false,
+            exact_in_f16: false,
             table: &const { table($numbers) },
             device_row_bytes: grouped::row_bytes::<4, $group, HEAD>,
             decode: |blocks, elements| decode::<$group>(&$numbers, blocks, elements),
             repack: Some(grouped::repack::<4, $group, HEAD>),
             encode: None,
             wgsl: concat!(
-                "const $GROUP_UNITS: u32 = ",
-                $units,
+                "const $GROUP_BLOCKS32: u32 = ",
+                $blocks32,
                 "u;\n",
                 include_str!("decode.wgsl"),
                 include_str!("../codes.wgsl"),

@@ -1,17 +1,17 @@
 //! F16: IEEE half precision.
 
-use super::{Format, Layout, Scale, float_row_bytes, half_at};
+use super::{Format, FormatInfo, Scale, float_row_bytes, half_at};
 
 /// IEEE half precision.
-pub const F16: Format = Format(&LAYOUT);
+pub const F16: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "f16",
     gguf_id: Some(1),
     block_elements: 1,
     block_bytes: 2,
     scales: &[Scale::half(0)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 2),
     decode,

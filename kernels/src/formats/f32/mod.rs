@@ -1,17 +1,17 @@
 //! F32: IEEE single precision.
 
-use super::{Format, Layout, Scale, float_row_bytes};
+use super::{Format, FormatInfo, Scale, float_row_bytes};
 
 /// IEEE single precision.
-pub const F32: Format = Format(&LAYOUT);
+pub const F32: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "f32",
     gguf_id: Some(0),
     block_elements: 1,
     block_bytes: 4,
     scales: &[Scale::single(0)],
-    f16_units: false,
+    exact_in_f16: false,
     table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 4),
     decode,

@@ -1,17 +1,17 @@
 //! F64: IEEE double precision in a file, rounded to single precision wherever it is read.
 
-use super::{Format, Layout, Scale, float_row_bytes};
+use super::{Format, FormatInfo, Scale, float_row_bytes};
 
 /// IEEE double precision, computed with in single precision.
-pub const F64: Format = Format(&LAYOUT);
+pub const F64: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "f64",
     gguf_id: Some(28),
     block_elements: 1,
     block_bytes: 8,
     scales: &[Scale::double(0)],
-    f16_units: false,
+    exact_in_f16: false,
     table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 4),
     decode: |blocks, elements| {

@@ -1,4 +1,4 @@
-// FP8: a row is 2 vec4 of bytes per unit, then the scales of the blocks in single precision.
+// FP8: a row is 2 vec4 of bytes per block of 32, then the scales of the blocks in single precision.
 fn $numbers(word: u32) -> vec4<f32> {
     let codes = vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u);
     let magnitudes = codes & vec4<u32>(127u);
@@ -8,13 +8,13 @@ fn $numbers(word: u32) -> vec4<f32> {
     return select(numbers, -numbers, (codes & vec4<u32>(128u)) != vec4<u32>(0u));
 }
 
-fn $half_unit(words: vec4<u32>) -> mat4x4<f32> {
+fn $half_block32(words: vec4<u32>) -> mat4x4<f32> {
     return mat4x4<f32>($numbers(words.x), $numbers(words.y), $numbers(words.z), $numbers(words.w));
 }
 
-fn $decode(row: u32, units: u32, unit: u32) -> Unit {
-    let at = row + unit * 2u;
-    let scale = bitcast<f32>($word(row + units * 2u, unit / $GROUP_UNITS));
-    return Unit(scale, $half_unit($words[at]), $half_unit($words[at + 1u]));
+fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
+    let at = row + block32 * 2u;
+    let scale = bitcast<f32>($word(row + blocks32 * 2u, block32 / $GROUP_BLOCKS32));
+    return Block32(scale, $half_block32($words[at]), $half_block32($words[at + 1u]));
 }
 

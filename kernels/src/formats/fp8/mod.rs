@@ -2,28 +2,28 @@
 //! columns or squares are that share one in a file.
 
 use super::scale::Scale;
-use super::{Format, Layout, grouped};
+use super::{Format, FormatInfo, grouped};
 
 const HEAD: usize = 4;
 
-/// One format: elements of a block, and units in it.
+/// One format: elements of a block, and blocks of 32 in it.
 macro_rules! fp8 {
-    ($group:literal, $units:literal) => {
-        Format(&Layout {
+    ($group:literal, $blocks32:literal) => {
+        Format(&FormatInfo {
             name: concat!("fp8_g", $group),
             gguf_id: None,
             block_elements: $group,
             block_bytes: grouped::block_bytes(8, $group, HEAD),
             scales: &[Scale::single(0)],
-            f16_units: true,
+            exact_in_f16: true,
             table: &[],
             device_row_bytes: grouped::row_bytes::<8, $group, HEAD>,
             decode: decode::<$group>,
             repack: Some(grouped::repack::<8, $group, HEAD>),
             encode: None,
             wgsl: concat!(
-                "const $GROUP_UNITS: u32 = ",
-                $units,
+                "const $GROUP_BLOCKS32: u32 = ",
+                $blocks32,
                 "u;\n",
                 include_str!("decode.wgsl"),
                 include_str!("../plane.wgsl")

@@ -4,7 +4,7 @@
 //! `scale * code + bias`.
 
 use super::scale::Scale;
-use super::{Format, Layout, grouped, half_at};
+use super::{Format, FormatInfo, grouped, half_at};
 
 /// The pair of numbers of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Pair {
     }
 
     /// A code minus a zero point is exact in f16.
-    const fn f16_units(self) -> bool {
+    const fn exact_in_f16(self) -> bool {
         matches!(self, Pair::HalfZero | Pair::BfloatZero)
     }
 
@@ -78,17 +78,17 @@ struct Int {
 
 /// One format: bits of a code, elements of a group, and the kind of pair.
 macro_rules! int {
-    ($bits:literal, $group:literal, $units:literal, $pair:ident, $file:literal) => {
+    ($bits:literal, $group:literal, $blocks32:literal, $pair:ident, $file:literal) => {
         Int {
             bits: $bits,
             pair: Pair::$pair,
-            format: Format(&Layout {
+            format: Format(&FormatInfo {
                 name: concat!("int", $bits, "_g", $group, "_", $file),
                 gguf_id: None,
                 block_elements: $group,
                 block_bytes: grouped::block_bytes($bits, $group, Pair::$pair.bytes()),
                 scales: Pair::$pair.scales(),
-                f16_units: Pair::$pair.f16_units(),
+                exact_in_f16: Pair::$pair.exact_in_f16(),
                 table: &[],
                 device_row_bytes: grouped::row_bytes::<$bits, $group, { Pair::$pair.bytes() }>,
                 decode: |blocks, elements| {
@@ -99,8 +99,8 @@ macro_rules! int {
                 repack: Some(grouped::repack::<$bits, $group, { Pair::$pair.bytes() }>),
                 encode: None,
                 wgsl: concat!(
-                    "const $GROUP_UNITS: u32 = ",
-                    $units,
+                    "const $GROUP_BLOCKS32: u32 = ",
+                    $blocks32,
                     "u;\n",
                     include_str!(concat!("decode", $bits, ".wgsl")),
                     include_str!(concat!($file, ".wgsl")),

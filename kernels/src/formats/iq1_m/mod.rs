@@ -5,7 +5,7 @@
 use super::iq1_s::{GRID, SHIFT, decode_entry};
 use super::packing::Packing;
 use super::scale::half_in;
-use super::{Format, Layout, SUPER_BLOCK, Scale, planes_row_bytes, repack_planes};
+use super::{Format, FormatInfo, SUPER_BLOCK, Scale, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 32 + 16 + 8;
 
@@ -19,15 +19,15 @@ const PLANES: [usize; 3] = [32, 16, 8];
 const SCALE: [usize; 4] = [2 * 49 + 1, 2 * 51 + 1, 2 * 53 + 1, 2 * 55 + 1];
 
 /// 11 bits and one of shift for 8 elements, 3 bits of scale per 16, and a half-precision scale per 256.
-pub const IQ1_M: Format = Format(&LAYOUT);
+pub const IQ1_M: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "iq1_m",
     gguf_id: Some(29),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half_in(SCALE)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,

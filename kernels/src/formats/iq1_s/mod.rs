@@ -1,11 +1,11 @@
 //! IQ1_S: super-blocks of 256 elements, each a half-precision scale, 32 low bytes of indices into a grid of 8 elements, and 16
 //! bits for every 32 elements: high bits of indices, a scale, and which way elements are shifted (ggml's `block_iq1_s`).
 
-use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, grid, half_at, planes_row_bytes, repack_planes};
+use super::{BLOCK32, Format, FormatInfo, SUPER_BLOCK, Scale, grid, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 32 + 16;
 
-/// Low bytes of indices; high bits of indices, scales of units and shifts; scales of units' scales.
+/// Low bytes of indices; high bits of indices, scales and shifts of blocks of 32; the scales of these scales.
 const PLANES: [usize; 3] = [32, 16, 2];
 
 pub(super) static GRID: [u8; 4096] = grid::from_hex(include_bytes!("grid.hex"));
@@ -14,15 +14,15 @@ pub(super) static GRID: [u8; 4096] = grid::from_hex(include_bytes!("grid.hex"));
 pub(super) const SHIFT: f32 = 0.125;
 
 /// 11 bits for 8 elements, 3 bits of scale per 32, and a half-precision scale per 256.
-pub const IQ1_S: Format = Format(&LAYOUT);
+pub const IQ1_S: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "iq1_s",
     gguf_id: Some(19),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
@@ -46,8 +46,8 @@ fn decode(blocks: &[u8], elements: &mut [f32]) {
     for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(SUPER_BLOCK)) {
         let scale = half_at(block);
         for (group, out) in out.chunks_exact_mut(8).enumerate() {
-            let unit = group * 8 / UNIT;
-            let high = usize::from(u16::from_le_bytes([block[34 + 2 * unit], block[35 + 2 * unit]]));
+            let block32 = group * 8 / BLOCK32;
+            let high = usize::from(u16::from_le_bytes([block[34 + 2 * block32], block[35 + 2 * block32]]));
             let scale = scale * (2 * (high >> 12 & 7) + 1) as f32;
             let index = usize::from(block[2 + group]) | (high >> (group % 4 * 3) & 7) << 8;
             decode_entry(index, if high >> 15 == 1 { -SHIFT } else { SHIFT }, scale, out);

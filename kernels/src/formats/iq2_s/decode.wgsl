@@ -1,17 +1,17 @@
-// IQ2_S: a row is 2 words per unit, the low bytes of 4 indices into the grid and then a bit of sign per element; then one
-// vec4 per 8 units, a byte of 4 high pairs of bits per unit and then two nibbles of scale per unit; then one half-precision
-// scale per 8 units.
-fn $decode(row: u32, units: u32, unit: u32) -> Unit {
+// IQ2_S: a row is 2 words per block of 32, the low bytes of 4 indices into the grid and then a bit of sign per element; then one
+// vec4 per 8 blocks of 32, a byte of 4 high pairs of bits per block of 32 and then two nibbles of scale per block of 32; then one half-precision
+// scale per 8 blocks of 32.
+fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
     let codes = row + 128u; // behind the grid
-    let low = $word(codes, unit * 2u);
-    let signs = $word(codes, unit * 2u + 1u);
-    let head = $words[codes + units / 2u + (unit >> 3u)];
-    let word = (unit >> 2u) & 1u;
-    let shift = (unit & 3u) * 8u;
+    let low = $word(codes, block32 * 2u);
+    let signs = $word(codes, block32 * 2u + 1u);
+    let head = $words[codes + blocks32 / 2u + (block32 >> 3u)];
+    let word = (block32 >> 2u) & 1u;
+    let shift = (block32 & 3u) * 8u;
     let high = head[word] >> shift;
     let nibbles = head[word + 2u] >> shift;
-    return Unit(
-        0.125 * $half(codes + units / 2u + units / 8u, unit >> 3u),
+    return Block32(
+        0.125 * $half(codes + blocks32 / 2u + blocks32 / 8u, block32 >> 3u),
         $elements(
             (low & 255u) | ((high & 3u) << 8u),
             ((low >> 8u) & 255u) | ((high & 12u) << 6u),

@@ -4,7 +4,7 @@
 use super::iq2_xs::SCALES;
 use super::iq2_xxs::VALUES;
 use super::packing::Packing;
-use super::{Format, Layout, SUPER_BLOCK, Scale, grid, half_at, planes_row_bytes, repack_planes};
+use super::{Format, FormatInfo, SUPER_BLOCK, Scale, grid, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 32 + 32 + 8 + 8;
 
@@ -17,15 +17,15 @@ const PLANES: [usize; 3] = [64, 16, 2];
 static GRID: [u8; 2048] = grid::from_hex(include_bytes!("grid.hex"));
 
 /// 2.5 bits per element with the scales: 4 bits per 16 elements, and a half-precision one per 256.
-pub const IQ2_S: Format = Format(&LAYOUT);
+pub const IQ2_S: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "iq2_s",
     gguf_id: Some(22),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,

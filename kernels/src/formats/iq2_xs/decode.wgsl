@@ -1,13 +1,13 @@
-// IQ2_XS: a row is 4 times 9 bits of index into the grid and 7 of signs per unit, then two nibbles of scale per unit, then
-// one half-precision scale per 8 units.
-fn $decode(row: u32, units: u32, unit: u32) -> Unit {
+// IQ2_XS: a row is 4 times 9 bits of index into the grid and 7 of signs per block of 32, then two nibbles of scale per block of 32, then
+// one half-precision scale per 8 blocks of 32.
+fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
     let codes = row + 64u; // behind the grid
-    let scales = codes + units / 2u;
-    let nibbles = $word(scales, unit >> 2u) >> ((unit & 3u) * 8u);
-    return Unit(
-        0.125 * $half(scales + (units + 15u) / 16u, unit >> 3u),
-        $group($word(codes, unit * 2u), nibbles & 15u),
-        $group($word(codes, unit * 2u + 1u), (nibbles >> 4u) & 15u),
+    let scales = codes + blocks32 / 2u;
+    let nibbles = $word(scales, block32 >> 2u) >> ((block32 & 3u) * 8u);
+    return Block32(
+        0.125 * $half(scales + (blocks32 + 15u) / 16u, block32 >> 3u),
+        $group($word(codes, block32 * 2u), nibbles & 15u),
+        $group($word(codes, block32 * 2u + 1u), (nibbles >> 4u) & 15u),
     );
 }
 

@@ -3,7 +3,7 @@
 
 use super::iq2_xxs::VALUES;
 use super::packing::Packing;
-use super::{Format, Layout, SUPER_BLOCK, Scale, grid, half_at, planes_row_bytes, repack_planes};
+use super::{Format, FormatInfo, SUPER_BLOCK, Scale, grid, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 64 + 8;
 
@@ -16,15 +16,15 @@ const PLANES: [usize; 3] = [64, 8, 2];
 static GRID: [u8; 1024] = grid::from_hex(include_bytes!("grid.hex"));
 
 /// 2 bits per element, 4 bits of scale per 16, and a half-precision scale per 256.
-pub const IQ2_XS: Format = Format(&LAYOUT);
+pub const IQ2_XS: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "iq2_xs",
     gguf_id: Some(17),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,

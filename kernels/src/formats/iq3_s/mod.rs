@@ -2,17 +2,17 @@
 //! their high bits, 32 of signs, and 4 bits of scale for every 32 elements (ggml's `block_iq3_s`).
 
 use super::packing::Packing;
-use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, grid, half_at, planes_row_bytes, repack_planes};
+use super::{BLOCK32, Format, FormatInfo, SUPER_BLOCK, Scale, grid, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 64 + 8 + 32 + 4;
 
 /// High bits of indices.
 const HIGH: Packing = Packing { bits: 1, stride: 1 };
 
-/// Scales of units.
+/// Scales of blocks of 32.
 const SCALES: Packing = Packing { bits: 4, stride: 1 };
 
-/// Low bytes of indices; signs; high bits of indices, and scales of units; scales of them.
+/// Low bytes of indices; signs; high bits of indices, and scales of blocks of 32; scales of them.
 const PLANES: [usize; 4] = [64, 32, 12, 2];
 
 static GRID: [u8; 1024] = grid::from_hex(include_bytes!("grid.hex"));
@@ -21,15 +21,15 @@ static GRID: [u8; 1024] = grid::from_hex(include_bytes!("grid.hex"));
 const VALUES: [i8; 8] = [1, 3, 5, 7, 9, 11, 13, 15];
 
 /// 3.4 bits per element with the scales: 4 bits per 32 elements, and a half-precision one per 256.
-pub const IQ3_S: Format = Format(&LAYOUT);
+pub const IQ3_S: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "iq3_s",
     gguf_id: Some(21),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
@@ -57,7 +57,7 @@ fn decode(blocks: &[u8], elements: &mut [f32]) {
         let high: [u8; 64] = HIGH.unpack(&block[66..74]);
         let scales: [u8; 8] = SCALES.unpack(&block[106..]);
         for (group, out) in out.chunks_exact_mut(4).enumerate() {
-            let scale = scale * f32::from(1 + 2 * scales[group * 4 / UNIT]);
+            let scale = scale * f32::from(1 + 2 * scales[group * 4 / BLOCK32]);
             let index = usize::from(block[2 + group]) | usize::from(high[group]) << 8;
             // A byte of signs is for two entries.
             let signs = block[74 + group / 2] >> (group % 2 * 4);

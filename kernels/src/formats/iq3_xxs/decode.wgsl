@@ -1,12 +1,12 @@
-// IQ3_XXS: a row is 8 bytes of indices into the grid per unit, then a word of 28 bits of signs and 4 of scale per unit,
-// then one half-precision scale per 8 units.
-fn $decode(row: u32, units: u32, unit: u32) -> Unit {
+// IQ3_XXS: a row is 8 bytes of indices into the grid per block of 32, then a word of 28 bits of signs and 4 of scale per block of 32,
+// then one half-precision scale per 8 blocks of 32.
+fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
     let codes = row + 32u; // behind the grid
-    let signs = $word(codes + units / 2u, unit);
-    return Unit(
-        $half(codes + units / 2u + units / 4u, unit >> 3u) * (0.25 + 0.5 * f32(signs >> 28u)),
-        $elements($bytes($word(codes, unit * 2u)), $even_pair(signs)),
-        $elements($bytes($word(codes, unit * 2u + 1u)), $even_pair(signs >> 14u)),
+    let signs = $word(codes + blocks32 / 2u, block32);
+    return Block32(
+        $half(codes + blocks32 / 2u + blocks32 / 4u, block32 >> 3u) * (0.25 + 0.5 * f32(signs >> 28u)),
+        $elements($bytes($word(codes, block32 * 2u)), $even_pair(signs)),
+        $elements($bytes($word(codes, block32 * 2u + 1u)), $even_pair(signs >> 14u)),
     );
 }
 

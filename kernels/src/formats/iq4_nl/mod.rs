@@ -4,7 +4,7 @@
 
 use super::packing::NIBBLES;
 use super::search::{Group, Lanes, Levels, ROUND, each_block};
-use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, put_half, repack_planes};
+use super::{BLOCK32, Format, FormatInfo, Scale, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 16;
 
@@ -15,17 +15,17 @@ const PLANES: [usize; 2] = [16, 2];
 pub(super) const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// A half-precision scale and 16 bytes of nibbles per 32 elements, with steps that are finer near 0.
-pub const IQ4_NL: Format = Format(&LAYOUT);
+pub const IQ4_NL: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "iq4_nl",
     gguf_id: Some(20),
-    block_elements: UNIT,
+    block_elements: BLOCK32,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &[],
-    device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
+    device_row_bytes: |elements| planes_row_bytes(elements / BLOCK32, &PLANES),
     decode,
     repack: Some(repack),
     encode: Some(encode),
@@ -33,9 +33,9 @@ static LAYOUT: Layout = Layout {
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {
-    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(BLOCK32)) {
         let scale = half_at(block);
-        let codes: [u8; UNIT] = NIBBLES.unpack(&block[2..]);
+        let codes: [u8; BLOCK32] = NIBBLES.unpack(&block[2..]);
         for (code, element) in codes.iter().zip(out) {
             *element = scale * f32::from(VALUES[usize::from(*code)]);
         }
@@ -83,7 +83,7 @@ pub(super) fn nibble(value: i8) -> u8 {
 }
 
 fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
-    each_block(elements, importance, blocks, |[group]: &[Group<UNIT>; 1], block| {
+    each_block(elements, importance, blocks, |[group]: &[Group<BLOCK32>; 1], block| {
         let (scale, levels) = group.scaled::<Values>();
         put_half(block, scale);
         NIBBLES.pack(&levels.map(nibble), &mut block[2..]);

@@ -7,7 +7,7 @@ use super::iq4_nl::{VALUES, Values, nibble};
 use super::packing::{NIBBLES, Packing};
 use super::search::scale::ScaledBlock;
 use super::search::{Group, Integers, each_block};
-use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, half_at, planes_row_bytes, put_half, repack_planes};
+use super::{BLOCK32, Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 8 + 128;
 
@@ -19,15 +19,15 @@ const FACTOR_LOW: Packing = Packing { bits: 4, stride: 1 };
 const PLANES: [usize; 2] = [128, 8];
 
 /// 4 bits per element, 6 bits of scale per 32, and a half-precision scale per 256, with steps that are finer near 0.
-pub const IQ4_XS: Format = Format(&LAYOUT);
+pub const IQ4_XS: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "iq4_xs",
     gguf_id: Some(23),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
@@ -48,15 +48,15 @@ fn decode(blocks: &[u8], elements: &mut [f32]) {
         let low: [u8; 8] = FACTOR_LOW.unpack(&block[4..8]);
         let codes: [u8; SUPER_BLOCK] = NIBBLES.unpack(&block[8..]);
         for (index, element) in out.iter_mut().enumerate() {
-            let unit = index / UNIT;
-            let scale = scale * f32::from((low[unit] | high[unit] << 4) as i8 - 32);
+            let block32 = index / BLOCK32;
+            let scale = scale * f32::from((low[block32] | high[block32] << 4) as i8 - 32);
             *element = scale * f32::from(VALUES[usize::from(codes[index])]);
         }
     }
 }
 
 fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
-    each_block(elements, importance, blocks, |groups: &[Group<UNIT>; SUPER_BLOCK / UNIT], block| {
+    each_block(elements, importance, blocks, |groups: &[Group<BLOCK32>; SUPER_BLOCK / BLOCK32], block| {
         let found = ScaledBlock::search::<Integers<-32, 31>, Values>(groups);
         let factors = found.factors.map(|factor| (factor + 32) as u8);
         put_half(block, found.scale);

@@ -4,7 +4,7 @@
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31.
 
 use super::packing::NIBBLES;
-use super::{Format, Layout, Scale, UNIT, planes_row_bytes, repack_planes};
+use super::{BLOCK32, Format, FormatInfo, Scale, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 1 + 16;
 
@@ -15,17 +15,17 @@ const PLANES: [usize; 2] = [16, 1];
 pub(super) const DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// A byte of exponent and 16 bytes of 4-bit floating-point numbers per 32 elements.
-pub const MXFP4: Format = Format(&LAYOUT);
+pub const MXFP4: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "mxfp4",
     gguf_id: Some(39),
-    block_elements: UNIT,
+    block_elements: BLOCK32,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::exponent(0)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &[],
-    device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
+    device_row_bytes: |elements| planes_row_bytes(elements / BLOCK32, &PLANES),
     decode,
     repack: Some(repack),
     encode: Some(encode),
@@ -38,9 +38,9 @@ fn half_scale(exponent: u8) -> f32 {
 }
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {
-    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(BLOCK32)) {
         let scale = half_scale(block[0]);
-        let codes: [u8; UNIT] = NIBBLES.unpack(&block[1..]);
+        let codes: [u8; BLOCK32] = NIBBLES.unpack(&block[1..]);
         for (code, element) in codes.iter().zip(out) {
             *element = scale * f32::from(DOUBLED[usize::from(*code)]);
         }
@@ -55,7 +55,7 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
 }
 
 fn encode(elements: &[f32], _: Option<&[f32]>, blocks: &mut [u8]) {
-    for (values, block) in elements.chunks_exact(UNIT).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
+    for (values, block) in elements.chunks_exact(BLOCK32).zip(blocks.chunks_exact_mut(BLOCK_BYTES)) {
         let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         // The largest E2M1 has exponent 2.
         block[0] = if largest > 0.0 { (largest.log2().floor() - 2.0 + 127.0) as u8 } else { 0 };

@@ -1,4 +1,4 @@
-// NVFP4: a row is one vec4 of nibbles per unit (low nibbles first 16 elements), then one byte of scale per 16 elements.
+// NVFP4: a row is one vec4 of nibbles per block of 32 (low nibbles first 16 elements), then one byte of scale per 16 elements.
 fn $half_scale(byte: u32) -> f32 {
     let exponent = (byte >> 3u) & 15u;
     let mantissa = byte & 7u;
@@ -7,10 +7,10 @@ fn $half_scale(byte: u32) -> f32 {
     return select(number, 0.0, byte == 127u);
 }
 
-fn $decode(row: u32, units: u32, unit: u32) -> Unit {
-    let nibbles = $words[row + unit];
-    let bytes = $word(row + units, unit >> 1u) >> ((unit & 1u) * 16u);
-    return Unit(
+fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
+    let nibbles = $words[row + block32];
+    let bytes = $word(row + blocks32, block32 >> 1u) >> ((block32 & 1u) * 16u);
+    return Block32(
         1.0,
         $half_scale(bytes & 255u) * $values(nibbles),
         $half_scale((bytes >> 8u) & 255u) * $values(nibbles >> vec4<u32>(4u)),

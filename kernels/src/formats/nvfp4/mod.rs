@@ -5,7 +5,7 @@
 
 use super::mxfp4::DOUBLED;
 use super::packing::{NIBBLES, Packing};
-use super::{Format, Layout, planes_row_bytes, repack_planes};
+use super::{Format, FormatInfo, planes_row_bytes, repack_planes};
 
 const BLOCK_ELEMENTS: usize = 64;
 const BLOCK_BYTES: usize = 4 + 32;
@@ -17,15 +17,15 @@ const CODES: Packing = Packing { bits: 4, stride: 8 };
 const PLANES: [usize; 2] = [32, 4];
 
 /// 4-bit floating-point numbers and a byte of floating-point scale per 16.
-pub const NVFP4: Format = Format(&LAYOUT);
+pub const NVFP4: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "nvfp4",
     gguf_id: Some(40),
     block_elements: BLOCK_ELEMENTS,
     block_bytes: BLOCK_BYTES,
     scales: &[],
-    f16_units: true,
+    exact_in_f16: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / BLOCK_ELEMENTS, &PLANES),
     decode,

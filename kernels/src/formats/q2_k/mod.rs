@@ -6,7 +6,7 @@
 use super::packing::{PAIRS, Packing};
 use super::search::affine::AffineBlock;
 use super::search::{Group, each_block};
-use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
+use super::{Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 16 + 64 + 4;
 
@@ -17,15 +17,15 @@ const CODES: Packing = Packing { bits: 2, stride: 32 };
 const PLANES: [usize; 3] = [64, 16, 4];
 
 /// 2 bits per element, 4 bits of scale and minimum per 16, and a half-precision scale and minimum per 256.
-pub const Q2_K: Format = Format(&LAYOUT);
+pub const Q2_K: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "q2_k",
     gguf_id: Some(10),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(80), Scale::half(82)],
-    f16_units: false,
+    exact_in_f16: false,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,

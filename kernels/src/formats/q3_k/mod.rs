@@ -6,7 +6,7 @@
 use super::packing::{BITS, PAIRS, Packing};
 use super::search::scale::ScaledBlock;
 use super::search::{Group, Integers, each_block};
-use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
+use super::{Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 32 + 64 + 12 + 2;
 
@@ -22,15 +22,15 @@ const SCALE_HIGH: Packing = Packing { bits: 2, stride: 4 };
 const PLANES: [usize; 3] = [64, 32, 16];
 
 /// 3 bits per element, 6 bits of scale per 16, and a half-precision scale per 256.
-pub const Q3_K: Format = Format(&LAYOUT);
+pub const Q3_K: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "q3_k",
     gguf_id: Some(11),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(108)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,

@@ -4,7 +4,7 @@
 
 use super::packing::NIBBLES;
 use super::search::{Group, Integers, each_block};
-use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, put_half, repack_planes, rounding};
+use super::{BLOCK32, Format, FormatInfo, Scale, half_at, planes_row_bytes, put_half, repack_planes, rounding};
 
 const BLOCK_BYTES: usize = 2 + 16;
 
@@ -12,17 +12,17 @@ const BLOCK_BYTES: usize = 2 + 16;
 const PLANES: [usize; 2] = [16, 2];
 
 /// A half-precision scale and 16 bytes of nibbles per 32 elements.
-pub const Q4_0: Format = Format(&LAYOUT);
+pub const Q4_0: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "q4_0",
     gguf_id: Some(2),
-    block_elements: UNIT,
+    block_elements: BLOCK32,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &[],
-    device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
+    device_row_bytes: |elements| planes_row_bytes(elements / BLOCK32, &PLANES),
     decode,
     repack: Some(repack),
     encode: Some(encode),
@@ -30,9 +30,9 @@ static LAYOUT: Layout = Layout {
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {
-    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(BLOCK32)) {
         let scale = half_at(block);
-        let (low, high) = out.split_at_mut(UNIT / 2);
+        let (low, high) = out.split_at_mut(BLOCK32 / 2);
         for ((byte, low), high) in block[2..].iter().zip(low).zip(high) {
             *low = scale * f32::from((byte & 15) as i8 - 8);
             *high = scale * f32::from((byte >> 4) as i8 - 8);
@@ -48,7 +48,7 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
 }
 
 fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
-    each_block(elements, importance, blocks, |[group]: &[Group<UNIT>; 1], block| {
+    each_block(elements, importance, blocks, |[group]: &[Group<BLOCK32>; 1], block| {
         let (scale, levels) = match importance {
             None => rounding::symmetric::<Integers<-8, 7>>(&group.values),
             Some(_) => group.scaled::<Integers<-8, 7>>(),

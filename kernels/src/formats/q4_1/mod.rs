@@ -4,7 +4,7 @@
 
 use super::packing::NIBBLES;
 use super::search::{Group, each_block};
-use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, put_half, repack_planes, rounding};
+use super::{BLOCK32, Format, FormatInfo, Scale, half_at, planes_row_bytes, put_half, repack_planes, rounding};
 
 const BLOCK_BYTES: usize = 4 + 16;
 
@@ -12,17 +12,17 @@ const BLOCK_BYTES: usize = 4 + 16;
 const PLANES: [usize; 2] = [16, 4];
 
 /// A half-precision scale and minimum and 16 bytes of nibbles per 32 elements.
-pub const Q4_1: Format = Format(&LAYOUT);
+pub const Q4_1: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "q4_1",
     gguf_id: Some(3),
-    block_elements: UNIT,
+    block_elements: BLOCK32,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0), Scale::half(2)],
-    f16_units: false,
+    exact_in_f16: false,
     table: &[],
-    device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
+    device_row_bytes: |elements| planes_row_bytes(elements / BLOCK32, &PLANES),
     decode,
     repack: Some(repack),
     encode: Some(encode),
@@ -30,9 +30,9 @@ static LAYOUT: Layout = Layout {
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {
-    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(BLOCK32)) {
         let (scale, minimum) = (half_at(block), half_at(&block[2..]));
-        let codes: [u8; UNIT] = NIBBLES.unpack(&block[4..]);
+        let codes: [u8; BLOCK32] = NIBBLES.unpack(&block[4..]);
         for (code, element) in codes.iter().zip(out) {
             *element = scale * f32::from(*code) + minimum;
         }
@@ -47,7 +47,7 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
 }
 
 fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
-    each_block(elements, importance, blocks, |[group]: &[Group<UNIT>; 1], block| {
+    each_block(elements, importance, blocks, |[group]: &[Group<BLOCK32>; 1], block| {
         let (scale, minimum, codes) = match importance {
             None => rounding::affine::<15>(&group.values),
             Some(_) => group.affine::<15>(),

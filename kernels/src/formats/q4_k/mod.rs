@@ -4,7 +4,7 @@
 use super::packing::{NIBBLES, Packing};
 use super::search::affine::AffineBlock;
 use super::search::{Group, each_block};
-use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, half_at, planes_row_bytes, put_half, repack_planes};
+use super::{BLOCK32, Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 16 + 128;
 
@@ -15,15 +15,15 @@ const CODES: Packing = Packing { bits: 4, stride: 32 };
 const PLANES: [usize; 2] = [128, 16];
 
 /// 4 bits per element, 6 bits of scale and minimum per 32, and a half-precision scale and minimum per 256.
-pub const Q4_K: Format = Format(&LAYOUT);
+pub const Q4_K: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "q4_k",
     gguf_id: Some(12),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0), Scale::half(2)],
-    f16_units: false,
+    exact_in_f16: false,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
@@ -32,15 +32,17 @@ static LAYOUT: Layout = Layout {
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("affine.wgsl"), include_str!("../codes.wgsl")),
 };
 
-/// The scale and minimum of each of 8 units, out of the 16 bytes that a super-block of Q4_K or Q5_K begins with.
-pub(super) fn affine(head: &[u8]) -> [(f32, f32); SUPER_BLOCK / UNIT] {
+/// The scale and minimum of each of 8 blocks of 32, out of the 16 bytes that a super-block of Q4_K or Q5_K begins with.
+pub(super) fn affine(head: &[u8]) -> [(f32, f32); SUPER_BLOCK / BLOCK32] {
     let (scale, minimum) = (half_at(head), half_at(&head[2..]));
-    // Of units 0 to 3 the factors are the low 6 bits of bytes; of the others their high bits are above those.
+    // Of blocks of 32 0 to 3 the factors are the low 6 bits of bytes; of the others their high bits are above those.
     let (scales, minima, nibbles) = (&head[4..8], &head[8..12], &head[12..16]);
-    std::array::from_fn(|unit| {
-        let (scale_factor, minimum_factor) = match unit.checked_sub(4) {
-            None => (scales[unit] & 63, minima[unit] & 63),
-            Some(unit) => (nibbles[unit] & 15 | scales[unit] >> 6 << 4, nibbles[unit] >> 4 | minima[unit] >> 6 << 4),
+    std::array::from_fn(|block32| {
+        let (scale_factor, minimum_factor) = match block32.checked_sub(4) {
+            None => (scales[block32] & 63, minima[block32] & 63),
+            Some(block32) => {
+                (nibbles[block32] & 15 | scales[block32] >> 6 << 4, nibbles[block32] >> 4 | minima[block32] >> 6 << 4)
+            }
         };
         (scale * f32::from(scale_factor), minimum * f32::from(minimum_factor))
     })
@@ -49,8 +51,8 @@ pub(super) fn affine(head: &[u8]) -> [(f32, f32); SUPER_BLOCK / UNIT] {
 fn decode(blocks: &[u8], elements: &mut [f32]) {
     for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(SUPER_BLOCK)) {
         let codes: [u8; SUPER_BLOCK] = CODES.unpack(&block[16..]);
-        let units = codes.chunks_exact(UNIT).zip(affine(block)).zip(out.chunks_exact_mut(UNIT));
-        for ((codes, (scale, minimum)), out) in units {
+        let blocks32 = codes.chunks_exact(BLOCK32).zip(affine(block)).zip(out.chunks_exact_mut(BLOCK32));
+        for ((codes, (scale, minimum)), out) in blocks32 {
             for (code, element) in codes.iter().zip(out) {
                 *element = scale * f32::from(*code) - minimum;
             }
@@ -66,20 +68,20 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
 }
 
 /// Writes the 16 bytes that a super-block of Q4_K or Q5_K begins with.
-pub(super) fn write_affine(block: &AffineBlock<{ SUPER_BLOCK / UNIT }, UNIT>, head: &mut [u8]) {
+pub(super) fn write_affine(block: &AffineBlock<{ SUPER_BLOCK / BLOCK32 }, BLOCK32>, head: &mut [u8]) {
     put_half(head, block.scale);
     put_half(&mut head[2..], block.minimum);
     let (scales, minima) = (&block.scale_factors, &block.minimum_factors);
-    for unit in 0..4 {
-        let (scale, minimum) = (scales[unit + 4], minima[unit + 4]);
-        head[4 + unit] = scales[unit] | scale >> 4 << 6;
-        head[8 + unit] = minima[unit] | minimum >> 4 << 6;
-        head[12 + unit] = scale & 15 | minimum << 4;
+    for block32 in 0..4 {
+        let (scale, minimum) = (scales[block32 + 4], minima[block32 + 4]);
+        head[4 + block32] = scales[block32] | scale >> 4 << 6;
+        head[8 + block32] = minima[block32] | minimum >> 4 << 6;
+        head[12 + block32] = scale & 15 | minimum << 4;
     }
 }
 
 fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
-    each_block(elements, importance, blocks, |groups: &[Group<UNIT>; SUPER_BLOCK / UNIT], block| {
+    each_block(elements, importance, blocks, |groups: &[Group<BLOCK32>; SUPER_BLOCK / BLOCK32], block| {
         let found = AffineBlock::search::<63, 15>(groups);
         write_affine(&found, block);
         CODES.pack(found.codes.as_flattened(), &mut block[16..]);

@@ -4,7 +4,7 @@
 
 use super::packing::{BITS, NIBBLES, Packing};
 use super::search::{Group, Integers, each_block};
-use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, put_half, repack_planes, rounding};
+use super::{BLOCK32, Format, FormatInfo, Scale, half_at, planes_row_bytes, put_half, repack_planes, rounding};
 
 const BLOCK_BYTES: usize = 2 + 4 + 16;
 
@@ -15,17 +15,17 @@ const HIGH: Packing = Packing { bits: 1, stride: 1 };
 const PLANES: [usize; 3] = [16, 4, 2];
 
 /// A half-precision scale and 5 bits per element, for 32 elements.
-pub const Q5_0: Format = Format(&LAYOUT);
+pub const Q5_0: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "q5_0",
     gguf_id: Some(6),
-    block_elements: UNIT,
+    block_elements: BLOCK32,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &[],
-    device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
+    device_row_bytes: |elements| planes_row_bytes(elements / BLOCK32, &PLANES),
     decode,
     repack: Some(repack),
     encode: Some(encode),
@@ -33,10 +33,10 @@ static LAYOUT: Layout = Layout {
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {
-    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(BLOCK32)) {
         let scale = half_at(block);
-        let high: [u8; UNIT] = HIGH.unpack(&block[2..6]);
-        let low: [u8; UNIT] = NIBBLES.unpack(&block[6..]);
+        let high: [u8; BLOCK32] = HIGH.unpack(&block[2..6]);
+        let low: [u8; BLOCK32] = NIBBLES.unpack(&block[6..]);
         for ((low, high), element) in low.iter().zip(high).zip(out) {
             *element = scale * f32::from((low | high << 4) as i8 - 16);
         }
@@ -46,13 +46,13 @@ fn decode(blocks: &[u8], elements: &mut [f32]) {
 fn repack(row: &[u8], device_row: &mut [u8]) {
     repack_planes(row, BLOCK_BYTES, device_row, PLANES, |block, [nibbles, bits, scale]| {
         scale.copy_from_slice(&block[..2]);
-        HIGH.repack::<UNIT>(&block[2..6], BITS, bits);
+        HIGH.repack::<BLOCK32>(&block[2..6], BITS, bits);
         nibbles.copy_from_slice(&block[6..]);
     });
 }
 
 fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
-    each_block(elements, importance, blocks, |[group]: &[Group<UNIT>; 1], block| {
+    each_block(elements, importance, blocks, |[group]: &[Group<BLOCK32>; 1], block| {
         let (scale, levels) = match importance {
             None => rounding::symmetric::<Integers<-16, 15>>(&group.values),
             Some(_) => group.scaled::<Integers<-16, 15>>(),

@@ -5,7 +5,7 @@ use super::packing::{BITS, NIBBLES, Packing};
 use super::q4_k::{affine, write_affine};
 use super::search::affine::AffineBlock;
 use super::search::{Group, each_block};
-use super::{Format, Layout, SUPER_BLOCK, Scale, UNIT, planes_row_bytes, repack_planes};
+use super::{BLOCK32, Format, FormatInfo, SUPER_BLOCK, Scale, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 16 + 32 + 128;
 
@@ -17,15 +17,15 @@ const LOW: Packing = Packing { bits: 4, stride: 32 };
 const PLANES: [usize; 3] = [128, 32, 16];
 
 /// 5 bits per element, 6 bits of scale and minimum per 32, and a half-precision scale and minimum per 256.
-pub const Q5_K: Format = Format(&LAYOUT);
+pub const Q5_K: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "q5_k",
     gguf_id: Some(13),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0), Scale::half(2)],
-    f16_units: false,
+    exact_in_f16: false,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
@@ -45,7 +45,7 @@ fn decode(blocks: &[u8], elements: &mut [f32]) {
         let low: [u8; SUPER_BLOCK] = LOW.unpack(&block[48..]);
         let affine = affine(block);
         for (index, element) in out.iter_mut().enumerate() {
-            let (scale, minimum) = affine[index / UNIT];
+            let (scale, minimum) = affine[index / BLOCK32];
             *element = scale * f32::from(low[index] | high[index] << 4) - minimum;
         }
     }
@@ -60,7 +60,7 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
 }
 
 fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
-    each_block(elements, importance, blocks, |groups: &[Group<UNIT>; SUPER_BLOCK / UNIT], block| {
+    each_block(elements, importance, blocks, |groups: &[Group<BLOCK32>; SUPER_BLOCK / BLOCK32], block| {
         let found = AffineBlock::search::<63, 31>(groups);
         let codes = found.codes.as_flattened();
         let high: [u8; SUPER_BLOCK] = std::array::from_fn(|index| codes[index] >> 4);

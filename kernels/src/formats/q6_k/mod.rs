@@ -4,7 +4,7 @@
 use super::packing::{NIBBLES, PAIRS, Packing};
 use super::search::scale::ScaledBlock;
 use super::search::{Group, Integers, each_block};
-use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
+use super::{Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 128 + 64 + 16 + 2;
 
@@ -16,15 +16,15 @@ const HIGH: Packing = Packing { bits: 2, stride: 32 };
 const PLANES: [usize; 4] = [128, 64, 16, 2];
 
 /// 6 bits per element, a signed byte of scale per 16, and a half-precision scale per 256.
-pub const Q6_K: Format = Format(&LAYOUT);
+pub const Q6_K: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "q6_k",
     gguf_id: Some(14),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(208)],
-    f16_units: false,
+    exact_in_f16: false,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,

@@ -1,7 +1,7 @@
 //! Q8_0: blocks of 32 elements, each a half-precision scale and 32 signed bytes (ggml's `block_q8_0`).
 
 use super::search::{Group, Integers, each_block};
-use super::{Format, Layout, Scale, UNIT, half_at, planes_row_bytes, put_half, repack_planes};
+use super::{BLOCK32, Format, FormatInfo, Scale, half_at, planes_row_bytes, put_half, repack_planes};
 
 const BLOCK_BYTES: usize = 2 + 32;
 
@@ -9,17 +9,17 @@ const BLOCK_BYTES: usize = 2 + 32;
 const PLANES: [usize; 2] = [32, 2];
 
 /// A half-precision scale and 32 signed bytes per 32 elements.
-pub const Q8_0: Format = Format(&LAYOUT);
+pub const Q8_0: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "q8_0",
     gguf_id: Some(8),
-    block_elements: UNIT,
+    block_elements: BLOCK32,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &[],
-    device_row_bytes: |elements| planes_row_bytes(elements / UNIT, &PLANES),
+    device_row_bytes: |elements| planes_row_bytes(elements / BLOCK32, &PLANES),
     decode,
     repack: Some(repack),
     encode: Some(encode),
@@ -27,7 +27,7 @@ static LAYOUT: Layout = Layout {
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {
-    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(UNIT)) {
+    for (block, out) in blocks.chunks_exact(BLOCK_BYTES).zip(elements.chunks_exact_mut(BLOCK32)) {
         let scale = half_at(block);
         for (code, element) in block[2..].iter().zip(out) {
             *element = scale * f32::from(*code as i8);
@@ -43,7 +43,7 @@ fn repack(row: &[u8], device_row: &mut [u8]) {
 }
 
 fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
-    each_block(elements, importance, blocks, |[group]: &[Group<UNIT>; 1], block| {
+    each_block(elements, importance, blocks, |[group]: &[Group<BLOCK32>; 1], block| {
         let (scale, codes) = match importance {
             None => rounded(&group.values),
             Some(_) => group.scaled::<Integers<-127, 127>>(),
@@ -54,7 +54,7 @@ fn encode(elements: &[f32], importance: Option<&[f32]>, blocks: &mut [u8]) {
 }
 
 /// A scale and codes, as ggml's `quantize_row_q8_0_ref` has them.
-fn rounded(values: &[f32; UNIT]) -> (f32, [i8; UNIT]) {
+fn rounded(values: &[f32; BLOCK32]) -> (f32, [i8; BLOCK32]) {
     let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
     let scale = largest / 127.0;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };

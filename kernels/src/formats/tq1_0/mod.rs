@@ -2,7 +2,7 @@
 //!
 //! A byte is a fraction of 5 digits (the last 4 bytes: of 4), 256 times it and rounded up; a digit stands for itself minus 1.
 
-use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, repack_planes};
+use super::{Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 52 + 2;
 
@@ -13,15 +13,15 @@ const STRETCHES: [(std::ops::Range<usize>, usize); 3] = [(0..32, 5), (32..48, 5)
 const PLANES: [usize; 3] = [48, 4, 2];
 
 /// Ternary elements, 5 to a byte, and a half-precision scale per 256.
-pub const TQ1_0: Format = Format(&LAYOUT);
+pub const TQ1_0: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "tq1_0",
     gguf_id: Some(34),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(52)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,

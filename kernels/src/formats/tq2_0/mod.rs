@@ -3,7 +3,7 @@
 //! A code stands for itself minus 1: the elements are ternary.
 
 use super::packing::{PAIRS, Packing};
-use super::{Format, Layout, SUPER_BLOCK, Scale, half_at, planes_row_bytes, repack_planes};
+use super::{Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 64 + 2;
 
@@ -14,15 +14,15 @@ const CODES: Packing = Packing { bits: 2, stride: 32 };
 const PLANES: [usize; 2] = [64, 2];
 
 /// Ternary elements of 2 bits and a half-precision scale per 256.
-pub const TQ2_0: Format = Format(&LAYOUT);
+pub const TQ2_0: Format = Format(&INFO);
 
-static LAYOUT: Layout = Layout {
+static INFO: FormatInfo = FormatInfo {
     name: "tq2_0",
     gguf_id: Some(35),
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(64)],
-    f16_units: true,
+    exact_in_f16: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,

@@ -2,9 +2,9 @@
 var<private> $last: u32;
 var<private> $none: bool;
 
-fn $begin(group: u32, groups: u32, tile: u32) -> u32 {
+fn $offset(group: u32, groups: u32, tile: u32) -> u32 {
     let found = tiles[group];
-    rows_matrix = found.x;
+    row_matrix = found.x;
     $last = found.z;
     $none = found.y == found.z;
     return found.y;
@@ -25,5 +25,5 @@ fn $holds(row: u32) -> bool {
 
 fn $output(row: u32, column: u32) -> u32 {
     let place = listed[row];
-    return rows_output(place / params.slots, place % params.slots, column);
+    return row_output(place / params.slots, place % params.slots, column);
 }

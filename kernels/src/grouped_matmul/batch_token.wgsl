@@ -2,10 +2,10 @@
 var<private> $token: u32;
 var<private> $slot: u32;
 
-fn $begin(group: u32, groups: u32, tile: u32) -> u32 {
+fn $offset(group: u32, groups: u32, tile: u32) -> u32 {
     $token = group / params.slots;
     $slot = group % params.slots;
-    rows_matrix = u32(routes[params.routes_offset + $token * params.routes_stride + $slot]);
+    row_matrix = u32(routes[params.routes_offset + $token * params.routes_stride + $slot]);
     return 0u;
 }
 
@@ -22,5 +22,5 @@ fn $holds(row: u32) -> bool {
 }
 
 fn $output(row: u32, column: u32) -> u32 {
-    return rows_output($token, $slot, column);
+    return row_output($token, $slot, column);
 }

@@ -1,5 +1,5 @@
 // The rows of the one matrix lie in the shard as results are counted.
-fn $here(row: u32) -> bool {
+fn $in_shard(row: u32) -> bool {
     return row < params.rows;
 }
 

@@ -1,10 +1,10 @@
 // Each slot has a matrix of its own, which all tokens meet.
 var<private> $slot: u32;
 
-fn $begin(group: u32, groups: u32, tile: u32) -> u32 {
+fn $offset(group: u32, groups: u32, tile: u32) -> u32 {
     let tiles = groups / params.slots;
     $slot = group / tiles;
-    rows_matrix = $slot;
+    row_matrix = $slot;
     return group % tiles * tile;
 }
 
@@ -21,5 +21,5 @@ fn $holds(row: u32) -> bool {
 }
 
 fn $output(row: u32, column: u32) -> u32 {
-    return rows_output(row, $slot, column);
+    return row_output(row, $slot, column);
 }

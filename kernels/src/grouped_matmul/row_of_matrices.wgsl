@@ -1,4 +1,4 @@
-// The rows of `rows_matrix`: one part behind the other in the results, in the weight as its strides say.
+// The rows of `row_matrix`: one part behind the other in the results, in the weight as its strides say.
 var<private> $matrix: u32;
 
 // The place of a result's row among the rows of all shards.
@@ -15,7 +15,7 @@ fn $none_of(first: u32, count: u32) -> bool {
         || (one_part && ($whole(last) < params.first_row || $whole(first) >= params.first_row + params.shard_rows));
 }
 
-fn $here(row: u32) -> bool {
+fn $in_shard(row: u32) -> bool {
     let whole = $whole(row);
     return row < params.rows && whole >= params.first_row && whole - params.first_row < params.shard_rows;
 }

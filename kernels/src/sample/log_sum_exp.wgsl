@@ -1,4 +1,4 @@
-// The maximum m and the sum of exp(x - m), whose logarithm is the normaliser less m.
+// The maximum m and the sum of exp(x - m), whose logarithm is the log_sum_exp less m.
 const $VALUE: f32 = -3.4028234e38;
 const $SECOND: u32 = 0u; // the bits of 0.0
 

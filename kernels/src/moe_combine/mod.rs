@@ -16,14 +16,14 @@ use crate::route::{Gating, Route};
 /// Output `[tokens, width]`: the addend, plus each slot's result times its share, plus the shared expert's times the logistic function of its
 /// gate.
 #[derive(Debug, Clone)]
-pub struct Mix {
+pub struct MoeCombine {
     /// Results of a token.
     pub slots: usize,
 }
 
-impl Kernel for Mix {
+impl Kernel for MoeCombine {
     fn name(&self) -> &'static str {
-        "mix"
+        "moe_combine"
     }
 
     fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
@@ -31,7 +31,7 @@ impl Kernel for Mix {
             true => include_str!("shared_gated.wgsl"),
             false => include_str!("shared_none.wgsl"),
         };
-        let shader = ("mix", include_str!("mix.wgsl"));
+        let shader = ("moe_combine", include_str!("moe_combine.wgsl"));
         let modules = vec![("shared", shared)];
         Lowered::one(Launch::elementwise(context, shader, modules, params! { slots: self.slots as u32 }, vec![]))
     }
@@ -39,7 +39,7 @@ impl Kernel for Mix {
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let [results, routes, addend] = ["results", "routes", "addend"].map(|name| operands.inputs[name]);
         let number = |number: &f32| f64::from(*number);
-        let mixed = |row: usize, column: usize| {
+        let combined = |row: usize, column: usize| {
             let result = |slot: usize| number(&results.row(row)[slot * addend.width + column]);
             let share = |slot: usize| number(&routes.row(row)[self.slots + slot]);
             let shared = operands.inputs.get("shared_results").map_or(0.0, |shared| {
@@ -49,7 +49,7 @@ impl Kernel for Mix {
             let sum: f64 = (0..self.slots).map(|slot| share(slot) * result(slot)).sum();
             (number(&addend.row(row)[column]) + sum + shared) as f32
         };
-        (0..operands.rows).flat_map(|row| (0..addend.width).map(move |column| mixed(row, column))).collect()
+        (0..operands.rows).flat_map(|row| (0..addend.width).map(move |column| combined(row, column))).collect()
     }
 }
 
@@ -57,7 +57,7 @@ impl Kernel for Mix {
 pub fn cases() -> Vec<Case> {
     let case = |(slots, width, tokens, shared, magnitude): (usize, usize, usize, bool, f32)| {
         let name = format!("{tokens}x{slots}x{width}, shared {shared}, to {magnitude:e}");
-        let mut case = Case::new("mix", name, tokens);
+        let mut case = Case::new("moe_combine", name, tokens);
         case.magnitude = magnitude;
         let logits = case.graph.input("logits", Rows::Tokens, slots + 1);
         let routes = case.graph.value("routes", Rows::Tokens, 2 * slots);
@@ -71,9 +71,9 @@ pub fn cases() -> Vec<Case> {
             inputs.push(("shared_results", case.graph.input("shared", Rows::Tokens, width)));
             inputs.push(("shared_gate", case.graph.input("gate", Rows::Tokens, 1)));
         }
-        let output = case.graph.value("mixed", Rows::Tokens, width);
+        let output = case.graph.value("combined", Rows::Tokens, width);
         let inputs: Vec<_> = inputs.into_iter().map(|(name, value)| (name, case.graph.whole(value))).collect();
-        case.graph.node(Op::Mix(Mix { slots }), &inputs, &[], None, Some(output));
+        case.graph.node(Op::MoeCombine(MoeCombine { slots }), &inputs, &[], None, Some(output));
         case.output(output);
         case
     };

@@ -1,5 +1,5 @@
 // All rows of the input meet the one matrix: row by row, or tile by tile.
-fn $begin(group: u32, groups: u32, tile: u32) -> u32 {
+fn $offset(group: u32, groups: u32, tile: u32) -> u32 {
     return group * tile;
 }
 
