@@ -6,7 +6,7 @@ use criterion::Criterion;
 use plywood::devices::Adapters;
 use plywood::kernels::graph::Output;
 use plywood::tools::bench;
-use plywood::{Model, Options, Rows};
+use plywood::{Devices, Model, Options, Rows};
 use plywood_benches::{adapter, settings};
 
 const SHAPE: &str = "llama-1b:q8_0";
@@ -15,7 +15,7 @@ const CONTEXT: usize = 512;
 fn main() {
     let adapters = Adapters::find();
     let adapter = adapter(&adapters);
-    let options = Options { context: Some(CONTEXT), adapters: vec![adapter.index.to_string()], ..Options::default() };
+    let options = Options::default().context(CONTEXT).devices(Devices::adapters(vec![adapter.index.to_string()]));
     let model = Model::synthetic(SHAPE, options).expect("the model loads");
     let mut criterion = settings(Criterion::default()).configure_from_args();
     let mut group = criterion.benchmark_group(format!("{SHAPE} on {}", adapter.label()));

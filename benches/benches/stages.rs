@@ -10,7 +10,7 @@ use std::time::Duration;
 use plywood::devices::Adapters;
 use plywood::kernels::device::Processor;
 use plywood::tools::bench::{Measurement, Test, measure};
-use plywood::{Model, Options};
+use plywood::{Devices, Model, Options};
 use plywood_benches::adapter;
 
 const SHAPE: &str = "llama-1b:q8_0";
@@ -32,13 +32,10 @@ fn main() {
     let adapter = adapter(&adapters);
     let piece = if adapter.features.processor == Processor::Cpu { CPU_TOKENS } else { GPU_TOKENS };
     let open = |times: usize| {
-        let options = Options {
-            context: Some((PIECES * piece).max(TOKENS)),
-            adapters: vec![adapter.entry(); times],
-            // Pieces of a prompt are the same on both.
-            step_tokens: Some(piece),
-            ..Options::default()
-        };
+        let options = Options::default()
+            .context((PIECES * piece).max(TOKENS))
+            .devices(Devices::adapters(vec![adapter.entry(); times]))
+            .step_tokens(piece);
         let model = Model::synthetic(&shape, options).expect("the model loads");
         println!("{shape} on {} × {times}: loaded in {:.2} s", adapter.label(), model.load_time().as_secs_f64());
         model

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use clap::Args;
+use plywood::Model;
 use plywood::tools::bench::{Measurement, Test};
-use plywood::{Model, Options};
 
 use crate::options::{DeviceArguments, ModelArguments, ModelSource};
 use crate::output::{Failure, Outcome, interrupted, print, print_json};
@@ -52,7 +52,7 @@ pub fn run(arguments: Arguments) -> Outcome {
     let longest = longest.ok_or_else(|| Failure::Usage("-p and -n: there is nothing to measure".into()))?;
     let mut options = arguments.device.options();
     if arguments.device.context.is_none() {
-        options = Options { context: Some(longest), ..options };
+        options = options.context(longest);
     }
     let model = match arguments.model.source()? {
         ModelSource::Path(path) => Model::open(path, options)?,

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use plywood::Timings;
 use plywood::ledger::Bytes;
-use plywood::session::generation::Timings;
 use plywood::{Model, Request, Sampling, StopReason};
 use serde::Serialize;
 
@@ -148,7 +148,7 @@ fn timings_report(model: &Model, timings: Timings) -> TimingsReport {
 
 fn placement(model: &Model, begin: Instant) -> Vec<StageReport> {
     let seconds = |at: Instant| at.saturating_duration_since(begin).as_secs_f64();
-    let report = |(stage, times): (&plywood::ledger::LedgerStage, plywood::stage::StageTimes)| StageReport {
+    let report = |(stage, times): (&plywood::ledger::LedgerStage, plywood::StageTimes)| StageReport {
         adapter: stage.adapter.clone(),
         layers: stage.layers,
         bytes: stage.bytes,

@@ -8,7 +8,7 @@ use clap::Args;
 use plywood::kernels::graph::Output;
 use plywood::models::Checkpoint;
 use plywood::models::output::{self, partial_path};
-use plywood::{Model, Options, Rows};
+use plywood::{Model, Rows};
 use serde::Serialize;
 
 use crate::options::{DeviceArguments, ForceArgument, PromptArguments};
@@ -50,7 +50,7 @@ struct Report {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Outcome {
     let prompt = if arguments.tokens.is_empty() { Some(arguments.prompt.read()?) } else { None };
-    let options = Options { step_rows: STEP_ROWS, ..arguments.device.options() };
+    let options = arguments.device.options().step_rows(STEP_ROWS);
     let checkpoint = Checkpoint::open(&arguments.model)?;
     let (existing, mut inputs) = (arguments.force.existing(), checkpoint.inputs());
     inputs.extend(arguments.prompt.file);

@@ -4,6 +4,7 @@ mod adapters;
 mod bench;
 mod chat;
 mod environment;
+mod flags;
 mod generate;
 mod inspect;
 mod logits;

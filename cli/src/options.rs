@@ -12,7 +12,7 @@ use plywood::ledger::{parse_bytes, probable_unit};
 use plywood::models::Checkpoint;
 use plywood::models::output::Existing;
 use plywood::models::template::{GIVEN, Template};
-use plywood::{Model, Options, Sampling};
+use plywood::{Context, Devices, Layers, Model, Options, Sampling};
 use serde_json::{Map, Value};
 
 use crate::output::{Failure, Outcome, loading_bar, note};
@@ -21,7 +21,7 @@ use crate::output::{Failure, Outcome, loading_bar, note};
 #[derive(Args)]
 pub struct DeviceArguments {
     /// Tokens that a sequence may have; `max` is what fits, up to the model's own [default: the smaller of the model's and 8192]
-    #[arg(short, long, visible_alias = "ctx-size", value_name = "TOKENS")]
+    #[arg(short, long, visible_alias = "ctx-size", value_name = "TOKENS", value_parser = context)]
     pub context: Option<Context>,
     /// Where the model does not fit, change what must be: the first flag that the error would advise; said on standard error
     #[arg(long)]
@@ -87,22 +87,10 @@ impl ModelArguments {
 }
 
 /// A number of tokens, or `max`.
-#[derive(Clone, Copy)]
-pub enum Context {
-    /// So many.
-    Tokens(usize),
-    /// What fits, up to the model's own.
-    Max,
-}
-
-impl std::str::FromStr for Context {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Context, String> {
-        match text {
-            "max" => Ok(Context::Max),
-            _ => text.parse().map(Context::Tokens).map_err(|_| "it is neither a number of tokens nor `max`".into()),
-        }
+fn context(text: &str) -> Result<Context, String> {
+    match text {
+        "max" => Ok(Context::Max),
+        _ => text.parse().map(Context::Tokens).map_err(|_| "it is neither a number of tokens nor `max`".into()),
     }
 }
 
@@ -145,23 +133,22 @@ fn kv_type() -> impl TypedValueParser<Value = KvType> {
 impl DeviceArguments {
     /// The engine's options.
     pub fn options(&self) -> Options {
-        Options {
-            context: match self.context {
-                Some(Context::Tokens(tokens)) => Some(tokens),
-                _ => None,
-            },
-            max_context: matches!(self.context, Some(Context::Max)),
-            adapters: self.adapters.clone(),
-            fit: self.fit,
-            split: self.split.clone(),
-            kv_type: self.kv_type,
-            layers: self.layers.clone(),
-            memory: self.memory.clone(),
-            quantize: self.quantize,
-            exact: self.exact,
-            progress: Some(loading_bar(self.quiet)),
-            ..Options::default()
-        }
+        let layers = match (self.split.as_slice(), self.layers.as_slice()) {
+            ([], []) => Layers::Fastest,
+            ([], ranges) => Layers::Ranges(ranges.to_vec()),
+            (shares, _) => Layers::Split(shares.to_vec()),
+        };
+        let devices = if self.adapters.is_empty() { Devices::Best } else { Devices::Adapters(self.adapters.clone()) };
+        Options::default()
+            .context(self.context.unwrap_or_default())
+            .fit(self.fit)
+            .devices(devices)
+            .layers(layers)
+            .memory(self.memory.clone())
+            .kv_type(self.kv_type)
+            .quantize(self.quantize)
+            .exact(self.exact)
+            .progress(loading_bar(self.quiet))
     }
 
     /// Opens a model, with a warning where it runs without any adapter.

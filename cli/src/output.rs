@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plywood::Error;
 use plywood::models::output::{self, Existing, NewFile};
-use plywood::options::Progress;
 use serde::Serialize;
+
+use crate::flags::in_flags;
 
 /// The exit status after Ctrl-C, as shells have it.
 pub const INTERRUPTED: u8 = 130;
@@ -40,7 +41,7 @@ impl Failure {
             Failure::ClosedPipe => return ExitCode::SUCCESS,
         };
         // Where standard error is closed too there is nobody to tell.
-        _ = writeln!(io::stderr(), "ply: {message}");
+        _ = writeln!(io::stderr(), "ply: {}", in_flags(&message));
         ExitCode::from(status)
     }
 }
@@ -99,7 +100,7 @@ pub fn write_file(
 
 /// Tells a person something on standard error.
 pub fn note(text: &str) {
-    _ = writeln!(io::stderr(), "{text}");
+    _ = writeln!(io::stderr(), "{}", in_flags(text));
 }
 
 /// What the first Ctrl-C does besides setting the flag.
@@ -138,23 +139,23 @@ pub fn interrupted() -> Arc<AtomicBool> {
 }
 
 /// A bar of the bytes that a model loads.
-pub fn loading_bar(quiet: bool) -> Progress {
+pub fn loading_bar(quiet: bool) -> impl FnMut(u64, u64) -> bool + Send + 'static {
     byte_bar(quiet, "loading")
 }
 
 /// A bar of bytes on standard error, when that is a terminal; what is done ends at Ctrl-C.
-pub fn byte_bar(quiet: bool, what: &'static str) -> Progress {
+pub fn byte_bar(quiet: bool, what: &'static str) -> impl FnMut(u64, u64) -> bool + Send + 'static {
     let interrupted = interrupted();
     let bar = bar(quiet, "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
     bar.set_message(what);
-    Box::new(move |loaded, total| {
+    move |loaded, total| {
         bar.set_length(total);
         bar.set_position(loaded);
         if loaded >= total {
             bar.finish_and_clear();
         }
         !interrupted.load(Ordering::Relaxed)
-    })
+    }
 }
 
 /// A bar of counted things on standard error, when that is a terminal.

@@ -7,10 +7,10 @@ use clap::Args;
 use plywood::models::tokenizer::{EncodeOptions, Tokenizer};
 use plywood::models::{Checkpoint, Config};
 use plywood::tools::perplexity::{Score, Scoring, score};
-use plywood::{Model, Options};
+use plywood::{Context, Model};
 use serde::Serialize;
 
-use crate::options::{Context, DeviceArguments, read_text};
+use crate::options::{DeviceArguments, read_text};
 use crate::output::{Failure, Outcome, counting_bar, interrupted, print, print_json};
 
 /// Tokens of a window where no --context is given, as llama.cpp's tool has it.
@@ -67,13 +67,12 @@ pub fn run(arguments: Arguments) -> Outcome {
     }
     // One sequence needs room for BOS and all; windows are as long as the context.
     let context = match (arguments.device.context, scoring) {
-        (Some(Context::Tokens(tokens)), _) => Some(tokens),
-        (Some(Context::Max), _) => None,
-        (None, Scoring::All) => Some(tokens.len() + 1),
-        (None, Scoring::Windows) => Some(WINDOW.min(longest)),
+        (Some(context), _) => context,
+        (None, Scoring::All) => Context::Tokens(tokens.len() + 1),
+        (None, Scoring::Windows) => Context::Tokens(WINDOW.min(longest)),
     };
     let open = |checkpoint: Checkpoint| -> Outcome<Model> {
-        let options = Options { context, step_rows: STEP_ROWS, ..arguments.device.options() };
+        let options = arguments.device.options().context(context).step_rows(STEP_ROWS);
         arguments.device.announce(Model::of(checkpoint, options)?)
     };
     let model = open(checkpoint)?;

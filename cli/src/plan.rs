@@ -8,6 +8,7 @@ use plywood::devices::hypothetical;
 use plywood::ledger::HumanBytes;
 use plywood::planning::{self, Plan};
 
+use crate::flags;
 use crate::options::{DeviceArguments, ModelArguments, ModelSource, describe, read_text};
 use crate::output::{Failure, Outcome, print, print_json};
 
@@ -41,7 +42,19 @@ pub fn run(arguments: &Arguments) -> Outcome {
         ModelSource::Path(path) => planning::plan(path, &options, devices)?,
         ModelSource::Synthetic(name) => planning::plan_synthetic(name, &options, devices)?,
     };
+    let plan = in_flags(plan);
     if arguments.json { print_json(&plan) } else { print(&text(&plan, arguments.device.verbose)) }
+}
+
+/// What a plan says, in flags.
+fn in_flags(plan: Plan) -> Plan {
+    let all = |texts: Vec<String>| texts.iter().map(|text| flags::in_flags(text)).collect();
+    Plan {
+        reason: plan.reason.map(|reason| flags::in_flags(&reason)),
+        advice: all(plan.advice),
+        notes: all(plan.notes),
+        ..plan
+    }
 }
 
 /// An error of a file of devices, with its name.

@@ -10,7 +10,7 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] plywood_models::Error),
     /// A device that was asked for and is not there.
-    #[error("there is no adapter `{wanted}`: {available}; `ply adapters` lists them")]
+    #[error("there is no adapter `{wanted}`: {available}; Adapters::list has them")]
     NoAdapter {
         /// What was asked for.
         wanted: String,
@@ -20,7 +20,7 @@ pub enum Error {
     /// An option whose value can't be used.
     #[error("{option}: {reason}")]
     Option {
-        /// The option as the command line spells it.
+        /// The option, such as `Options::context`, or the function that was given the value.
         option: &'static str,
         /// Why, and what would be right.
         reason: String,
@@ -34,7 +34,7 @@ pub enum Error {
         reason: String,
     },
     /// A device that stopped working; [`crate::Model::recover`] loads the model again.
-    #[error("{device} was lost ({reason}); load the model again, on other --adapters if it happens twice")]
+    #[error("{device} was lost ({reason}); load the model again, with other Options::devices if it happens twice")]
     DeviceLost {
         /// The device.
         device: String,
@@ -59,7 +59,7 @@ pub enum Error {
     },
     /// Memory that a device did not give.
     #[error(
-        "{device} has no room for {what} ({bytes} bytes), perhaps because another program takes it: free some, or use a smaller --context, --memory or more --adapters"
+        "{device} has no room for {what} ({bytes} bytes), perhaps because another program takes it: free some, or use a smaller Options::context or Options::memory, or more Options::devices"
     )]
     OutOfMemory {
         /// The device.
@@ -84,7 +84,7 @@ pub enum Error {
         advice: &'static str,
     },
     /// A prompt, or a prompt and what was generated, longer than the context.
-    #[error("{tokens} tokens do not fit the context of {context}; shorten the prompt or raise --context")]
+    #[error("{tokens} tokens do not fit the context of {context}; shorten the prompt or raise Options::context")]
     ContextFull {
         /// Tokens that there would be.
         tokens: usize,
@@ -94,7 +94,7 @@ pub enum Error {
     /// A conversation longer than the context.
     #[error(
         "the context is full: the conversation has {tokens} tokens, and {context} fit; \
-         begin anew (/clear), forget the oldest turns (--on-full shift), or raise --context"
+         begin anew (Chat::clear), forget the oldest turns (OnFull::Shift), or raise Options::context"
     )]
     ConversationFull {
         /// Tokens of the conversation, the last message among them.
@@ -105,7 +105,7 @@ pub enum Error {
     /// A message that is longer than the context by itself.
     #[error(
         "the message does not fit: it has {tokens} tokens with all that must stand around it, and the context {context}; \
-         shorten it or raise --context"
+         shorten it or raise Options::context"
     )]
     MessageTooLong {
         /// Tokens of the message, the system prompt and what the template adds.
@@ -131,7 +131,7 @@ pub enum Error {
         sessions: usize,
     },
     /// Logits that are not numbers.
-    #[error("the model's logits are not numbers: the weights are damaged or a kernel is wrong; run `ply selftest`")]
+    #[error("the model's logits are not numbers: the weights are damaged or a kernel is wrong; run tools::selftest")]
     NotANumber,
     /// The session was cancelled from another thread.
     #[error("cancelled")]
@@ -155,8 +155,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What would fit, for a person.
 fn advised(advice: &[String]) -> String {
     match advice {
-        [] => "nothing that was tried would fit either: use a smaller model or more --adapters".into(),
-        some => format!("it would fit with {} (--fit takes the first that is a flag)", some.join(", or with ")),
+        [] => "nothing that was tried would fit either: use a smaller model or more Options::devices".into(),
+        some => {
+            format!("it would fit with {} (Options::fit applies the first that is an option)", some.join(", or with "))
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::devices::open::Hardware;
 use crate::error::{Error, Result};
 use crate::gpu::SharedDevice;
 use crate::ledger::Ledger;
-use crate::options::Options;
+use crate::options::{Context, Devices, Options};
 use crate::planning::settings::ModelRef;
 use crate::runner::loading::{Loaded, load};
 use crate::session::sampler::Sampling;
@@ -42,7 +42,7 @@ impl Shared {
     /// The tokenizer, where there must be one.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
         let reason = || "a synthetic model has no tokenizer".to_string();
-        self.tokenizer.as_ref().ok_or_else(|| Error::Option { option: "PROMPT", reason: reason() })
+        self.tokenizer.as_ref().ok_or_else(|| Error::Option { option: "Session::generate", reason: reason() })
     }
 
     /// Where its weights are, and its numbers.
@@ -116,7 +116,7 @@ impl Model {
     /// it did. Where all devices work nothing is done, so that every thread that met the failure may call this.
     ///
     /// Sessions go on from their tokens, which they compute again with their next step. The context stays as it was, if
-    /// [`Options::max_context`] or [`Options::fit`] did not allow a smaller one; a session that has more tokens then gets an error. Where
+    /// [`Context::Max`] or [`Options::fit`] did not allow a smaller one; a session that has more tokens then gets an error. Where
     /// loading fails, for want of memory perhaps, steps are [`Error::Unloaded`] until this succeeds. What a device that hangs has is not
     /// freed before the process ends, since freeing would wait for it.
     pub fn recover(&self) -> Result<bool> {
@@ -136,12 +136,7 @@ impl Model {
     /// [`Model::recover`] does.
     pub fn recover_on(&self, devices: Vec<SharedDevice>) -> Result<()> {
         let mut opened = self.shared.opened();
-        let options = Options {
-            shared: devices,
-            deadline: opened.options.deadline,
-            faults: opened.options.faults.clone(),
-            ..Options::default()
-        };
+        let options = opened.options.for_devices(Devices::Shared(devices));
         let hardware = Hardware::of(&options)?;
         self.shared.loaded().runner().pipeline.empty();
         self.load_again(&mut opened, hardware, options, Vec::new())
@@ -158,11 +153,10 @@ impl Model {
         let shared = &self.shared;
         let Opened { options, hardware: before } = opened;
         // What sessions have must go on fitting; only where that fails the largest context is looked for again.
-        options.context = Some(self.context());
-        let largest = std::mem::take(&mut options.max_context);
+        let asked = std::mem::replace(&mut options.context, Context::Tokens(self.context()));
         let mut loaded = load(shared.source(), options, &hardware);
-        options.max_context = largest;
-        if largest && matches!(loaded, Err(Error::DoesNotFit { .. })) {
+        options.context = asked;
+        if asked == Context::Max && matches!(loaded, Err(Error::DoesNotFit { .. })) {
             loaded = load(shared.source(), options, &hardware);
         }
         let mut loaded = loaded?;

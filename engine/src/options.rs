@@ -8,71 +8,127 @@ use plywood_kernels::Format;
 use plywood_kernels::kv_cache::KvType;
 
 use crate::devices::discover::Adapters;
-use crate::devices::tuning::Choices;
-use crate::faults::{self, Faults, Watch};
+use crate::faults::{self, Watch};
 use crate::gpu::SharedDevice;
+use crate::testing::Hooks;
 
-/// The context where none is given, if the model's own is longer.
+/// The context where none is given, in tokens, if the model's own is longer.
 pub const DEFAULT_CONTEXT: usize = 8192;
 
-/// Is told bytes of weights that were loaded, and of all; loading ends with [`Error::Cancelled`] where it returns false.
+/// Called with the bytes of weights loaded so far and in all. Loading ends with [`Error::Cancelled`](crate::Error::Cancelled) where it
+/// returns false.
 pub type Progress = Box<dyn FnMut(u64, u64) -> bool + Send>;
 
-/// How a model is opened.
+/// How many tokens a sequence may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Context {
+    /// The model's own context, or [`DEFAULT_CONTEXT`] if that is smaller.
+    #[default]
+    Default,
+    /// This many tokens.
+    Tokens(usize),
+    /// As many as fit, up to the model's own context.
+    Max,
+}
+
+impl From<usize> for Context {
+    fn from(tokens: usize) -> Context {
+        Context::Tokens(tokens)
+    }
+}
+
+/// Which devices a model may use.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum Devices {
+    /// The fewest GPUs that hold the model, and of these the fastest; where there is no GPU, the best adapter there is.
+    #[default]
+    Best,
+    /// All of these adapters: each a number, a name, `backend:name`, or `host`. One that is named twice is opened twice.
+    Adapters(Vec<String>),
+    /// Devices that the app opened itself, such as its window's.
+    Shared(Vec<SharedDevice>),
+}
+
+impl Devices {
+    /// Adapters by number, name, `backend:name`, or `host`.
+    pub fn adapters<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Devices {
+        Devices::Adapters(names.into_iter().map(Into::into).collect())
+    }
+}
+
+impl From<SharedDevice> for Devices {
+    fn from(device: SharedDevice) -> Devices {
+        Devices::Shared(vec![device])
+    }
+}
+
+/// How layers are spread over the devices.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Layers {
+    /// So that a token is finished soonest.
+    #[default]
+    Fastest,
+    /// In proportion to these shares, one for each device in order; a share of 0 gives a device none.
+    Split(Vec<u32>),
+    /// These ranges, which name every layer once and in order. Each has the place of its device in [`Options::devices`], counted from 0,
+    /// or the adapter's number where these are [`Devices::Best`].
+    Ranges(Vec<(usize, Range<usize>)>),
+}
+
+/// How a model is opened. Each option has a method of its name that sets it.
+///
+/// ```
+/// use plywood::{Context, Devices, Options};
+///
+/// let options = Options::default().context(4096).devices(Devices::adapters(["0", "host"])).sessions(2);
+/// assert_eq!(options.context, Context::Tokens(4096));
+/// ```
+#[non_exhaustive]
 pub struct Options {
-    /// Tokens of a sequence; the smaller of the model's own and 8192 where `None`.
-    pub context: Option<usize>,
-    /// The largest context that fits, up to the model's own, instead of `context`.
-    pub max_context: bool,
-    /// Where the model does not fit, what is changed so that it does: the first that [`crate::Error::DoesNotFit`] would advise.
+    /// Tokens of a sequence.
+    pub context: Context,
+    /// Whether options are changed where the model does not fit: as the first advice of [`Error::DoesNotFit`](crate::Error::DoesNotFit)
+    /// says. [`Model::notes`](crate::Model::notes) tells what was changed.
     pub fit: bool,
-    /// Adapters by number, name, `backend:name` or `host`; where empty the fewest GPUs that hold the model, else the best adapter.
-    pub adapters: Vec<String>,
+    /// Which devices are used.
+    pub devices: Devices,
     /// Adapters that were found before; they are looked for anew where `None`.
     pub found: Option<Arc<Adapters>>,
-    /// Devices that the app opened itself, instead of `adapters`.
-    pub shared: Vec<SharedDevice>,
-    /// Shares of the layers for each adapter; such that a token is finished soonest where empty.
-    pub split: Vec<u32>,
-    /// Ranges of layers, each with the place of its adapter in `adapters`, or its number where these are empty; instead of `split`.
-    pub layers: Vec<(usize, Range<usize>)>,
-    /// Bytes that a model may take on adapters, by their numbers; what the platform tells where an adapter is not named.
+    /// How layers are spread over the devices.
+    pub layers: Layers,
+    /// Bytes that a model may take on adapters, by their numbers; an adapter that is not named gives what the platform says is free.
     pub memory: Vec<(usize, u64)>,
-    /// How the KV cache is stored.
+    /// How GPUs store the KV cache.
     pub kv_type: KvType,
-    /// What matrices of floats are quantised to while they load, where blocks divide their rows; not at all where `None`.
+    /// The format to which matrices of floats are quantised while they load, where its blocks divide their rows; `None` leaves them as
+    /// they are.
     pub quantize: Option<Format>,
-    /// Only float kernels and an f32 cache, for comparing.
+    /// Whether only float kernels and an f32 cache are used, for comparing.
     pub exact: bool,
-    /// Sessions that may be open at once.
+    /// How many sessions may be open at once.
     pub sessions: usize,
-    /// Tokens in a step; chosen by device where `None`.
+    /// The most tokens in a step; chosen by device where `None`.
     pub step_tokens: Option<usize>,
-    /// Tokens of a step whose logits can be asked for; at least the sessions.
+    /// The most tokens of a step whose logits can be asked for; at least [`Options::sessions`].
     pub step_rows: usize,
-    /// Which kernels are taken, for measuring and testing them.
-    pub choices: Choices,
-    /// The largest shard of a weight or a cache in bytes, for testing; the largest binding where `None`.
-    pub max_shard: Option<u64>,
-    /// How long a device may take for what it was given, before it counts as hanging.
+    /// How long a device may take for one submission before it counts as hanging.
     pub deadline: Duration,
-    /// Failures that are ordered, for testing.
-    pub faults: Option<Arc<Faults>>,
-    /// Is told of the loading.
+    /// Called while weights load.
     pub progress: Option<Progress>,
+    pub(crate) hooks: Hooks,
 }
 
 impl Default for Options {
     fn default() -> Options {
         Options {
-            context: None,
-            max_context: false,
+            context: Context::Default,
             fit: false,
-            adapters: Vec::new(),
+            devices: Devices::Best,
             found: None,
-            shared: Vec::new(),
-            split: Vec::new(),
-            layers: Vec::new(),
+            layers: Layers::Fastest,
             memory: Vec::new(),
             kv_type: KvType::F16,
             quantize: None,
@@ -80,24 +136,75 @@ impl Default for Options {
             sessions: 1,
             step_tokens: None,
             step_rows: 8,
-            choices: Choices::default(),
-            max_shard: None,
             deadline: faults::DEADLINE,
-            faults: None,
             progress: None,
+            hooks: Hooks::default(),
         }
     }
 }
 
+/// Methods that set the field of their name, from what they take.
+macro_rules! setters {
+    ($($name:ident: $taken:ty,)*) => {
+        impl Options {
+            $(
+                #[doc = concat!("Sets [`Options::", stringify!($name), "`](Options#structfield.", stringify!($name), ").")]
+                #[must_use]
+                pub fn $name(mut self, $name: $taken) -> Options {
+                    self.$name = $name.into();
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    context: impl Into<Context>,
+    fit: bool,
+    devices: impl Into<Devices>,
+    found: impl Into<Option<Arc<Adapters>>>,
+    layers: Layers,
+    memory: Vec<(usize, u64)>,
+    kv_type: KvType,
+    quantize: impl Into<Option<Format>>,
+    exact: bool,
+    sessions: usize,
+    step_tokens: impl Into<Option<usize>>,
+    step_rows: usize,
+    deadline: Duration,
+}
+
 impl Options {
+    /// Has `progress` called while weights load, with the bytes loaded so far and in all; loading ends with
+    /// [`Error::Cancelled`](crate::Error::Cancelled) where it returns false.
+    #[must_use]
+    pub fn progress(mut self, progress: impl FnMut(u64, u64) -> bool + Send + 'static) -> Options {
+        self.progress = Some(Box::new(progress));
+        self
+    }
+
+    /// Sets what only tests and benches set.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn hooks(mut self, hooks: impl Into<Hooks>) -> Options {
+        self.hooks = hooks.into();
+        self
+    }
+
     /// How devices are watched.
     pub(crate) fn watch(&self) -> Watch {
-        Watch { deadline: self.deadline, faults: self.faults.clone() }
+        Watch { deadline: self.deadline, faults: self.hooks.faults.clone() }
+    }
+
+    /// Options of their own for other devices, watched in the same way.
+    pub(crate) fn for_devices(&self, devices: Devices) -> Options {
+        Options { devices, deadline: self.deadline, hooks: self.hooks.clone(), ..Options::default() }
     }
 
     /// Names the devices that others name.
     pub(crate) fn name_devices_of(&mut self, others: Options) {
-        let Options { adapters, shared, split, layers, memory, .. } = others;
-        (self.adapters, self.shared, self.split, self.layers, self.memory) = (adapters, shared, split, layers, memory);
+        let Options { devices, layers, memory, .. } = others;
+        (self.devices, self.layers, self.memory) = (devices, layers, memory);
     }
 }

@@ -214,7 +214,9 @@ pub enum Error {
     },
 
     /// A pattern for names of tensors that no matrix has.
-    #[error("--tensor {pattern}: no matrix of the model has this in its name; `ply inspect --tensors` lists the names")]
+    #[error(
+        "Options::overrides: {pattern}: no matrix of the model has this in its name; Checkpoint::tensors has the names"
+    )]
     UnmatchedPattern {
         /// The pattern.
         pattern: String,
@@ -253,7 +255,7 @@ pub enum Error {
 
     /// A weight that a format cannot hold.
     #[error(
-        "tensor {tensor} has a weight in row {row} that is too large for {format}; choose f32 or bf16 for it, such as by --tensor {tensor}=bf16"
+        "tensor {tensor} has a weight in row {row} that is too large for {format}; choose f32 or bf16 for it, such as by Options::overrides = {tensor}=bf16"
     )]
     TooLarge {
         /// The tensor.
@@ -278,7 +280,7 @@ pub enum Error {
     },
 
     /// A file that would be replaced.
-    #[error("{}: this file is there already; name another, or replace it with --force", .file.display())]
+    #[error("{}: this file is there already; name another, or replace it with Existing::Replace", .file.display())]
     OutputExists {
         /// The file.
         file: PathBuf,
@@ -338,7 +340,7 @@ pub enum Error {
     },
 
     /// A model without a chat template.
-    #[error("{}: it has no chat template; give one of a file (--template)", .path.display())]
+    #[error("{}: it has no chat template; give one of a file (Template::from_file)", .path.display())]
     NoTemplate {
         /// The model.
         path: PathBuf,

@@ -81,7 +81,7 @@ fn whole_or_not_at_all() {
     let path = folder.path().join("file");
     let content = || fs::read_to_string(&path).unwrap();
     write(&path, Existing::Keep).unwrap();
-    check_message(check(&path, Existing::Keep, &[]), &["file", "--force"]);
+    check_message(check(&path, Existing::Keep, &[]), &["file", "Existing::Replace"]);
     fs::write(&path, "before").unwrap();
     check(&path, Existing::Replace, &[]).unwrap();
     // Neither what is dropped half written nor what is whole and not put in its place.
@@ -111,7 +111,7 @@ fn links_and_devices() {
     let (link, target) = (folder.path().join("link"), elsewhere.path().join("target"));
     fs::write(&target, "before").unwrap();
     symlink(&target, &link).unwrap();
-    check_message(check(&link, Existing::Keep, &[]), &["link", "--force"]);
+    check_message(check(&link, Existing::Keep, &[]), &["link", "Existing::Replace"]);
     // What a link leads to is replaced, and written where that lies, so that it is on the same disk.
     assert_eq!(partial_path(&link), target.with_extension("partial"));
     write(&link, Existing::Replace).unwrap();

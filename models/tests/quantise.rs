@@ -414,7 +414,7 @@ fn overrides() {
     let (output, _) = quantise(&input, folder.path(), by_hand("attn_*=bf16")).unwrap();
     assert_eq!(Checkpoint::open(output).unwrap().tensors()[0].storage.to_string(), "BF16");
     check_message(Plan::new(&input, by_hand("ffn_down=q8_0")), &["blk.0.ffn_down.weight", "48", "q8_0"]);
-    check_message(Plan::new(&input, by_hand("attn_w=q8_0")), &["--tensor attn_w"]);
+    check_message(Plan::new(&input, by_hand("attn_w=q8_0")), &["Options::overrides: attn_w"]);
 }
 
 /// Checks that a model is refused while it is written, with such a message, and that nothing is left of it.
@@ -442,7 +442,7 @@ fn files_in_the_way() {
     fs::write(&output, "something").unwrap();
     let plan = Plan::new(&input, options("q8_0")).unwrap();
     let kept = || assert_eq!(fs::read_to_string(&output).unwrap(), "something");
-    check_message(plan.write(&output, Existing::Keep, |_, _| true), &["output.gguf", "--force"]);
+    check_message(plan.write(&output, Existing::Keep, |_, _| true), &["output.gguf", "Existing::Replace"]);
     kept();
     check_message(plan.write(&output, Existing::Replace, |done, _| done < 100), &["cancelled"]);
     kept();

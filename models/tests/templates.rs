@@ -166,13 +166,16 @@ fn templates_in_gguf() {
     let ids = Tokenizer::of(&checkpoint).unwrap().encode(&text, EncodeOptions::RENDERED).unwrap();
     assert_eq!(ids, [1, 32010, 15043, 32007, 32001]);
     let Some(path) = data("tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf") else { return };
-    check_message(Template::of(&Checkpoint::open(&path).unwrap()), &["gpt-2.gguf", "no chat template", "--template"]);
+    check_message(
+        Template::of(&Checkpoint::open(&path).unwrap()),
+        &["gpt-2.gguf", "no chat template", "Template::from_file"],
+    );
 }
 
 #[test]
 fn refused_templates() {
     let compile = |text: &str| Template::from_text("test.jinja", text.into(), Map::new());
-    check_message(compile("a\n\n{% if %}{% endif %}"), &["test.jinja", "line 3", "--template"]);
+    check_message(compile("a\n\n{% if %}{% endif %}"), &["test.jinja", "line 3", "Template::from_file"]);
     check_message(compile("{% for x in y %}"), &["test.jinja", "line 1", "end of input"]);
     check_message(compile("{% frobnicate %}"), &["frobnicate"]);
     let cases: [(&str, &[&str]); 9] = [

@@ -14,7 +14,7 @@ pub use data::{data, skipped};
 use plywood::devices::{Adapter, Adapters, Kind};
 use plywood::gpu::wgpu;
 use plywood::kernels::reference;
-use plywood::{Model, Options, Request, Result, Sampling};
+use plywood::{Devices, Model, Options, Request, Result, Sampling};
 use serde_json::Value;
 
 /// A file or folder of the stories260K model.
@@ -122,18 +122,21 @@ pub fn on(adapters: &[&Adapter]) -> Options {
 
 /// Options that place a model on adapters, with float kernels and an f32 cache only.
 pub fn exact(adapters: &[&Adapter]) -> Options {
-    Options { exact: true, ..on(adapters) }
+    on(adapters).exact(true)
 }
 
 /// Options that place a model on the host.
 pub fn on_host() -> Options {
-    Options { adapters: vec!["host".into()], found: Some(found()), ..Options::default() }
+    Options::default().devices(Devices::adapters(["host"])).found(found())
 }
 
 /// Options that place a model on adapters, else as they are.
 pub fn placed(adapters: &[&Adapter], options: Options) -> Options {
-    let entries = adapters.iter().map(|adapter| adapter.index.to_string()).collect();
-    Options { adapters: entries, found: Some(found()), ..options }
+    let devices = match adapters {
+        [] => Devices::Best,
+        named => Devices::adapters(named.iter().map(|adapter| adapter.index.to_string())),
+    };
+    options.devices(devices).found(found())
 }
 
 /// Names for messages: `llvmpipe (vulkan) + host`.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use plywood::devices::tuning::{Choices, Preference};
 use plywood::devices::{Adapters, Kind};
-use plywood::stage::case::case_plan;
-use plywood::stage::plan::{Limits, StagePlan};
-use plywood::stage::recording::Key;
+use plywood::testing::Key;
+use plywood::testing::case_plan;
+use plywood::testing::{Choices, Preference};
+use plywood::testing::{Limits, StagePlan};
 use plywood::tools::selftest::Bench;
 use plywood_kernels::add::Add;
 use plywood_kernels::candidate::Candidate;

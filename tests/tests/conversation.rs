@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use plywood::chat::{Chat, ChatOptions, Conversation, Message, OnFull, Part, Role, Section, TurnReport};
-use plywood::faults::{Call, Failure, Faults};
 use plywood::models::Template;
+use plywood::testing::{Call, Failure, Faults};
 use plywood::{Error, Model, Options, Request, StopReason};
 use plywood_tests::turns::{BOS, PLAIN, fresh, plain, tokens};
 use plywood_tests::{adapters, exact, gpus, greedy, none_wrong, on_host};
@@ -28,12 +28,12 @@ fn short(messages: &[(&str, &str)]) -> String {
 
 /// The demo model with two sessions: one for the chat, and one to compare with.
 fn demo(options: Options) -> Model {
-    Model::open("demo", Options { sessions: 2, ..options }).expect("it is built in")
+    Model::open("demo", options.sessions(2)).expect("it is built in")
 }
 
 /// The demo model on the host.
 fn host(context: usize) -> Model {
-    demo(Options { context: Some(context), ..on_host() })
+    demo(on_host().context(context))
 }
 
 fn template(text: &str) -> Template {
@@ -279,7 +279,7 @@ fn templates_are_given_thinking() {
 fn a_conversation_survives_a_lost_device() {
     for adapter in gpus() {
         let faults = Arc::new(Faults::default());
-        let model = demo(Options { faults: Some(Arc::clone(&faults)), ..exact(&[&adapter]) });
+        let model = demo(exact(&[&adapter]).hooks(&faults));
         let [mut whole, mut chat] = [(); 2].map(|()| chat(&model, PLAIN, OnFull::Stop));
         let [first, second] = ["Who is Jane?", "And he?"]
             .map(|message| answer(&mut whole, message, greedy(12)).expect("nothing is lost").0);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plywood::devices::Adapter;
 use plywood::kernels::graph::Output;
-use plywood::{Model, Options, Rows};
+use plywood::{Model, Rows};
 use plywood_tests::families::{Recorded, folder, recorded};
 use plywood_tests::{adapters, exact, nmse, none_wrong};
 use safetensors::SafeTensors;
@@ -52,7 +52,7 @@ const PIECES: [&[usize]; 2] = [&[usize::MAX], &[1, 2, 7, 8, 9, usize::MAX]];
 /// The worst error of a model on an adapter over its prompts and ways to cut them.
 fn error(path: &Path, adapter: &Adapter, prompts: &[Recorded]) -> Result<f64, plywood::Error> {
     let longest = prompts[0].ids.len();
-    let options = Options { step_tokens: Some(longest), step_rows: longest, ..exact(&[adapter]) };
+    let options = exact(&[adapter]).step_tokens(longest).step_rows(longest);
     let model = Model::open(path, options)?;
     let mut worst = 0f64;
     for (prompt, pieces) in prompts.iter().flat_map(|prompt| PIECES.map(|pieces| (prompt, pieces))) {

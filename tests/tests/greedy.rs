@@ -8,7 +8,7 @@ use plywood::devices::{Adapter, Adapters};
 use plywood::gpu::SharedDevice;
 use plywood::gpu::wgpu;
 use plywood::kernels::graph::Output;
-use plywood::{Model, Options, Rows};
+use plywood::{Devices, Layers, Model, Options, Rows};
 use plywood_tests::{
     Story, adapters, app_adapters, demo_stories, exact, expected_stories, names, none_wrong, on, skipped, stories,
     wrong_beginning, wrong_story,
@@ -25,8 +25,7 @@ const ONCE: Range<usize> = 1..2;
 fn check(file: &str, stories_file: &str, options: Options, told: Range<usize>, what: &str) -> Vec<String> {
     let (Some(path), Some(stories)) = (stories(file), expected_stories(stories_file)) else { return Vec::new() };
     let begin = Instant::now();
-    let split = format!("{:?}", options.split);
-    let place = format!("{file} on {what}, split {split}");
+    let place = format!("{file} on {what}, layers {:?}", options.layers);
     let wrong: Vec<String> = match Model::open(path, options) {
         Err(error) => vec![format!("{place}: {error}")],
         Ok(model) => {
@@ -120,7 +119,7 @@ fn check_split(path: &Path, story: &Story, set: &[&Adapter], split: Vec<u32>) ->
     assert!(story.smallest_gap >= GAP, "{:?} has a gap of {}", story.prompt, story.smallest_gap);
     let place = format!("{} on {}, split {split:?}", path.display(), names(set));
     let begin = Instant::now();
-    let wrong = match Model::open(path, Options { split, ..exact(set) }) {
+    let wrong = match Model::open(path, exact(set).layers(Layers::Split(split))) {
         Ok(model) => {
             assert_eq!(model.config().layers as u32, LAYERS);
             wrong_beginning(&model, story, CUT_TOKENS)
@@ -186,7 +185,7 @@ fn any_two_adapters() {
 fn a_stage_for_every_layer() {
     let adapters = adapters();
     let stages: Vec<&Adapter> = adapters.iter().cycle().take(LAYERS as usize).collect();
-    let options = Options { split: vec![1; stages.len()], ..exact(&stages) };
+    let options = exact(&stages).layers(Layers::Split(vec![1; stages.len()]));
     none_wrong(&check("stories260k-f16.gguf", "greedy_ids.json", options, ALL, &names(&stages)));
 }
 
@@ -223,7 +222,7 @@ fn on_a_device_of_the_app() {
             let opened = pollster::block_on(adapter.request_device(&description));
             let (device, queue) = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
             let shared = vec![SharedDevice { adapter: adapter.clone(), device, queue }];
-            let model = Model::open(&path, Options { shared, exact: true, ..Options::default() });
+            let model = Model::open(&path, Options::default().devices(Devices::Shared(shared)).exact(true));
             let model = model.unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(wrong_story(&model, &stories[1]), None, "{what}");
             println!("{what}: as expected");
@@ -244,7 +243,7 @@ fn a_device_that_goes_away() {
         let opened = pollster::block_on(adapter.request_device(&description));
         let (device, queue) = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
         let shared = vec![SharedDevice { adapter, device: device.clone(), queue }];
-        let model = Model::open(&path, Options { shared, ..Options::default() }).expect("the model opens");
+        let model = Model::open(&path, Options::default().devices(Devices::Shared(shared))).expect("the model opens");
         let mut session = model.session().expect("a session is free");
         session.evaluate(&[1, 2, 3], Rows::Last, &[Output::Argmax]).expect("the device is there");
         device.destroy();

@@ -146,14 +146,14 @@ fn what_happens_while_it_loads() {
     let mut wrong = Vec::new();
     for adapter in adapters() {
         let Some((_directory, path, _)) = copy() else { return };
-        let cancelled = Options { progress: Some(Box::new(|_, _| false)), ..exact(&[&adapter]) };
+        let cancelled = exact(&[&adapter]).progress(|_, _| false);
         wrong.extend(refused(&path, cancelled, &format!("cancelled on {}", adapter.label()), &["cancelled"]));
         let file = fs::OpenOptions::new().write(true).open(&path).expect("it is ours");
         let cut = move |_, _| {
             file.set_len(20_000).expect("it can be cut");
             true
         };
-        let options = Options { progress: Some(Box::new(cut)), ..exact(&[&adapter]) };
+        let options = exact(&[&adapter]).progress(cut);
         wrong.extend(refused(&path, options, &adapter.label(), &["broken.gguf", "20000 bytes", "cut short"]));
     }
     none_wrong(&wrong);
@@ -278,6 +278,6 @@ fn other_files_in_a_directory() {
     for name in ["consolidated.safetensors", "model-00001-of-00002.safetensors", "pytorch_model.bin", "x.gguf"] {
         write(&directory.path().join(name), b"not a model");
     }
-    let model = Model::open(directory.path(), Options { exact: true, ..on_host() }).expect("the model opens");
+    let model = Model::open(directory.path(), on_host().exact(true)).expect("the model opens");
     none_wrong(&Vec::from_iter(wrong_story(&model, &stories[1])));
 }

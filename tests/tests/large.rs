@@ -117,7 +117,7 @@ fn a_model_of_one_billion() {
     }
 
     // Then here: every logit of a prompt in one step and of a token behind it is a number.
-    let options = Options { context: Some(64), ..on(&[&adapter]) };
+    let options = on(&[&adapter]).context(64);
     let model = Model::open(&path, options).expect("the model opens");
     let matrix = model.config().vocabulary as u64 * model.config().width as u64 * 34 / 32;
     assert!(matrix > adapter.max_binding, "the output matrix of {matrix} bytes fits a binding");
@@ -167,13 +167,11 @@ fn three() -> Option<Vec<Adapter>> {
 fn one_billion_over_three_adapters() {
     let Some(adapters) = three() else { return };
     let some = |count: usize| adapters.iter().take(count).collect::<Vec<_>>();
-    let options = |count: usize| Options { context: Some(64), ..exact(&some(count)) };
+    let options = |count: usize| exact(&some(count)).context(64);
     let plan = |options: &Options| -> Plan { planning::plan_synthetic(TIED, options, None).expect("it is planned") };
     let total = plan(&options(1)).stages[0].bytes.total();
-    let limited = |count: usize| Options {
-        memory: adapters.iter().map(|adapter| (adapter.index, total / 2)).collect(),
-        ..options(count)
-    };
+    let limited =
+        |count: usize| options(count).memory(adapters.iter().map(|adapter| (adapter.index, total / 2)).collect());
     for count in [1, 2] {
         assert!(!plan(&limited(count)).fits, "{} have room for {total}", names(&some(count)));
     }
@@ -190,7 +188,7 @@ fn one_billion_over_three_adapters() {
         println!("{} stages: {:.1} s", model.ledger().stages.len(), begin.elapsed().as_secs_f64());
         (model, rows)
     };
-    let (_, alone) = run(Options { context: Some(64), ..exact(&[&adapters[1]]) });
+    let (_, alone) = run(exact(&[&adapters[1]]).context(64));
     let (model, together) = run(limited(3));
     let stages = &model.ledger().stages;
     assert_eq!(stages.len(), 3);

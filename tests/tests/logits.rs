@@ -1,7 +1,7 @@
 //! A real model's logits against float64's: NMSE of a sentence, mean negative log-likelihood of two texts.
 
 use plywood::kernels::graph::Output;
-use plywood::{Model, Options, Row, Rows};
+use plywood::{Model, Row, Rows};
 use plywood_tests::families::numbers;
 use plywood_tests::{adapters, exact, expected, expected_stories, ids, nmse, none_wrong, on, stories, tell, text};
 use safetensors::SafeTensors;
@@ -23,7 +23,7 @@ fn check_logits(file: &str, limit: f64) {
     let mut wrong = Vec::new();
     for adapter in adapters() {
         for step_tokens in [ids.len(), 5] {
-            let options = Options { step_tokens: Some(step_tokens), step_rows: ids.len(), ..exact(&[&adapter]) };
+            let options = exact(&[&adapter]).step_tokens(step_tokens).step_rows(ids.len());
             let model = Model::open(&path, options).expect("the model opens");
             let mut session = model.session().expect("a session is free");
             let rows = session.evaluate(&ids, Rows::All, &[Output::Logits]).expect("the sentence is run");
@@ -81,7 +81,7 @@ fn check_nll(weights: &str, share: f64) {
     };
     let mut wrong = Vec::new();
     for adapter in adapters() {
-        let options = Options { step_tokens: Some(128), step_rows: 128, ..exact(&[&adapter]) };
+        let options = exact(&[&adapter]).step_tokens(128).step_rows(128);
         let model = Model::open(&path, options).expect("the model opens");
         for story in expected["texts"].as_array().expect("a list of texts") {
             let (ids, wanted) = (ids(&story["ids"]), story["mean_nll"][weights].as_f64().expect("a number"));

@@ -1,13 +1,14 @@
 //! What an app can ask for wrongly: each is an error, and the model works afterwards.
 
 use plywood::kernels::graph::Output;
-use plywood::{Error, Model, Options, Request, Rows, Sampling, SessionRun, StopReason};
+use plywood::testing::Hooks;
+use plywood::{Devices, Error, Layers, Model, Options, Request, Rows, Sampling, SessionRun, StopReason};
 use plywood_tests::{adapters, expected_stories, greedy, none_wrong, placed, stories, wrong_story};
 
 /// Opens the f32 file on the first adapter, for few tokens.
 fn open(options: Options) -> Option<Model> {
     let adapters = adapters();
-    let options = Options { exact: true, ..placed(&[&adapters[0]], options) };
+    let options = placed(&[&adapters[0]], options).exact(true);
     Some(Model::open(stories("stories260k-f32.gguf")?, options).expect("the model opens"))
 }
 
@@ -24,7 +25,7 @@ macro_rules! refuses {
 
 #[test]
 fn tokens_and_contexts() {
-    let Some(model) = open(Options { context: Some(20), ..Options::default() }) else { return };
+    let Some(model) = open(Options::default().context(20)) else { return };
     let mut session = model.session().expect("a session is free");
     let requested = [Output::Argmax];
     refuses!(session.evaluate(&[512], Rows::Last, &requested), Error::UnknownToken { token: 512, vocabulary: 512 });
@@ -68,7 +69,7 @@ fn sampling_that_means_nothing() {
 #[test]
 fn sessions_and_steps() {
     let Some(stories) = expected_stories("greedy_ids.json") else { return };
-    let options = Options { sessions: 2, step_tokens: Some(8), step_rows: 4, ..Options::default() };
+    let options = Options::default().sessions(2).step_tokens(8).step_rows(4);
     let Some(model) = open(options) else { return };
     let (mut first, mut second) = (model.session().expect("one"), model.session().expect("two"));
     refuses!(model.session(), Error::NoSession { sessions: 2 });
@@ -96,7 +97,7 @@ fn sessions_and_steps() {
 /// A session without tokens in a joint step.
 #[test]
 fn an_empty_run_in_a_step() {
-    let Some(model) = open(Options { sessions: 2, ..Options::default() }) else { return };
+    let Some(model) = open(Options::default().sessions(2)) else { return };
     let (mut first, mut second) = (model.session().expect("one"), model.session().expect("two"));
     for rows in [Rows::None, Rows::All, Rows::Last] {
         let mut runs = [
@@ -113,16 +114,26 @@ fn options_that_mean_nothing() {
     let Some(path) = stories("stories260k-f32.gguf") else { return };
     let option = |options: Options| Model::open(&path, options);
     let two = || vec!["host".to_string(), "host".to_string()];
-    refuses!(option(Options { context: Some(0), ..Options::default() }), Error::Option { option: "--context", .. });
-    refuses!(option(Options { context: Some(1 << 40), ..Options::default() }), Error::Option { .. });
-    refuses!(option(Options { split: vec![1, 1], ..Options::default() }), Error::Option { option: "--split", .. });
-    refuses!(option(Options { adapters: two(), split: vec![1], ..Options::default() }), Error::Option { .. });
-    refuses!(option(Options { adapters: two(), split: vec![0, 0], ..Options::default() }), Error::Option { .. });
-    refuses!(option(Options { adapters: vec!["nothing".into()], ..Options::default() }), Error::NoAdapter { .. });
-    refuses!(option(Options { max_shard: Some(8), ..Options::default() }), Error::Binding { .. });
+    refuses!(option(Options::default().context(0)), Error::Option { option: "Options::context", .. });
+    refuses!(option(Options::default().context(1 << 40)), Error::Option { .. });
+    refuses!(
+        option(Options::default().layers(Layers::Split(vec![1, 1]))),
+        Error::Option { option: "Layers::Split", .. }
+    );
+    refuses!(
+        option(Options::default().devices(Devices::adapters(two())).layers(Layers::Split(vec![1]))),
+        Error::Option { .. }
+    );
+    refuses!(
+        option(Options::default().devices(Devices::adapters(two())).layers(Layers::Split(vec![0, 0]))),
+        Error::Option { .. }
+    );
+    refuses!(option(Options::default().devices(Devices::adapters(["nothing"]))), Error::NoAdapter { .. });
+    refuses!(option(Options::default().hooks(Hooks { max_shard: Some(8), ..Hooks::default() })), Error::Binding { .. });
     // What is merely strange works.
-    let zeros = Options { sessions: 0, step_tokens: Some(0), step_rows: 0, context: Some(1), ..Options::default() };
-    let model = option(Options { adapters: two(), split: vec![u32::MAX; 2], ..zeros }).expect("the model opens");
+    let zeros = Options::default().sessions(0).step_tokens(0).step_rows(0).context(1);
+    let model = option(zeros.devices(Devices::adapters(two())).layers(Layers::Split(vec![u32::MAX; 2])))
+        .expect("the model opens");
     assert_eq!(model.context(), 1);
     let mut session = model.session().expect("one session is always there");
     let rows = session.evaluate(&[1], Rows::All, &[Output::Argmax]).expect("one token fits");

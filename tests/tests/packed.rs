@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use plywood::kernels::graph::Output;
-use plywood::{Model, Options, Rows};
+use plywood::{Model, Rows};
 use plywood_tests::families::expected_logits;
 use plywood_tests::{adapters, exact, nmse, none_wrong};
 
@@ -28,7 +28,7 @@ fn logits_of_every_way_on_every_adapter() {
         for adapter in adapters() {
             // All rows at once, and one by one.
             for step_tokens in [IDS.len(), 1] {
-                let options = Options { step_tokens: Some(step_tokens), step_rows: IDS.len(), ..exact(&[&adapter]) };
+                let options = exact(&[&adapter]).step_tokens(step_tokens).step_rows(IDS.len());
                 let model = Model::open(&path, options).unwrap_or_else(|error| panic!("{name}: {error}"));
                 let mut session = model.session().expect("a session is free");
                 let rows = session.evaluate(&IDS, Rows::All, &[Output::Logits]).expect("the ids are run");

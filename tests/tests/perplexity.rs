@@ -7,7 +7,7 @@ use plywood::kernels::formats::Q8_0;
 use plywood::kernels::graph::Output;
 use plywood::kernels::kv_cache::KvType;
 use plywood::tools::perplexity::{Scoring, score};
-use plywood::{Error, Model, Options, Rows};
+use plywood::{Error, Model, Rows};
 use plywood_tests::families::folder;
 use plywood_tests::{adapters, exact, expected, gpus, ids, nmse, on, on_host, stories, text};
 use safetensors::SafeTensors;
@@ -17,7 +17,7 @@ const SHARE: f64 = 1e-5;
 
 fn open(weights: &str, context: usize) -> Option<Model> {
     let adapters = adapters();
-    let options = Options { context: Some(context), step_rows: 64, ..exact(&[adapters.first()?]) };
+    let options = exact(&[adapters.first()?]).context(context).step_rows(64);
     Some(Model::open(stories(&format!("stories260k-{weights}.gguf"))?, options).expect("the model opens"))
 }
 
@@ -64,7 +64,7 @@ fn caches_cost_little() {
     let (ids, wanted) = (ids(&story["ids"]), story["mean_nll"]["f32"].as_f64().expect("a number"));
     for adapter in gpus() {
         for (kv_type, least, most) in [(KvType::F32, 0.0, SHARE), (KvType::F16, 1e-9, 1e-4), (KvType::Q8, 1e-6, 2e-3)] {
-            let options = Options { kv_type, context: Some(512), step_rows: 64, ..on(&[&adapter]) };
+            let options = on(&[&adapter]).kv_type(kv_type).context(512).step_rows(64);
             let path = stories("stories260k-f32.gguf").expect("the data are there");
             let model = Model::open(path, options).expect("the model opens");
             let found = score(&model, None, &ids[1..], Scoring::All, |_, _| true).expect("the text is scored");
@@ -135,7 +135,7 @@ fn what_cannot_be_scored_is_an_error() {
 fn quantised_at_load() {
     let master = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/demo/master");
     let logits = |path: &str, quantize, adapter: &Adapter| {
-        let options = Options { quantize, step_rows: 16, ..exact(&[adapter]) };
+        let options = exact(&[adapter]).quantize(quantize).step_rows(16);
         let model = Model::open(path, options).expect("the model opens");
         let mut session = model.session().expect("a session is free");
         let rows =

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use plywood::devices::{Adapter, Kind};
-use plywood::faults::{Call, Faults};
 use plywood::kernels::graph::Output;
-use plywood::{Error, Model, Options, Rows};
+use plywood::testing::{Call, Faults};
+use plywood::{Error, Layers, Model, Rows};
 use plywood_tests::{adapters, demo_stories, exact, nmse, wrong_story};
 
 /// Where all is f32, the same computation in another order.
@@ -15,7 +15,7 @@ const LIMIT: f64 = 1e-9;
 const TOKENS: u32 = 300;
 
 fn open(adapters: &[&Adapter], step_tokens: usize) -> Model {
-    let options = Options { step_tokens: Some(step_tokens), step_rows: 64, ..exact(adapters) };
+    let options = exact(adapters).step_tokens(step_tokens).step_rows(64);
     Model::open("demo", options).expect("the demo model opens")
 }
 
@@ -57,7 +57,7 @@ fn a_cancelled_prompt_leaves_nothing() {
     let adapters = adapters();
     let host = adapters.iter().find(|adapter| adapter.kind == Kind::Host).expect("the host is listed");
     let faults = Arc::new(Faults::default());
-    let options = Options { step_tokens: Some(64), faults: Some(Arc::clone(&faults)), ..exact(&[host, host]) };
+    let options = exact(&[host, host]).step_tokens(64).hooks(&faults);
     let model = Model::open("demo", options).expect("the demo model opens");
     let expected = logits(&model, Rows::Last);
     let nodes = faults.count("", Call::Submit);
@@ -80,7 +80,7 @@ fn sessions_follow_each_other() {
     let adapters = adapters();
     let host = adapters.last().expect("the host is listed");
     let begin = std::time::Instant::now();
-    let options = Options { sessions: 3, split: vec![1, 1], ..exact(&[host, host]) };
+    let options = exact(&[host, host]).sessions(3).layers(Layers::Split(vec![1, 1]));
     let model = Model::open("demo", options).expect("the demo model opens");
     let stories = demo_stories();
     let told: Vec<Option<String>> = std::thread::scope(|scope| {
@@ -91,7 +91,7 @@ fn sessions_follow_each_other() {
     });
     assert_eq!(told, [None, None, None]);
     let times = model.times();
-    let both = plywood::stage::overlap(&times, begin);
+    let both = plywood::testing::overlap(&times, begin);
     let tokens: usize = stories.iter().take(3).map(|story| story.ids.len()).sum();
     println!("{tokens} tokens in {} steps; both stages busy for {both:.2} of the time", times[0].steps);
     assert!(both > 0.0, "the stages never overlap");

@@ -10,7 +10,7 @@ use plywood::kernels::Format;
 use plywood::kernels::kv_cache::KvType;
 use plywood::ledger::LedgerStage;
 use plywood::planning::{self, Plan};
-use plywood::{Error, Model, Options};
+use plywood::{Context, Devices, Error, Layers, Model, Options};
 use plywood_tests::command::{finish, start};
 use plywood_tests::{adapters, on, skipped};
 use serde_json::{Value, json};
@@ -55,7 +55,12 @@ const CASES: &[Case] = &[
     // 70.55e9 × 4.5 / 8 are 37.0 GiB, a cache of 80 × 2048 numbers of 2 bytes for 32768 tokens 10 GiB: 47 of 45.6; with 17 bytes
     // for 16 numbers 5.3.
     Case {
-        advice: &["--context 2", "--kv-type q8_0", "a file of the model in about IQ4_XS", "1 more RTX 3090"],
+        advice: &[
+            "Options::context = 2",
+            "Options::kv_type = q8_0",
+            "a file of the model in about IQ4_XS",
+            "1 more RTX 3090",
+        ],
         ..Case::new("70B in 4 bits with 32k on two 24 GB cards", "llama-70b:q4_k", "2x RTX 3090", 32_768)
     },
     Case {
@@ -91,7 +96,12 @@ const CASES: &[Case] = &[
     // The cache in f32 is 8 GiB: 12.2 of 11.4.
     Case {
         kv_type: KvType::F32,
-        advice: &["--context 2", "--kv-type f16", "a file of the model in about", "1 more RTX 3060 12GB"],
+        advice: &[
+            "Options::context = 2",
+            "Options::kv_type = f16",
+            "a file of the model in about",
+            "1 more RTX 3060 12GB",
+        ],
         ..Case::new("8B with 32k in f32 on 12 GB", "llama-8b:q4_k", "RTX 3060", 32_768)
     },
     // 6.738e9 × 16 / 8 are 12.55 GiB, a cache of 32 × 8192 numbers of 2 bytes for 4096 tokens 2 GiB, of 15.2.
@@ -102,7 +112,7 @@ const CASES: &[Case] = &[
     },
     // The same on 12 GB: floats can be quantised while they load.
     Case {
-        advice: &["--quantize q8_0", "1 more RTX 4070"],
+        advice: &["Options::quantize = q8_0", "1 more RTX 4070"],
         ..Case::new("7B in f16 on 12 GB", "llama-7b:f16", "RTX 4070", 4096)
     },
     // 70.55e9 × 8.5 / 8 are 69.8 GiB of 144.
@@ -142,7 +152,7 @@ const CASES: &[Case] = &[
 
 fn planned(case: &Case) -> Plan {
     let devices = if case.devices.starts_with('[') { hypothetical::from_json } else { hypothetical::from_names };
-    let options = Options { context: Some(case.context), kv_type: case.kv_type, ..Options::default() };
+    let options = Options::default().context(case.context).kv_type(case.kv_type);
     let devices = devices(case.devices).expect("the devices are known");
     planning::plan_synthetic(case.model, &options, Some(devices)).expect("the model is planned")
 }
@@ -183,37 +193,37 @@ fn the_cases_of_owners() {
 fn advice_works_when_it_is_followed() {
     let devices = || Some(hypothetical::from_names("RTX 3060").expect("a card"));
     let plan = |options: &Options| planning::plan_synthetic("llama-8b:f16", options, devices()).expect("it is planned");
-    let asked = || Options { context: Some(131_072), kv_type: KvType::F32, ..Options::default() };
+    let asked = || Options::default().context(131_072).kv_type(KvType::F32);
     let without = plan(&asked());
     assert!(!without.fits);
     // 8 billion weights of 16 bits are 15 GiB of 11.4: no context would do, and quantised, 32 GiB of cache neither. Together they do: 7.9 GiB of
     // weights and 34 KiB of cache for a token, of which there are less than 55,000 in the rest.
-    let together = "--context 51200 --kv-type q8_0 --quantize q8_0";
+    let together = "Options::context = 51200 and Options::kv_type = q8_0 and Options::quantize = q8_0";
     assert_eq!(without.advice, [together, "4 more RTX 3060 12GB"]);
     let quantize = Format::from_name("q8_0");
     let kv_type = KvType::from_name("q8_0").expect("a type");
-    let followed = |context| Options { context: Some(context), kv_type, quantize, ..Options::default() };
+    let followed = |context| Options::default().context(context).kv_type(kv_type).quantize(quantize);
     assert!(plan(&followed(51_200)).fits && !plan(&followed(51_200 + 256)).fits);
-    let fitted = plan(&Options { fit: true, ..asked() });
+    let fitted = plan(&asked().fit(true));
     assert!(fitted.fits && fitted.notes[0].contains(together), "{:?}", fitted.notes);
 
-    let asked = || Options { context: Some(4096), ..asked() };
+    let asked = || asked().context(4096);
     let without = plan(&asked());
-    assert_eq!(without.advice, ["--quantize q8_0", "1 more RTX 3060 12GB"]);
-    assert!(plan(&Options { quantize, ..asked() }).fits);
-    let fitted = plan(&Options { fit: true, ..asked() });
-    assert!(fitted.fits && fitted.notes[0].contains("--quantize q8_0"), "{:?}", fitted.notes);
+    assert_eq!(without.advice, ["Options::quantize = q8_0", "1 more RTX 3060 12GB"]);
+    assert!(plan(&asked().quantize(quantize)).fits);
+    let fitted = plan(&asked().fit(true));
+    assert!(fitted.fits && fitted.notes[0].contains("Options::quantize = q8_0"), "{:?}", fitted.notes);
 
-    let largest = plan(&Options { quantize, max_context: true, ..asked() });
+    let largest = plan(&asked().quantize(quantize).context(Context::Max));
     assert!(largest.fits && largest.context > 4096 && largest.context.is_multiple_of(256), "{}", largest.context);
-    let more = Options { quantize, context: Some(largest.context + 256), ..asked() };
+    let more = asked().quantize(quantize).context(largest.context + 256);
     let advice = plan(&more).advice;
-    assert_eq!(advice[0], format!("--context {}", largest.context));
+    assert_eq!(advice[0], format!("Options::context = {}", largest.context));
 }
 
 /// Options that keep a model in so many bytes on each of some adapters.
 fn limited(adapters: &[Adapter], bytes: u64) -> Options {
-    Options { memory: adapters.iter().map(|adapter| (adapter.index, bytes)).collect(), ..Options::default() }
+    Options::default().memory(adapters.iter().map(|adapter| (adapter.index, bytes)).collect())
 }
 
 /// What `ply plan --json` says is what is loaded, byte for byte, in every manner of placing.
@@ -261,7 +271,7 @@ fn a_model_beyond_one_adapter() {
     }
     let pair = [&adapters[0], &adapters[1]];
     // 17.8 MiB on one; staging of 12 MiB is on each.
-    let together = Options { adapters: on(&pair).adapters, ..limited(&adapters, 17 << 20) };
+    let together = limited(&adapters, 17 << 20).devices(on(&pair).devices);
     let model = Model::open("demo", together).expect("two hold it");
     let stages: &[LedgerStage] = &model.ledger().stages;
     assert_eq!(stages.len(), 2);
@@ -269,26 +279,27 @@ fn a_model_beyond_one_adapter() {
         stages.iter().all(|stage| stage.bytes.total() <= 17 << 20 && stage.available == Some(17 << 20)),
         "{stages:?}"
     );
-    let session = model.session().and_then(|mut session| {
-        session.evaluate(&[1, 2, 3], plywood::Rows::Last, &[plywood::kernels::graph::Output::Argmax])
-    });
+    let session = model
+        .session()
+        .and_then(|mut session| session.evaluate(&[1, 2, 3], plywood::Rows::Last, &[plywood::Output::Argmax]));
     assert!(session.is_ok_and(|rows| rows[0].argmax.is_some()));
 
     // By hand it is held to the same limits.
-    let split = Options { adapters: on(&pair).adapters, split: vec![1, 1], ..limited(&adapters, 15 << 20) };
+    let split = limited(&adapters, 15 << 20).devices(on(&pair).devices).layers(Layers::Split(vec![1, 1]));
     let error = Model::open("demo", split).map(|_| ()).expect_err("15 MiB are too few").to_string();
     assert!(error.contains("has room for 15.0 MiB and would take"), "{error}");
 
-    let alone = || Options { adapters: on(&pair[..1]).adapters, ..limited(&adapters, 17 << 20) };
+    let alone = || limited(&adapters, 17 << 20).devices(on(&pair[..1]).devices);
     let Err(Error::DoesNotFit { reason, advice }) = Model::open("demo", alone()).map(|_| ()) else {
         panic!("17 MiB do not hold it");
     };
     println!("{reason}: {advice:?}");
-    let named = advice.iter().find_map(|advice| advice.strip_prefix("--adapters ")).expect("another adapter helps");
-    let followed = Options { adapters: named.split(',').map(String::from).collect(), ..alone() };
+    let named =
+        advice.iter().find_map(|advice| advice.strip_prefix("Options::devices = ")).expect("another adapter helps");
+    let followed = alone().devices(Devices::adapters(named.split(',')));
     assert_eq!(Model::open("demo", followed).expect("it was advised").ledger().stages.len(), 2);
-    let fitted = Model::open("demo", Options { fit: true, ..alone() }).expect("it fits somehow");
-    let flag = advice.iter().find(|advice| advice.starts_with("--")).expect("a flag helps");
+    let fitted = Model::open("demo", alone().fit(true)).expect("it fits somehow");
+    let flag = advice.iter().find(|advice| advice.starts_with("Options::")).expect("a flag helps");
     assert!(fitted.notes()[0].contains(flag.as_str()), "{:?}", fitted.notes());
 }
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use plywood::devices::Adapter;
-use plywood::faults::{Call, Faults};
 use plywood::kernels::graph::Output;
+use plywood::testing::{Call, Faults};
 use plywood::tools::perplexity::{Scoring, score};
 use plywood::{Error, Model, Options, Rows, Session, SessionRun};
 use plywood_tests::families::{folder, recorded};
@@ -32,7 +32,7 @@ struct Text {
 impl Text {
     fn open(adapter: &Adapter, path: &str, options: Options) -> Text {
         let faults = Arc::new(Faults::default());
-        let options = Options { step_rows: LENGTH, exact: true, faults: Some(Arc::clone(&faults)), ..options };
+        let options = options.step_rows(LENGTH).exact(true).hooks(&faults);
         let options = placed(&[adapter], options);
         let model = Model::open(folder(path), options).expect("the model opens");
         let name = path.split('/').next().expect("a folder");
@@ -86,7 +86,7 @@ fn in_steps_of(tokens: [usize; 2], check: impl Fn(&Text)) {
     for adapter in adapters() {
         for (path, step_tokens) in ["phi35", "phi4_mini/model.gguf"].into_iter().zip(tokens) {
             println!("{}, {path}, steps of {step_tokens}", adapter.label());
-            let options = Options { step_tokens: Some(step_tokens), sessions: 3, ..Options::default() };
+            let options = Options::default().step_tokens(step_tokens).sessions(3);
             check(&Text::open(&adapter, path, options));
         }
     }
@@ -238,7 +238,7 @@ fn cancelled_while_computing_again() {
 fn perplexity_is_that_of_the_whole_sequence() {
     for adapter in adapters() {
         let nll = |step_rows: usize, tokens: usize| {
-            let options = Options { step_rows, ..exact(&[&adapter]) };
+            let options = exact(&[&adapter]).step_rows(step_rows);
             let model = Model::open(folder("phi35"), options).expect("the model opens");
             let mut ids = recorded("phi35", false).remove(0).ids;
             ids.truncate(tokens);

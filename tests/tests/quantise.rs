@@ -40,7 +40,7 @@ fn write(input: &Path, output: &Path, mix: &str) {
 fn logits(model: &Path, text: &str) -> (Vec<u32>, Vec<f32>) {
     let adapters = adapters();
     let host = adapters.last().expect("the host is always there");
-    let model = Model::open(model, plywood::Options { step_rows: 64, ..exact(&[host]) }).expect("the model opens");
+    let model = Model::open(model, exact(&[host]).step_rows(64)).expect("the model opens");
     let mut session = model.session().expect("a session is free");
     let ids = session.encode(text).expect("a text");
     let rows = session.evaluate(&ids, Rows::All, &[Output::Logits]).expect("the text is run");
@@ -104,7 +104,7 @@ fn the_demo_tells_its_stories_when_quantised_here() {
 fn scored(model: &Path, reference: &Path, text: &Path) -> Score {
     let text: String = fs::read_to_string(text).expect("a text").chars().take(1500).collect();
     let open = |path| {
-        let options = plywood::Options { context: Some(256), ..exact(&[]) };
+        let options = exact(&[]).context(256);
         Model::open(path, options).expect("the model opens")
     };
     let (model, reference) = (open(model), open(reference));
@@ -135,7 +135,7 @@ fn gap(model: &Model, ids: &[u32]) -> f32 {
 fn check_adapters(file: &Path, mix: &str, prompt: &str) {
     let adapters = adapters();
     let open = |adapter: &Adapter| {
-        let options = plywood::Options { context: Some(128), ..exact(&[adapter]) };
+        let options = exact(&[adapter]).context(128);
         Model::open(file, options).unwrap_or_else(|error| panic!("{mix}: {error}"))
     };
     let host = open(adapters.last().expect("the host is always there"));
@@ -206,7 +206,7 @@ fn packed_weights_as_floats() {
         write(&fixtures.join(name), &file, "f32");
         let wanted = expected_logits(&fixtures.join(name).join("expected.safetensors"));
         let host = adapters().pop().expect("the host is always there");
-        let model = Model::open(&file, plywood::Options { step_rows: 8, ..exact(&[&host]) }).expect("the model opens");
+        let model = Model::open(&file, exact(&[&host]).step_rows(8)).expect("the model opens");
         let rows = model.session().expect("a session").evaluate(&[1, 5, 9, 33, 2, 60, 7], Rows::All, &[Output::Logits]);
         let found: Vec<f32> = rows.expect("the ids are run").into_iter().flat_map(|row| row.logits).collect();
         let error = nmse(&wanted, &found);
@@ -225,7 +225,7 @@ fn quantised_at_load() {
         let plan = Plan::new(MASTER, options).expect("the model opens");
         plan.write(&file, Existing::Replace, |_, _| true).expect("it is written");
         let logits = |path: &Path, quantize| {
-            let options = plywood::Options { quantize, step_rows: 8, ..exact(&[]) };
+            let options = exact(&[]).quantize(quantize).step_rows(8);
             let model = Model::open(path, options).expect("the model opens");
             let mut session = model.session().expect("a session is free");
             let rows = session.evaluate(&[0, 80, 300, 7, 900], Rows::All, &[Output::Logits]).expect("the ids are run");

@@ -4,6 +4,7 @@ use std::sync::mpsc;
 
 use plywood::devices::Adapter;
 use plywood::kernels::graph::Output;
+use plywood::testing::Hooks;
 use plywood::{Model, Options, Row, Rows, Session, SessionRun, StopReason};
 use plywood_tests::{
     adapters, expected, expected_stories, greedy, ids, names, nmse, none_wrong, placed, stories, tell, wrong_story,
@@ -14,7 +15,7 @@ const LIMIT: f64 = 1e-9;
 
 /// Opens the f32 file with float kernels.
 fn open(adapters: &[&Adapter], options: Options) -> Option<Model> {
-    let options = Options { exact: true, ..placed(adapters, options) };
+    let options = placed(adapters, options).exact(true);
     Some(Model::open(stories("stories260k-f32.gguf")?, options).expect("the model opens"))
 }
 
@@ -70,7 +71,7 @@ fn shuffle_pages(sessions: &mut [Session], ids: &[u32]) {
 
 /// Runs the schedules over three sessions and compares each row with that of its token alone.
 fn check_ragged(adapters: &[&Adapter]) -> Vec<String> {
-    let options = Options { sessions: 3, step_tokens: Some(128), step_rows: 128, ..Options::default() };
+    let options = Options::default().sessions(3).step_tokens(128).step_rows(128);
     let Some(model) = open(adapters, options) else { return Vec::new() };
     let Some(sequences) = sequences(&model) else { return Vec::new() };
     let mut sessions: Vec<Session> = (0..3).map(|_| model.session().expect("a session is free")).collect();
@@ -130,7 +131,7 @@ fn a_prompt_in_chunks_is_as_at_once() {
             let model = open(&[&adapter], options)?;
             Some(chunked(&model, chunk)?.remove(0))
         };
-        let options = || Options { step_tokens: Some(128), ..Options::default() };
+        let options = || Options::default().step_tokens(128);
         let (Some(model), Some(at_once)) = (open(&[&adapter], options()), last(options(), PROMPT)) else { return };
         let mut worst = 0f64;
         let mut check = |what: String, logits: Vec<f32>| {
@@ -144,7 +145,7 @@ fn a_prompt_in_chunks_is_as_at_once() {
             check(format!("chunks of {chunk}"), chunked(&model, chunk).expect("the data are there").remove(0));
         }
         for step in [1, 7, 8, 9, 33] {
-            let options = Options { step_tokens: Some(step), ..Options::default() };
+            let options = Options::default().step_tokens(step);
             check(format!("steps of {step}"), last(options, PROMPT).expect("the data are there"));
         }
         println!("{}: worst NMSE {worst:.1e}", adapter.label());
@@ -169,7 +170,7 @@ fn threads_share_a_model() {
     let Some(stories) = expected_stories("greedy_ids.json") else { return };
     let mut wrong = Vec::new();
     for adapter in adapters() {
-        let options = Options { sessions: 4, ..Options::default() };
+        let options = Options::default().sessions(4);
         let Some(model) = open(&[&adapter], options) else { return };
         let told: Vec<Option<String>> = std::thread::scope(|scope| {
             let tell = |teller: usize| {
@@ -248,7 +249,7 @@ fn small_shards_change_nothing() {
     for adapter in adapters() {
         let mut buffers = Vec::new();
         for max_shard in [16 << 10, 40_000] {
-            let options = Options { max_shard: Some(max_shard), ..Options::default() };
+            let options = Options::default().hooks(Hooks { max_shard: Some(max_shard), ..Hooks::default() });
             let Some(model) = open(&[&adapter], options) else { return };
             let (ids, _) = tell(&model, story).expect("the story is told");
             assert_eq!(ids, story.ids, "{} in shards of {max_shard}", adapter.label());

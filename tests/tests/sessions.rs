@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use plywood::devices::{Adapter, Kind};
-use plywood::faults::{Call, Faults};
 use plywood::kernels::graph::Output;
-use plywood::{Error, Model, Options, Request, Rows, Session, SessionRun, StopReason};
+use plywood::testing::{Call, Faults};
+use plywood::{Error, Model, Request, Rows, Session, SessionRun, StopReason};
 use plywood_tests::turns::fresh;
 use plywood_tests::{adapters, demo_stories, exact, greedy, nmse, stories};
 
@@ -14,8 +14,7 @@ const LIMIT: f64 = 1e-9;
 
 /// Opens the demo model with two sessions: one under test, and one to compare with.
 fn demo(adapters: &[&Adapter], faults: &Arc<Faults>) -> Model {
-    let (sessions, context, step_tokens, faults) = (2, Some(256), Some(256), Some(Arc::clone(faults)));
-    let options = Options { sessions, context, step_tokens, faults, ..exact(adapters) };
+    let options = exact(adapters).sessions(2).context(256).step_tokens(256).hooks(faults);
     Model::open("demo", options).expect("the demo model opens")
 }
 
@@ -48,7 +47,7 @@ fn a_second_prompt_follows_the_text() {
     let files = [Some("demo".into()), stories("stories260k-f32.gguf"), stories("hf")];
     for file in files.into_iter().flatten() {
         for adapter in adapters() {
-            let model = Model::open(&file, Options { sessions: 2, ..exact(&[&adapter]) }).expect("the model opens");
+            let model = Model::open(&file, exact(&[&adapter]).sessions(2)).expect("the model opens");
             let mut session = model.session().expect("a session is free");
             let first = session.encode("Once upon a time").expect("it is text");
             let generated = generate(&mut session, &first, 10);

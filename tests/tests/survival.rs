@@ -7,11 +7,11 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use plywood::devices::{Adapter, Kind};
-use plywood::faults::{Call, Failure, Faults};
 use plywood::gpu::{SharedDevice, wgpu};
 use plywood::kernels::graph::Output;
 use plywood::kernels::random::Random;
-use plywood::{Error, Model, Options, Rows, Session};
+use plywood::testing::{Call, Failure, Faults};
+use plywood::{Devices, Error, Layers, Model, Options, Rows, Session};
 use plywood_tests::{Story, adapters, app_adapters, demo_stories, gpus, names, on, skipped};
 
 /// Tokens that are generated before and behind a failure.
@@ -25,9 +25,8 @@ const DESTROYED: usize = 4;
 
 /// The demo model over adapters, with failures that can be ordered; half of the layers on each of two.
 fn open(adapters: &[&Adapter], faults: &Arc<Faults>) -> Result<Model, Error> {
-    let split = if adapters.len() > 1 { vec![1; adapters.len()] } else { Vec::new() };
-    let faults = Some(Arc::clone(faults));
-    Model::open("demo", Options { context: Some(256), sessions: 2, exact: true, split, faults, ..on(adapters) })
+    let layers = Layers::Split(vec![1; adapters.len()]);
+    Model::open("demo", on(adapters).context(256).sessions(2).exact(true).layers(layers).hooks(faults))
 }
 
 /// Goes on with a story by so many tokens; an error or what is wrong with them.
@@ -125,12 +124,8 @@ fn refusals_leave_nothing_behind() {
     for own in Own::all() {
         let label = own.shared.adapter.get_info().name;
         let faults = Arc::new(Faults::default());
-        let options = || Options {
-            context: Some(256),
-            shared: vec![own.shared.clone()],
-            faults: Some(Arc::clone(&faults)),
-            ..Options::default()
-        };
+        let options =
+            || Options::default().context(256).devices(Devices::Shared(vec![own.shared.clone()])).hooks(&faults);
         let run = || -> Result<(), Error> {
             let model = Model::open("demo", options())?;
             go_on(&mut model.session()?, story, 3)?;
@@ -284,7 +279,7 @@ fn a_model_goes_on_with_what_is_left() {
 fn an_app_gives_another_device() {
     let story = &demo_stories()[0];
     for (own, another) in Own::all().into_iter().zip(Own::all()) {
-        let options = Options { context: Some(256), shared: vec![own.shared.clone()], ..Options::default() };
+        let options = Options::default().context(256).devices(Devices::Shared(vec![own.shared.clone()]));
         let model = Model::open("demo", options).expect("the model opens");
         let mut session = model.session().expect("a session is free");
         go_on(&mut session, story, TOKENS).expect("it runs");
@@ -295,7 +290,7 @@ fn an_app_gives_another_device() {
         assert!(none.contains("recover_on"), "{none}");
         assert!(matches!(go_on(&mut session, story, 1), Err(Error::Unloaded)));
         // What is lost already is an error too.
-        let lost = Options { context: Some(256), shared: vec![own.shared.clone()], ..Options::default() };
+        let lost = Options::default().context(256).devices(Devices::Shared(vec![own.shared.clone()]));
         assert!(Model::open("demo", lost).is_err_and(|error| error.is_device_error()));
         assert!(model.recover_on(vec![own.shared.clone()]).is_err_and(|error| error.is_device_error()));
         model.recover_on(vec![another.shared]).expect("it is another");
@@ -333,9 +328,11 @@ fn an_app_destroys_its_device_at_any_moment() {
                 });
                 let run = || -> Result<(), Error> {
                     let shared = vec![own.shared.clone(); stages];
-                    let split = vec![1; if stages > 1 { stages } else { 0 }];
-                    let model =
-                        Model::open("demo", Options { shared, split, context: Some(256), ..Options::default() })?;
+                    let split = vec![1; stages];
+                    let model = Model::open(
+                        "demo",
+                        Options::default().devices(Devices::Shared(shared)).layers(Layers::Split(split)).context(256),
+                    )?;
                     let mut session = model.session()?;
                     reached.fetch_add(1, Ordering::Relaxed);
                     loop {
@@ -384,7 +381,8 @@ fn an_app_uses_its_device_meanwhile() {
             });
             // Both stages on the app's device, each loaded by a thread of its own.
             let shared = vec![own.shared.clone(), own.shared.clone()];
-            let options = Options { context: Some(256), shared, split: vec![1, 1], ..Options::default() };
+            let options =
+                Options::default().context(256).devices(Devices::Shared(shared)).layers(Layers::Split(vec![1, 1]));
             let told = Model::open("demo", options).and_then(|model| go_on(&mut model.session()?, story, 24));
             ended.store(true, Ordering::Relaxed);
             told.unwrap_or_else(|error| panic!("{}: {error}", own.shared.adapter.get_info().name));
@@ -401,7 +399,7 @@ fn a_hang_is_an_error_in_time() {
     let story = &demo_stories()[0];
     for adapter in gpus() {
         let faults = Arc::new(Faults::default());
-        let options = Options { deadline: DEADLINE, faults: Some(Arc::clone(&faults)), ..on(&[&adapter]) };
+        let options = on(&[&adapter]).deadline(DEADLINE).hooks(&faults);
         let model = Model::open("demo", options).expect("the model opens");
         let mut session = model.session().expect("a session is free");
         go_on(&mut session, story, 2).expect("it runs");

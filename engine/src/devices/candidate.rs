@@ -159,7 +159,7 @@ pub(crate) fn devices(devices: &[DeviceCandidate], kv_type: KvType) -> Vec<Devic
 /// Bytes that a model may take on a device, where the figure is from, and whether it is a guess.
 fn usable(facts: &Adapter, system: impl FnOnce() -> Option<Memory>) -> (u64, &'static str, bool) {
     let computes_on_cpu = facts.kind.computes_on_cpu();
-    let unknown = (ASSUMED, "a guess: the platform does not tell (--memory does)", true);
+    let unknown = (ASSUMED, "a guess: the platform does not tell (Options::memory does)", true);
     match (facts.memory, facts.kind) {
         (Some(Memory { free: Some(free), .. }), _) if computes_on_cpu => {
             (free, "the system's memory that is free", false)

@@ -62,7 +62,7 @@ impl Adapters {
         &self.list
     }
 
-    /// The adapters that entries of `--adapters` name, in their order; an adapter may be named twice.
+    /// The adapters that entries of [`Devices::Adapters`](crate::Devices::Adapters) name, in their order; an adapter may be named twice.
     pub fn choose(&self, entries: &[String]) -> Result<Vec<&Adapter>> {
         let find = |entry: &String| {
             let named = entry.trim();

@@ -74,7 +74,7 @@ struct Entry {
 ///
 /// Errors: a name that is no card's as a whole, so that no part of a text is passed over.
 pub fn from_names(text: &str) -> Result<Vec<DeviceCandidate>> {
-    let wrong = |reason: String| Error::Option { option: "--as", reason };
+    let wrong = |reason: String| Error::Option { option: "hypothetical::from_names", reason };
     let mut devices = Vec::new();
     // Words are joined again by one space.
     let words: Vec<&str> =
@@ -86,7 +86,7 @@ pub fn from_names(text: &str) -> Result<Vec<DeviceCandidate>> {
         let card = cards::told(name).ok_or_else(|| {
             let names: Vec<&str> = CARDS.iter().map(|card| card.name).collect();
             wrong(format!(
-                "{name:?} is none of {}; write several as \"2x RTX 3090 + RTX 4070\", and others to a file for --devices",
+                "{name:?} is none of {}; write several as \"2x RTX 3090 + RTX 4070\", and describe others for hypothetical::from_json",
                 names.join(", ")
             ))
         })?;
@@ -125,7 +125,7 @@ fn counted(entry: &str) -> (&str, &str) {
 ///
 /// Errors: what is missing or misspelt, and sizes without a unit that are too small to be bytes.
 pub fn from_json(text: &str) -> Result<Vec<DeviceCandidate>> {
-    let wrong = |reason: String| Error::Option { option: "--devices", reason };
+    let wrong = |reason: String| Error::Option { option: "hypothetical::from_json", reason };
     let entries: Vec<Entry> = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
     let device = |(index, entry): (usize, Entry)| {
         let name = entry.name;
@@ -253,13 +253,13 @@ mod tests {
             let error = told(from_json(text)).expect_err("it is wrong");
             assert!(error.contains(says), "{error}");
         };
-        check("{}", "--devices");
+        check("{}", "hypothetical::from_json");
         check(r#"[{"memory": 1}]"#, "name");
         check(r#"[{"name": "x"}]"#, "its memory is not said");
         check(r#"[{"name": "x", "memory": "1GiB"}]"#, "its bandwidth is not said");
         check(r#"[{"name": "RTX 3090 x2"}]"#, "its memory is not said");
         check(r#"[{"name": "x", "memory": "1GiB", "bandwidth": "1GB/s", "colour": 1}]"#, "colour");
-        check(r#"[{"name": "x", "memory": 1000000, "bandwidth": [1]}]"#, "--devices");
+        check(r#"[{"name": "x", "memory": 1000000, "bandwidth": [1]}]"#, "hypothetical::from_json");
         let sizes = |sizes: &str, says: &str| check(&format!(r#"[{{"name": "RTX 3090", {sizes}}}]"#), says);
         sizes(r#""memory": "much""#, r#"RTX 3090: memory: "much" is none; write such as "24GiB""#);
         sizes(r#""memory": "24GiB/s""#, r#""24GiB/s" is none"#);

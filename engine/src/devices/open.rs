@@ -1,6 +1,7 @@
 //! The devices that a model may be laid out over, by the options, and the opening of a stage on one.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use plywood_kernels::Graph;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::faults::Watch;
 use crate::gpu::{GpuDevice, GpuStage, SharedDevice};
 use crate::host::HostStage;
-use crate::options::Options;
+use crate::options::{Devices, Layers, Options};
 use crate::placement::policy::PlacementPolicy;
 use crate::stage::plan::StagePlan;
 use crate::stage::{Stage, WeightReader};
@@ -43,16 +44,19 @@ enum Opener {
 impl Hardware {
     /// The machine's devices that the options name: those of the app, adapters by name, or all GPUs.
     pub fn of(options: &Options) -> Result<Hardware> {
-        if options.shared.is_empty() {
+        let Devices::Shared(shared) = &options.devices else {
             let adapters = options.found.as_ref().map_or_else(Adapters::find, |found| found.asked_again());
             return Hardware::over(adapters, options);
+        };
+        if shared.is_empty() {
+            return Err(Error::Option { option: "Devices::Shared", reason: "it has no device".into() });
         }
         let device =
             |(index, shared): (usize, &SharedDevice)| Ok(DeviceCandidate::of(&Adapter { index, ..shared.facts()? }));
-        let mut devices = options.shared.iter().enumerate().map(device).collect::<Result<Vec<DeviceCandidate>>>()?;
+        let mut devices = shared.iter().enumerate().map(device).collect::<Result<Vec<DeviceCandidate>>>()?;
         select::limit_memory(&mut devices, options);
         let policy = select::policy(options, devices.len(), PlacementPolicy::InOrder)?;
-        let opener = Opener::Shared(options.shared.clone());
+        let opener = Opener::Shared(shared.clone());
         Ok(Hardware { opener, devices, policy, others: Vec::new(), watch: options.watch() })
     }
 
@@ -67,7 +71,8 @@ impl Hardware {
     pub fn again(&self, used: &[usize], options: &Options) -> Result<(Hardware, Options, Vec<String>)> {
         match &self.opener {
             Opener::Adapters(before) => self.adapters_again(before, used, options),
-            _ => self.shared_again(options),
+            Opener::Shared(before) => self.shared_again(before, options),
+            Opener::Imagined => Err(Error::Unloaded),
         }
     }
 
@@ -79,8 +84,9 @@ impl Hardware {
     ) -> Result<(Hardware, Options, Vec<String>)> {
         let mut adapters = Adapters::find();
         let mut now = matched(before.list(), adapters.list());
+        let is_named = matches!(options.devices, Devices::Adapters(_));
         // What is named must be there; of what is not, only what was used.
-        let named = self.devices.iter().map(|device| device.facts.index).filter(|_| !options.adapters.is_empty());
+        let named = self.devices.iter().map(|device| device.facts.index).filter(|_| is_named);
         let needed: BTreeSet<usize> = used.iter().copied().chain(named).collect();
         let (mut gone, mut broken) = (Vec::new(), Vec::new());
         for index in needed {
@@ -95,16 +101,16 @@ impl Hardware {
             Some(place - broken.iter().filter(|broken| **broken < place).count())
         };
         let mut renumbered = renumbered(options, place, gone.is_empty());
-        if !options.adapters.is_empty() {
+        if is_named {
             let left = self.devices.iter().filter_map(|device| place(device.facts.index));
-            renumbered.adapters = left.map(|index| index.to_string()).collect();
+            renumbered.devices = Devices::adapters(left.map(|index| index.to_string()));
         }
         Ok((Hardware::over(adapters, &renumbered)?, renumbered, gone))
     }
 
-    fn shared_again(&self, options: &Options) -> Result<(Hardware, Options, Vec<String>)> {
+    fn shared_again(&self, before: &[SharedDevice], options: &Options) -> Result<(Hardware, Options, Vec<String>)> {
         let (mut shared, mut gone, mut now) = (Vec::new(), Vec::new(), Vec::new());
-        for (device, shared_device) in self.devices.iter().zip(&options.shared) {
+        for (device, shared_device) in self.devices.iter().zip(before) {
             if works(self.open(device)) {
                 now.push(Some(shared.len()));
                 shared.push(shared_device.clone());
@@ -115,17 +121,17 @@ impl Hardware {
         }
         if shared.is_empty() {
             let reason = format!("{} can't be used any more; give others with Model::recover_on", gone.join(", "));
-            return Err(Error::Option { option: "Options::shared", reason });
+            return Err(Error::Option { option: "Devices::Shared", reason });
         }
         let place = |index: usize| now.get(index).copied().flatten();
-        let renumbered = Options { shared, ..renumbered(options, place, gone.is_empty()) };
+        let renumbered = renumbered(options, place, gone.is_empty()).devices(Devices::Shared(shared));
         Ok((Hardware::of(&renumbered)?, renumbered, gone))
     }
 
     /// Devices that are not there.
     pub fn imagined(mut devices: Vec<DeviceCandidate>, options: &Options) -> Result<Hardware> {
         if devices.is_empty() {
-            return Err(Error::Option { option: "--devices", reason: "it names no device".into() });
+            return Err(Error::Option { option: "hypothetical::from_json", reason: "it names no device".into() });
         }
         select::limit_memory(&mut devices, options);
         let policy = select::policy(options, devices.len(), PlacementPolicy::Best)?;
@@ -221,20 +227,16 @@ fn matched(before: &[Adapter], now: &[Adapter]) -> Vec<Option<usize>> {
 
 /// What options say of devices, by the numbers that these have now; layers by hand only where all are there.
 fn renumbered(options: &Options, place: impl Fn(usize) -> Option<usize>, all: bool) -> Options {
-    let memory = options.memory.iter().filter_map(|(index, bytes)| Some((place(*index)?, *bytes))).collect();
-    let mut found =
-        Options { memory, deadline: options.deadline, faults: options.faults.clone(), ..Options::default() };
-    if all {
-        found.split.clone_from(&options.split);
-        // Behind named devices they are counted among these.
-        let by_number = options.adapters.is_empty() && options.shared.is_empty();
-        let layers = options.layers.iter().map(|(index, range)| {
-            let index = if by_number { place(*index).unwrap_or(*index) } else { *index };
-            (index, range.clone())
-        });
-        found.layers = layers.collect();
-    }
-    found
+    let memory: Vec<(usize, u64)> =
+        options.memory.iter().filter_map(|(index, bytes)| Some((place(*index)?, *bytes))).collect();
+    let now = |(index, range): &(usize, Range<usize>)| (place(*index).unwrap_or(*index), range.clone());
+    let layers = match (&options.layers, &options.devices) {
+        _ if !all => Layers::Fastest,
+        // Those of named devices are counted among these.
+        (Layers::Ranges(ranges), Devices::Best) => Layers::Ranges(ranges.iter().map(now).collect()),
+        (layers, _) => layers.clone(),
+    };
+    options.for_devices(Devices::Best).memory(memory).layers(layers)
 }
 
 /// Loads a plan onto a device, or onto the host where there is none.
@@ -302,17 +304,16 @@ mod tests {
     fn options_follow_their_devices() {
         let now = [None, Some(2), Some(0)];
         let place = |index: usize| now.get(index).copied().flatten();
-        let asked = || Options {
-            memory: vec![(0, 5), (1, 6), (2, 7), (9, 8)],
-            layers: vec![(1, 0..3), (2, 3..5)],
-            split: vec![1, 2],
-            ..Options::default()
+        let asked = || {
+            Options::default()
+                .memory(vec![(0, 5), (1, 6), (2, 7), (9, 8)])
+                .layers(Layers::Ranges(vec![(1, 0..3), (2, 3..5)]))
         };
         let found = renumbered(&asked(), place, true);
-        assert_eq!((found.memory, found.layers), (vec![(2, 6), (0, 7)], vec![(2, 0..3), (0, 3..5)]));
-        let named = Options { adapters: vec!["2".into(), "1".into()], ..asked() };
+        assert_eq!((found.memory, found.layers), (vec![(2, 6), (0, 7)], Layers::Ranges(vec![(2, 0..3), (0, 3..5)])));
+        let named = asked().devices(Devices::adapters(["2", "1"]));
         assert_eq!(renumbered(&named, place, true).layers, named.layers);
         let found = renumbered(&asked(), place, false);
-        assert!(found.layers.is_empty() && found.split.is_empty() && found.memory.len() == 2);
+        assert!(found.layers == Layers::Fastest && found.memory.len() == 2);
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plywood_kernels::cases::Case;
 use plywood_kernels::formats::{self, Format};
-use plywood_kernels::graph::{Output, Rows, Source, Values, Weight, WeightPart};
+use plywood_kernels::graph::{Graph, Output, Rows, Source, Values, Weight, WeightPart};
+use plywood_kernels::kv_cache::KvType;
 use plywood_kernels::matmul::MatMul;
 use plywood_kernels::op::Op;
 use plywood_kernels::random::{Random, random_blocks};
+use plywood_kernels::step::{PAGE_TOKENS, Step, Token};
 use serde::{Deserialize, Serialize};
 
 use crate::devices::adapter::Adapter;
@@ -16,7 +17,7 @@ use crate::error::Result;
 use crate::faults::Watch;
 use crate::gpu::{GpuDevice, GpuStage};
 use crate::host::HostStage;
-use crate::stage::case::case_plan;
+use crate::stage::plan::{StagePlan, StepLimits};
 use crate::stage::{Stage, WeightReader};
 
 /// Columns of the matrix, as many as models of 7 and 8 billion have.
@@ -27,6 +28,10 @@ const GPU_BYTES: u64 = 128 << 20;
 
 /// Bytes of the matrix for what computes on the CPU, which arithmetic bounds and not memory.
 const CPU_BYTES: u64 = 3 << 20;
+
+/// A step is of one token, which attends to nothing.
+const ONE_TOKEN: StepLimits =
+    StepLimits { tokens: 1, selected: 1, sequences: 1, context: PAGE_TOKENS, pages: 1, kv_type: KvType::F32 };
 
 /// How long the products of one timing should take, and how often that is done; the best counts.
 const TIMING: Duration = Duration::from_millis(25);
@@ -63,11 +68,13 @@ impl Probe {
 
 /// Bytes of weights that matrix-vector products read per second.
 fn products(facts: &Adapter, device: Option<&Arc<GpuDevice>>) -> Result<f64> {
-    let case = product(if facts.kind.computes_on_cpu() { CPU_BYTES } else { GPU_BYTES });
-    let plan = case_plan(&case, facts.limits())?;
-    let graph = Arc::clone(&plan.graph);
+    let graph = Arc::new(product(if facts.kind.computes_on_cpu() { CPU_BYTES } else { GPU_BYTES }));
+    let plan = StagePlan::new(&graph, 0..graph.nodes.len(), facts.limits(), ONE_TOKEN)?;
     let bytes = plan.bytes().weights;
-    let (step, given, requested) = (&case.steps[0], case.given(0), [Output::Logits]);
+    let token = Token { id: 0, position: 0, sequence: 0, long: false };
+    let step = &Step { tokens: vec![token], selected: vec![0], pages: vec![0], pages_per_sequence: 1 };
+    let given = Values::from([(graph.inputs[0], vec![1.0; COLUMNS])]);
+    let requested = [Output::Logits];
     let seconds = match device {
         Some(device) => {
             let mut stage = GpuStage::load(Arc::clone(device), graph, plan, &OneRow::new(), &mut |_| Ok(()))?;
@@ -110,18 +117,18 @@ fn row_bytes() -> usize {
 }
 
 /// A product of a vector with a matrix of about so many bytes, whose rows [`OneRow`] gives.
-fn product(bytes: u64) -> Case {
+fn product(bytes: u64) -> Graph {
     let format = format();
     let rows = bytes as usize / row_bytes();
-    let mut case = Case::new("matmul", "probe".into(), 1);
-    let input = case.graph.input("input", Rows::Tokens, COLUMNS);
+    let mut graph = Graph::default();
+    let input = graph.input("input", Rows::Tokens, COLUMNS);
     let parts = vec![WeightPart { source: Source::Tensor(0), format, rows }];
-    let weight = case.graph.weight(Weight { name: "probe weight".into(), columns: COLUMNS, parts, held: None });
-    let output = case.graph.value("output", Rows::Tokens, rows);
-    let inputs = [("input", case.graph.whole(input))];
-    case.graph.node(Op::MatMul(MatMul::PLAIN), &inputs, &[("weight", weight)], None, Some(output));
-    case.output(output);
-    case
+    let weight = graph.weight(Weight { name: "probe weight".into(), columns: COLUMNS, parts, held: None });
+    let output = graph.value("output", Rows::Tokens, rows);
+    let inputs = [("input", graph.whole(input))];
+    graph.node(Op::MatMul(MatMul::PLAIN), &inputs, &[("weight", weight)], None, Some(output));
+    graph.outputs.push((Output::Logits, output));
+    graph
 }
 
 /// A matrix whose rows are all the same random one, so that it need not lie in memory.

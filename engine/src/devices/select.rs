@@ -1,12 +1,10 @@
 //! The devices that the options name, how layers find them, and what else there would be.
 
-use std::ops::Range;
-
 use crate::devices::adapter::{Adapter, Kind};
 use crate::devices::candidate::DeviceCandidate;
 use crate::devices::discover::{self, Adapters};
 use crate::error::{Error, Result};
-use crate::options::Options;
+use crate::options::{Devices, Layers, Options};
 use crate::placement::policy::PlacementPolicy;
 
 /// Other devices that a model could be laid out over.
@@ -37,17 +35,19 @@ pub(super) fn select(
     let device = |adapter: &&Adapter| DeviceCandidate::of(adapter);
     for (index, _) in &options.memory {
         if *index >= list.len() {
-            let reason = format!("there is no adapter {index}; `ply adapters` lists 0 to {}", list.len() - 1);
-            return Err(Error::Option { option: "--memory", reason });
+            let reason = format!("there is no adapter {index}; Adapters::list has 0 to {}", list.len() - 1);
+            return Err(Error::Option { option: "Options::memory", reason });
         }
     }
-    let chosen: Vec<&Adapter> = match options.adapters.is_empty() {
-        false => adapters.choose(&options.adapters)?,
-        true if !options.layers.is_empty() => list.iter().collect(),
-        true if options.split.is_empty() => usual(list),
-        true => discover::best(list).into_iter().collect(),
+    let (chosen, usual): (Vec<&Adapter>, _) = match (&options.devices, &options.layers) {
+        (Devices::Adapters(names), _) if names.is_empty() => {
+            return Err(Error::Option { option: "Devices::Adapters", reason: "it names no adapter".into() });
+        }
+        (Devices::Adapters(names), _) => (adapters.choose(names)?, PlacementPolicy::InOrder),
+        (_, Layers::Ranges(_)) => (list.iter().collect(), PlacementPolicy::Best),
+        (_, Layers::Fastest) => (usual(list), PlacementPolicy::Best),
+        (_, Layers::Split(_)) => (discover::best(list).into_iter().collect(), PlacementPolicy::Best),
     };
-    let usual = if options.adapters.is_empty() { PlacementPolicy::Best } else { PlacementPolicy::InOrder };
     let policy = policy(options, chosen.len(), usual.clone())?;
     let mut devices: Vec<DeviceCandidate> = chosen.iter().map(device).collect();
     limit_memory(&mut devices, options);
@@ -55,8 +55,8 @@ pub(super) fn select(
     let given: Vec<usize> = devices.iter().map(|device| device.facts.index).collect();
     // Layers by hand are for these adapters: for others they must be left out.
     let by_hand = match policy {
-        PlacementPolicy::Split(_) => " without --split",
-        PlacementPolicy::Layers(_) => " without --layers",
+        PlacementPolicy::Split(_) => " without Layers::Split",
+        PlacementPolicy::Layers(_) => " without Layers::Ranges",
         PlacementPolicy::Best | PlacementPolicy::InOrder => "",
     };
     let alternative = |indices: Vec<usize>| {
@@ -64,7 +64,7 @@ pub(super) fn select(
             indices.iter().map(|index| DeviceCandidate::of(&list[*index])).collect();
         limit_memory(&mut devices, options);
         let numbers: Vec<String> = indices.iter().map(|index| list[*index].entry()).collect();
-        let what = format!("--adapters {}{by_hand}", numbers.join(","));
+        let what = format!("Options::devices = {}{by_hand}", numbers.join(","));
         Alternative { what, devices, policy: PlacementPolicy::InOrder, is_there: true }
     };
     let mut others = other_adapters(list, &given, usual == PlacementPolicy::InOrder);
@@ -91,27 +91,22 @@ pub(super) fn other_adapters(list: &[Adapter], given: &[usize], all_are_used: bo
 
 /// How layers find their devices: as a person says, else as usual.
 pub(super) fn policy(options: &Options, count: usize, usual: PlacementPolicy) -> Result<PlacementPolicy> {
-    if !options.split.is_empty() && !options.layers.is_empty() {
-        let reason = "it can't be given together with --split".into();
-        return Err(Error::Option { option: "--layers", reason });
-    }
-    if !options.split.is_empty() && options.split.len() != count {
-        let reason = format!("it has {} shares and there are {count} --adapters", options.split.len());
-        return Err(Error::Option { option: "--split", reason });
-    }
-    let layers: Vec<(usize, Range<usize>)> = options.layers.clone();
-    Ok(match (options.split.is_empty(), layers.is_empty()) {
-        (false, _) => PlacementPolicy::Split(options.split.clone()),
-        (_, false) => PlacementPolicy::Layers(layers),
-        _ => usual,
+    Ok(match &options.layers {
+        Layers::Split(shares) if shares.len() != count => {
+            let reason = format!("it has {} shares and there are {count} Options::devices", shares.len());
+            return Err(Error::Option { option: "Layers::Split", reason });
+        }
+        Layers::Split(shares) => PlacementPolicy::Split(shares.clone()),
+        Layers::Ranges(ranges) => PlacementPolicy::Layers(ranges.clone()),
+        Layers::Fastest => usual,
     })
 }
 
-/// Follows `--memory`.
+/// Follows [`Options::memory`].
 pub(super) fn limit_memory(devices: &mut [DeviceCandidate], options: &Options) {
     for (index, bytes) in &options.memory {
         for device in devices.iter_mut().filter(|device| device.facts.index == *index) {
-            (device.memory, device.memory_from, device.memory_assumed) = (*bytes, "what --memory says", false);
+            (device.memory, device.memory_from, device.memory_assumed) = (*bytes, "what Options::memory says", false);
         }
     }
 }
@@ -147,16 +142,13 @@ mod tests {
             |kinds: &[Kind], options: &Options, expected: &[usize], policy: PlacementPolicy, others: &[&str]| {
                 let (devices, found, alternatives) = select(&machine(kinds), options).expect("they can be chosen");
                 let indices: Vec<usize> = devices.iter().map(|device| device.facts.index).collect();
-                let named = |other: &Alternative| other.what.strip_prefix("--adapters ").map(String::from);
+                let named = |other: &Alternative| other.what.strip_prefix("Options::devices = ").map(String::from);
                 let whats: Vec<String> =
                     alternatives.iter().map(|other| named(other).expect("it names adapters")).collect();
                 assert_eq!((indices.as_slice(), found), (expected, policy));
                 assert_eq!(whats, others);
             };
-        let named = |names: &[&str]| Options {
-            adapters: names.iter().map(|name| name.to_string()).collect(),
-            ..Options::default()
-        };
+        let named = |names: &[&str]| Options::default().devices(Devices::adapters(names.iter().copied()));
         let none = Options::default();
         // All GPUs, and never the host or a software adapter beside them by itself.
         check(
@@ -171,31 +163,30 @@ mod tests {
         check(&[Discrete, Discrete], &named(&["1"]), &[1], PlacementPolicy::InOrder, &["1,0", "1,0,host", "0", "host"]);
         check(&[Discrete], &named(&["0", "0"]), &[0, 0], PlacementPolicy::InOrder, &["0,0,host", "0", "host"]);
         check(&[Discrete], &named(&["host", "0"]), &[1, 0], PlacementPolicy::InOrder, &["0", "host"]);
-        let split = Options { split: vec![3, 1], ..named(&["0", "host"]) };
-        let without = ["0,host without --split", "host without --split", "0 without --split"];
+        let split = named(&["0", "host"]).layers(Layers::Split(vec![3, 1]));
+        let without = ["0,host without Layers::Split", "host without Layers::Split", "0 without Layers::Split"];
         check(&[Discrete], &split, &[0, 1], PlacementPolicy::Split(vec![3, 1]), &without);
-        let layers = Options { layers: vec![(1, 0..4)], ..Options::default() };
-        let without = ["0,host without --layers"];
+        let layers = Options::default().layers(Layers::Ranges(vec![(1, 0..4)]));
+        let without = ["0,host without Layers::Ranges"];
         check(&[Discrete], &layers, &[0, 1], PlacementPolicy::Layers(vec![(1, 0..4)]), &without);
     }
 
     #[test]
     fn memory_that_a_person_gives_counts() {
-        let options = Options { memory: vec![(1, 5 * GIB)], ..Options::default() };
+        let options = Options::default().memory(vec![(1, 5 * GIB)]);
         let (devices, ..) = select(&machine(&[Kind::Discrete, Kind::Discrete]), &options).expect("they are there");
         let memory: Vec<u64> = devices.iter().map(|device| device.memory).collect();
         assert_eq!(memory, [8 * GIB - (256 << 20), 5 * GIB]);
-        let options = Options { memory: vec![(3, 1)], ..Options::default() };
+        let options = Options::default().memory(vec![(3, 1)]);
         let error = select(&machine(&[Kind::Discrete]), &options).map(|_| ()).expect_err("there is no adapter 3");
         assert!(error.to_string().contains("no adapter 3"), "{error}");
     }
 
     #[test]
     fn a_split_must_name_every_adapter() {
-        let options = Options { split: vec![1, 1], ..Options::default() };
+        let options = Options::default().layers(Layers::Split(vec![1, 1]));
         assert!(select(&machine(&[Kind::Discrete, Kind::Discrete]), &options).is_err());
-        let both =
-            Options { adapters: vec!["0".into()], split: vec![1], layers: vec![(0, 0..1)], ..Options::default() };
-        assert!(select(&machine(&[Kind::Discrete]), &both).is_err());
+        let nothing = Options::default().devices(Devices::Adapters(Vec::new()));
+        assert!(select(&machine(&[Kind::Discrete]), &nothing).is_err());
     }
 }

@@ -14,8 +14,8 @@ use plywood_kernels::random::Random;
 use super::*;
 use crate::error::{Error, Result};
 use crate::faults::Watch;
-use crate::stage::case::case_plan;
 use crate::stage::{Stage, WeightReader};
+use crate::tools::case::case_plan;
 
 /// How often an app destroys a device of each adapter.
 const ROUNDS: usize = 150;

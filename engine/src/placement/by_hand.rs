@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 pub fn split(layers: usize, shares: &[u32]) -> Result<Vec<Range<usize>>> {
     let total: u64 = shares.iter().map(|share| u64::from(*share)).sum();
     if total == 0 {
-        return Err(Error::Option { option: "--split", reason: "at least one share must be more than 0".into() });
+        return Err(Error::Option { option: "Layers::Split", reason: "at least one share must be more than 0".into() });
     }
     let (mut given, mut first) = (0u64, 0usize);
     let mut ranges = Vec::new();
@@ -26,7 +26,7 @@ pub fn split(layers: usize, shares: &[u32]) -> Result<Vec<Range<usize>>> {
 
 /// Checks that ranges of layers, each with the number of its device, have every layer once and in order.
 pub fn ranges(layers: usize, given: &[(usize, Range<usize>)], devices: usize) -> Result<()> {
-    let wrong = |reason: String| Err(Error::Option { option: "--layers", reason });
+    let wrong = |reason: String| Err(Error::Option { option: "Layers::Ranges", reason });
     let mut next = 0;
     for (device, range) in given {
         if *device >= devices {

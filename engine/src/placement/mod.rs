@@ -14,8 +14,8 @@ pub mod stages;
 mod tests;
 
 pub use by_hand::{ranges, split};
-pub use demand::{Cost, Demand};
-pub use device::{Device, Speed};
+pub use demand::Demand;
+pub use device::Device;
 pub(crate) use search::no_place;
-pub use search::{MAX_DEVICES, NoPlace, Stage, in_order, place};
+pub use search::{NoPlace, in_order, place};
 pub use stages::{StageNodes, nodes};

@@ -6,6 +6,9 @@ use plywood_kernels::kv_cache::KvType;
 use proptest::prelude::*;
 
 use super::*;
+use crate::placement::demand::Cost;
+use crate::placement::device::Speed;
+use crate::placement::search::Stage;
 
 const GB: u64 = 1_000_000_000;
 

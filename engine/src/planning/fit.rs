@@ -20,7 +20,7 @@ const CONTEXT_STEP: usize = 256;
 
 /// Something with which a model fits.
 pub(crate) struct Advice {
-    /// What a person does, as flags where it can be said so.
+    /// What a person does, as options where these say it.
     pub what: String,
     /// The settings, the devices and the layout; `None` where the program can't do it by itself.
     pub applied: Option<(Settings, Vec<DeviceCandidate>, Layout)>,
@@ -83,7 +83,7 @@ pub(crate) fn advise(
         Ok(try_out(graphs, &changed, devices, policy)?.map(|layout| (changed, devices.to_vec(), layout)))
     };
     if let Some((settings, layout)) = largest_context(graphs, settings, devices, policy)? {
-        let what = format!("--context {}", settings.context);
+        let what = format!("Options::context = {}", settings.context);
         advice.push(Advice { what, applied: Some((settings, devices.to_vec(), layout)) });
     }
     let mut kv_types: Vec<KvType> = KvType::ALL.to_vec();
@@ -91,7 +91,7 @@ pub(crate) fn advise(
     kv_types.sort_by_key(|kv_type| std::cmp::Reverse(size(*kv_type)));
     for kv_type in kv_types.iter().copied() {
         if let Some(applied) = with(Settings { kv_type, ..settings.clone() })? {
-            advice.push(Advice { what: format!("--kv-type {}", kv_type.name()), applied: Some(applied) });
+            advice.push(Advice { what: format!("Options::kv_type = {}", kv_type.name()), applied: Some(applied) });
             break;
         }
     }
@@ -102,7 +102,7 @@ pub(crate) fn advise(
     for format in smaller.iter().copied() {
         if is_float {
             if let Some(applied) = with(Settings { quantize: Some(format), ..settings.clone() })? {
-                advice.push(Advice { what: format!("--quantize {format}"), applied: Some(applied) });
+                advice.push(Advice { what: format!("Options::quantize = {format}"), applied: Some(applied) });
                 break;
             }
         } else if with(Settings { stored: Some(format), ..settings.clone() })?.is_some() {
@@ -178,18 +178,18 @@ fn together(
     if let Some(wider) = first(tried.collect())? {
         (settings, layout) = wider;
     }
-    let mut flags = Vec::new();
+    let mut changes = Vec::new();
     if settings.context != asked.context {
-        flags.push(format!("--context {}", settings.context));
+        changes.push(format!("Options::context = {}", settings.context));
     }
     if settings.kv_type != asked.kv_type {
-        flags.push(format!("--kv-type {}", settings.kv_type.name()));
+        changes.push(format!("Options::kv_type = {}", settings.kv_type.name()));
     }
     if let Some(format) = settings.quantize.filter(|_| settings.quantize != asked.quantize) {
-        flags.push(format!("--quantize {format}"));
+        changes.push(format!("Options::quantize = {format}"));
     }
-    flags.extend(Some(place.what.clone()).filter(|what| !what.is_empty()));
-    Ok(Some(Advice { what: flags.join(" "), applied: Some((settings, place.devices.clone(), layout)) }))
+    changes.extend(Some(place.what.clone()).filter(|what| !what.is_empty()));
+    Ok(Some(Advice { what: changes.join(" and "), applied: Some((settings, place.devices.clone(), layout)) }))
 }
 
 /// Bytes of a head of many numbers, for comparing.

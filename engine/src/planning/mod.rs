@@ -17,13 +17,13 @@ use crate::devices::candidate::DeviceCandidate;
 use crate::devices::open::Hardware;
 use crate::error::{Error, Result};
 use crate::ledger::{HumanBytes, LedgerStage};
-use crate::options::{DEFAULT_CONTEXT, Options};
+use crate::options::{Context, DEFAULT_CONTEXT, Options};
 use crate::placement::policy::PlacementPolicy;
 use crate::planning::fit::{advise, largest_context};
 use crate::planning::graphs::Graphs;
 use crate::planning::layout::{Layout, lay_out};
 use crate::planning::settings::{ModelRef, Settings};
-use crate::stage::plan::ChosenKernel;
+pub use crate::stage::plan::ChosenKernel;
 
 /// What a model would take and give.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -118,14 +118,17 @@ pub(crate) fn resolve(source: ModelRef, options: &Options, hardware: &Hardware) 
     }
     let reason = match layout {
         Ok(layout) => {
-            let note = options.max_context.then(|| format!("the context is {}, the model's own", settings.context));
+            let note = (options.context == Context::Max)
+                .then(|| format!("the context is {}, the model's own", settings.context));
             return Ok(resolved(layout, devices, settings, note));
         }
         Err(Error::DoesNotFit { reason, .. }) => reason,
-        Err(Error::Binding { .. }) if options.max_context => "a cache of the model's own context is too large".into(),
+        Err(Error::Binding { .. }) if options.context == Context::Max => {
+            "a cache of the model's own context is too large".into()
+        }
         Err(error) => return Err(error),
     };
-    if options.max_context
+    if options.context == Context::Max
         && let Some((settings, layout)) = largest_context(&graphs, &settings, &devices, policy)?
     {
         let note = format!("the context is {}, the largest that fits", settings.context);
@@ -151,7 +154,9 @@ fn resolved(layout: Layout, devices: Vec<DeviceCandidate>, settings: Settings, n
         let (index, label) = (device.facts.index, device.facts.label());
         if device.memory_assumed && device.memory < u64::MAX {
             let (memory, from) = (HumanBytes(device.memory), device.memory_from);
-            notes.push(format!("{label} is taken to have {memory}, {from}; --memory {index}=SIZE tells it"));
+            notes.push(format!(
+                "{label} is taken to have {memory}, {from}; set Options::memory of adapter {index} to say otherwise"
+            ));
         }
         if has_gpu && device.facts.kind == Kind::Host {
             notes.push(format!("layers {} to {} run on the CPU, slowly", layers.start, layers.end.saturating_sub(1)));
@@ -163,9 +168,8 @@ fn resolved(layout: Layout, devices: Vec<DeviceCandidate>, settings: Settings, n
 
 /// What decides the bytes, from the options.
 fn settings(config: &Config, options: &Options) -> Result<Settings> {
-    let asked = if options.max_context { Some(config.context) } else { options.context };
     Ok(Settings {
-        context: context(config, asked)?,
+        context: context(config, options.context)?,
         kv_type: options.kv_type,
         quantize: options.quantize,
         stored: None,
@@ -173,17 +177,21 @@ fn settings(config: &Config, options: &Options) -> Result<Settings> {
         sessions: options.sessions,
         step_tokens: options.step_tokens,
         step_rows: options.step_rows,
-        choices: options.choices.clone(),
-        max_shard: options.max_shard,
+        choices: options.hooks.choices.clone(),
+        max_shard: options.hooks.max_shard,
     })
 }
 
 /// The context asked for, or the default.
-fn context(config: &Config, asked: Option<usize>) -> Result<usize> {
-    let context = asked.unwrap_or(config.context.min(DEFAULT_CONTEXT));
+fn context(config: &Config, asked: Context) -> Result<usize> {
+    let context = match asked {
+        Context::Default => config.context.min(DEFAULT_CONTEXT),
+        Context::Tokens(tokens) => tokens,
+        Context::Max => config.context,
+    };
     if context == 0 || context > config.context {
         let reason = format!("{context} is not from 1 to {}, the model's own", config.context);
-        return Err(Error::Option { option: "--context", reason });
+        return Err(Error::Option { option: "Options::context", reason });
     }
     Ok(context)
 }

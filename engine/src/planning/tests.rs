@@ -45,15 +45,16 @@ fn check(model: &str, memory: &str, options: Options, expected: impl Fn(&Plan) -
 
 #[test]
 fn vectors_are_read_once() {
-    let asked = || Options { context: Some(131_072), kv_type: KvType::F32, ..Options::default() };
+    let asked = || Options::default().context(131_072).kv_type(KvType::F32);
     // Weights of 2.3 GiB, and for each token 64 KiB of cache.
-    check("llama-1b:f16", "24GiB", Options { context: Some(8192), ..asked() }, |plan| plan.fits);
+    check("llama-1b:f16", "24GiB", asked().context(8192), |plan| plan.fits);
     check("llama-1b:f16", "4GiB", asked(), |plan| plan.advice.len() == 2);
-    check("llama-1b:f16", "4GiB", Options { max_context: true, ..asked() }, |plan| plan.fits && plan.context > 8192);
-    check("llama-1b:f16", "4GiB", Options { fit: true, ..asked() }, |plan| plan.fits);
+    check("llama-1b:f16", "4GiB", asked().context(Context::Max), |plan| plan.fits && plan.context > 8192);
+    check("llama-1b:f16", "4GiB", asked().fit(true), |plan| plan.fits);
     // No change is enough by itself.
-    let together =
-        |plan: &Plan| plan.fits && plan.notes[0].contains("--quantize") && plan.notes[0].contains("--context");
-    check("llama-1b:f16", "2GiB", Options { fit: true, ..asked() }, together);
+    let together = |plan: &Plan| {
+        plan.fits && plan.notes[0].contains("Options::quantize") && plan.notes[0].contains("Options::context")
+    };
+    check("llama-1b:f16", "2GiB", asked().fit(true), together);
     check("llama-1b:q4_k", "600MiB", asked(), |plan| !plan.fits);
 }

@@ -55,10 +55,10 @@ impl Sampling {
     /// An error for values that mean nothing.
     pub fn check(&self) -> Result<()> {
         let checks = [
-            ("--temp", self.temperature, 0.0, f32::MAX),
-            ("--top-p", self.top_p, 0.0, 1.0),
-            ("--min-p", self.min_p, 0.0, 1.0),
-            ("--repeat-penalty", self.repeat_penalty, f32::MIN_POSITIVE, f32::MAX),
+            ("Sampling::temperature", self.temperature, 0.0, f32::MAX),
+            ("Sampling::top_p", self.top_p, 0.0, 1.0),
+            ("Sampling::min_p", self.min_p, 0.0, 1.0),
+            ("Sampling::repeat_penalty", self.repeat_penalty, f32::MIN_POSITIVE, f32::MAX),
         ];
         for (option, value, least, most) in checks {
             if !(least..=most).contains(&value) {

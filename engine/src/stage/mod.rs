@@ -1,6 +1,5 @@
 //! A stage: some nodes of a graph on one device, and what GPU and host stages share.
 
-pub mod case;
 pub mod plan;
 pub mod recording;
 

@@ -103,7 +103,7 @@ pub fn score(
 /// The sequences to run, each with the place of the first token whose prediction is scored.
 fn sequences(model: &Model, text: &[u32], scoring: Scoring) -> Result<Vec<(Vec<u32>, usize)>> {
     let context = model.context();
-    let too_short = |reason| Err(Error::Option { option: "FILE", reason });
+    let too_short = |reason| Err(Error::Option { option: "perplexity::score", reason });
     let bos = model.tokenizer().and_then(|tokenizer| tokenizer.prefix().first().copied()).or(model.config().bos);
     match scoring {
         Scoring::Windows => {
@@ -114,7 +114,7 @@ fn sequences(model: &Model, text: &[u32], scoring: Scoring) -> Result<Vec<(Vec<u
             };
             if text.len() < context || context < 3 {
                 let reason = format!(
-                    "it has {} tokens, less than a window of {context}; use a smaller --context or --all",
+                    "it has {} tokens, less than a window of {context}; use a smaller Options::context or Scoring::All",
                     text.len()
                 );
                 return too_short(reason);

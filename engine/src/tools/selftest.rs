@@ -18,10 +18,10 @@ use crate::devices::tuning::{Choices, Preference};
 use crate::error::Result;
 use crate::faults::Watch;
 use crate::gpu::{GpuDevice, GpuStage};
-use crate::stage::case::case_plan;
 use crate::stage::plan::{Limits, StagePlan};
 use crate::stage::recording::Key;
 use crate::stage::{Stage, WeightReader};
+use crate::tools::case::case_plan;
 
 /// A row may be so many times worse than the whole output.
 const ROW_ALLOWANCE: f64 = 100.0;

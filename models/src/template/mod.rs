@@ -111,7 +111,7 @@ impl Template {
         for source in &sources {
             let text = environment::without_generation_blocks(&source.text).into_owned();
             let added = environment.add_template_owned(source.name.clone(), text);
-            added.map_err(|error| source.error(&error, "correct it, or give another one (--template)"))?;
+            added.map_err(|error| source.error(&error, "correct it, or give another one (Template::from_file)"))?;
         }
         Ok(Template { sources, tokens, environment })
     }
@@ -158,9 +158,9 @@ impl Template {
         environment.set_fuel(Some(STEPS.saturating_add(STEPS_EACH.saturating_mul(things as u64))));
         let failed = |error: minijinja::Error| match error.kind() {
             ErrorKind::OutOfFuel => {
-                source.failed(error.line(), "it does not come to an end; give another one (--template)".into())
+                source.failed(error.line(), "it does not come to an end; give another one (Template::from_file)".into())
             }
-            _ => source.error(&error, "change the messages, or give another template (--template)"),
+            _ => source.error(&error, "change the messages, or give another template (Template::from_file)"),
         };
         let template = environment.get_template(&source.name).map_err(failed)?;
         let mut output = Output::default();

@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use plywood::devices::tuning::Choices;
-use plywood::stage::plan::{Limits, StagePlan, StepLimits};
-use plywood::stage::recording::Key;
+use plywood::StepLimits;
+use plywood::testing::Choices;
+use plywood::testing::Key;
+use plywood::testing::{Limits, StagePlan};
 use plywood_kernels::cases;
 use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::dispatch::Shader;

@@ -8,7 +8,7 @@ use crate::faults::Watch;
 use crate::gpu::shared::MEMORY_BLOCK;
 use crate::gpu::{FoundAdapter, GpuDevice, STAGING_BYTES, SharedDevice, find};
 use crate::session::Rows;
-use crate::{Model, Options};
+use crate::{Devices, Model, Options};
 
 /// Blocks of wgpu that are partly used: of each kind of memory, one for small buffers, and one for its own.
 const PARTLY_USED: u64 = 4 * MEMORY_BLOCK;
@@ -66,7 +66,7 @@ fn check(found: &FoundAdapter, model: &str) {
     }
     let before = (used(&found.adapter), resident());
     let shared = vec![SharedDevice { adapter: found.adapter.clone(), device: device.clone(), queue }];
-    let options = Options { shared, context: Some(512), ..Options::default() };
+    let options = Options::default().devices(Devices::Shared(shared)).context(512);
     let open = if model == "demo" { Model::open(model, options) } else { Model::synthetic(model, options) };
     let model = open.unwrap_or_else(|error| panic!("{what}: {error}"));
     // The ring through which weights came is gone when they are there.

@@ -8,6 +8,7 @@ use plywood_models::TensorInfo;
 use plywood_models::synthetic::Synthetic;
 
 use super::*;
+use crate::{Devices, Layers};
 
 /// Long enough for any machine; only a test that fails waits so long.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -35,7 +36,8 @@ fn load_two(read: &(dyn Fn(usize, u64) -> plywood_models::Result<()> + Sync)) ->
     let config = weights.config.clone();
     let weights = Watched { weights, read };
     let host = "host".to_string();
-    let mut options = Options { adapters: vec![host.clone(), host], split: vec![1, 1], ..Options::default() };
+    let mut options =
+        Options::default().devices(Devices::adapters([host.clone(), host])).layers(Layers::Split(vec![1, 1]));
     let hardware = Hardware::of(&options)?;
     load(ModelRef { weights: &weights, config: &config }, &mut options, &hardware)
 }
@@ -92,7 +94,7 @@ fn everything_is_read_once() {
     };
     let weights = Watched { weights: Synthetic::named("tiny:f32").expect("a shape"), read: &read };
     let config = weights.weights.config.clone();
-    let mut options = Options { adapters: vec!["host".to_string()], fit: true, ..Options::default() };
+    let mut options = Options::default().devices(Devices::adapters(["host"])).fit(true);
     let host = Hardware::of(&options).expect("there is a host").devices[0].facts.index;
     // 58 MiB of weights; they fit with fewer bits.
     options.memory = vec![(host, 40 << 20)];

@@ -78,9 +78,11 @@ impl StagePlan {
     fn check_bindings(&self) -> Result<()> {
         let bound = self.buffers.iter().filter(|buffer| buffer.purpose != Purpose::Staging);
         match bound.max_by_key(|buffer| buffer.bytes).filter(|buffer| buffer.bytes > self.limits.max_binding) {
-            Some(buffer) => {
-                Err(self.binding_error(&buffer.label, buffer.bytes, "use a smaller --context, or another adapter"))
-            }
+            Some(buffer) => Err(self.binding_error(
+                &buffer.label,
+                buffer.bytes,
+                "use a smaller Options::context, or another adapter",
+            )),
             None => Ok(()),
         }
     }

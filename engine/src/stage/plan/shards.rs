@@ -82,7 +82,7 @@ impl StagePlan {
         let most_bytes = key_bytes.max(value_bytes);
         let most_heads = (self.limits.max_shard / most_bytes.max(1)) as usize;
         if most_heads == 0 {
-            return Err(self.binding_error("the KV cache of one head", most_bytes, "use a smaller --context"));
+            return Err(self.binding_error("the KV cache of one head", most_bytes, "use a smaller Options::context"));
         }
         let mut heads = Vec::new();
         while heads.iter().sum::<u32>() < slot.kv_heads as u32 {

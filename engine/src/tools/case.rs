@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use plywood_kernels::cases::Case;
 
-use super::plan::{Limits, StagePlan, StepLimits};
 use crate::error::Result;
+use crate::stage::plan::{Limits, StagePlan, StepLimits};
 
 /// The plan of a case for a device.
 pub fn case_plan(case: &Case, limits: Limits) -> Result<StagePlan> {
