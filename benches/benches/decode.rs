@@ -33,7 +33,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// Runs so many steps; gives the time of all, and of it the encoding.
+/// Runs this many steps; gives the time of all, and of it the encoding.
 fn run(model: &Model, times: u64) -> (Duration, Duration) {
     let mut session = model.session().expect("there is a session");
     let before = model.times().swap_remove(0);

@@ -1,4 +1,4 @@
-//! `ply generate`: text behind a prompt, to standard output as it comes.
+//! `ply generate`: text after a prompt, to standard output as it comes.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -26,7 +26,7 @@ pub struct Arguments {
     /// Print the prompt too
     #[arg(long)]
     echo: bool,
-    /// Go on behind end tokens
+    /// Go on after end tokens
     #[arg(long)]
     ignore_eos: bool,
     #[command(flatten)]

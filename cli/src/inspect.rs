@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use plywood::Sampling;
 use plywood::ledger::HumanBytes;
-use plywood::models::checkpoint::Storage;
+use plywood::models::Storage;
 use plywood::models::config::Experts;
 use plywood::models::template::thinking::Marks;
 use plywood::models::{Checkpoint, Config, Conventions, Error, Template, Tokenizer, Weights};
@@ -76,7 +76,7 @@ struct ExpertsReport {
     shared: Option<usize>,
 }
 
-/// A token behind which a text ends.
+/// A token after which a text ends.
 #[derive(Serialize)]
 struct EndToken {
     id: u32,

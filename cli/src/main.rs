@@ -33,7 +33,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Generate text behind a prompt
+    /// Generate text after a prompt
     Generate(generate::Arguments),
     /// Hold a conversation, by the model's own chat template
     Chat(chat::Arguments),

@@ -109,7 +109,7 @@ static ACT: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
 /// Has the first Ctrl-C do something, in a thread of its own; at once, where it came already.
 pub fn on_interrupt(act: impl Fn() + Send + 'static) {
     let pressed = interrupted();
-    // Under the lock that the handler takes behind setting the flag, so that one of the two acts.
+    // Under the lock that the handler takes after setting the flag, so that one of the two acts.
     let mut place = ACT.lock().unwrap_or_else(PoisonError::into_inner);
     if pressed.load(Ordering::Relaxed) {
         act();

@@ -26,7 +26,7 @@ pub struct Arguments {
     model: PathBuf,
     /// The text to score
     file: PathBuf,
-    /// Score every token behind BOS in one sequence, rather than the second half of each window of --context tokens [default: 512]
+    /// Score every token after BOS in one sequence, rather than the second half of each window of --context tokens [default: 512]
     #[arg(long)]
     all: bool,
     /// Only the first tokens of the text
@@ -101,7 +101,7 @@ pub fn run(arguments: Arguments) -> Outcome {
 fn describe(scoring: Scoring, context: usize, score: &Score) -> String {
     let how = match scoring {
         Scoring::Windows => format!("the second half of each window of {context}"),
-        Scoring::All => "every token behind BOS".into(),
+        Scoring::All => "every token after BOS".into(),
     };
     let Score { tokens, nll, perplexity, against } = score;
     let mut text = format!("perplexity {perplexity:.4}, {nll:.6} nats per token, over {tokens} tokens ({how})\n");

@@ -30,7 +30,7 @@ pub struct Arguments {
     documents: Option<PathBuf>,
     #[command(flatten)]
     template: TemplateArguments,
-    /// End behind the last message, without the beginning of an answer
+    /// End after the last message, without the beginning of an answer
     #[arg(long)]
     no_generation_prompt: bool,
     /// A JSON object on standard output

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use plywood_models::checkpoint::{Checkpoint, Weights};
 use plywood_models::config::Config;
 use plywood_models::synthetic::Synthetic;
 use plywood_models::tokenizer::Tokenizer;
+use plywood_models::{Checkpoint, Weights};
 
 use crate::devices::open::Hardware;
 use crate::error::{Error, Result};

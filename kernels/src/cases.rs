@@ -83,7 +83,7 @@ pub struct Traffic {
 }
 
 impl Case {
-    /// A case of an op over so many tokens of one sequence, of which the last three are selected.
+    /// A case of an op over this many tokens of one sequence, of which the last three are selected.
     pub fn new(op: &'static str, name: String, tokens: usize) -> Case {
         let selected = (tokens.saturating_sub(3)..tokens).map(|token| token as u32).collect();
         Case {
@@ -106,7 +106,7 @@ impl Case {
         self.graph.outputs.push((Output::Logits, value));
     }
 
-    /// Adds a weight of random numbers in the case's format, stacked from parts of so many rows.
+    /// Adds a weight of random numbers in the case's format, stacked from parts of this many rows.
     pub fn random_weight(&mut self, parts: &[usize], columns: usize) -> WeightId {
         let format = self.format.unwrap_or(F32);
         let mut random = Random::new(parts.len() as u64 * 31 + columns as u64);

@@ -207,7 +207,7 @@ pub struct Graph {
     pub caches: Vec<CacheSlot>,
     /// Ops in order.
     pub nodes: Vec<Node>,
-    /// The index of the first node of each layer, then of the first node behind the last layer: where it may be cut.
+    /// The index of the first node of each layer, then of the first node after the last layer: where it may be cut.
     pub marks: Vec<usize>,
     /// Values given from outside rather than computed (op cases only; a model's input is its tokens).
     pub inputs: Vec<ValueId>,

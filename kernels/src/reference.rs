@@ -15,7 +15,7 @@ pub struct HostPart {
     pub format: Format,
     /// Rows.
     pub rows: usize,
-    /// The rows' blocks, one row behind the other.
+    /// The rows' blocks, one row after the other.
     pub bytes: Arc<Vec<u8>>,
 }
 
@@ -67,12 +67,12 @@ pub struct HostCache {
 }
 
 impl HostCache {
-    /// An empty cache of so many pages.
+    /// An empty cache of this many pages.
     pub fn new(slot: CacheSlot, kv_type: KvType, pages: usize) -> HostCache {
         HostCache::within(slot, kv_type, pages, [Vec::new(), Vec::new()])
     }
 
-    /// An empty cache of so many pages in memory that has room for its keys and values.
+    /// An empty cache of this many pages in memory that has room for its keys and values.
     pub fn within(slot: CacheSlot, kv_type: KvType, pages: usize, memory: [Vec<f32>; 2]) -> HostCache {
         let [mut keys, mut values] = memory;
         let [key_numbers, value_numbers] = HostCache::numbers(&slot, pages);
@@ -81,7 +81,7 @@ impl HostCache {
         HostCache { slot, kv_type, keys, values }
     }
 
-    /// How many numbers the keys and the values of so many pages are.
+    /// How many numbers the keys and the values of this many pages are.
     pub fn numbers(slot: &CacheSlot, pages: usize) -> [usize; 2] {
         let keys = pages * PAGE_TOKENS * slot.kv_heads * slot.key_width;
         [keys, pages * PAGE_TOKENS * slot.numbers() - keys]
@@ -220,7 +220,7 @@ pub struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// A machine with empty caches of so many pages.
+    /// A machine with empty caches of this many pages.
     pub fn new(graph: &'a Graph, weights: Vec<HostWeight>, kv_type: KvType, pages: usize) -> Machine<'a> {
         let caches = graph.caches.iter().map(|slot| HostCache::new(*slot, kv_type, pages)).collect();
         Machine { graph, weights, caches }

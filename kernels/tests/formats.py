@@ -6,7 +6,7 @@ encodes the format as we do, the values that the blocks were made from follow. T
 different size, zeros, and a row with extreme scales.
 
 Blocks of a format that is only read, or whose encoder searches (quantisers.py), are random bits, with scales that are finite:
-small, ordinary and large ones, zeros, and with all bits of the codes set. Those behind them were written by llama.cpp's own
+small, ordinary and large ones, zeros, and with all bits of the codes set. Those after them were written by llama.cpp's own
 quantiser, which `xllamacpp` carries.
 """
 

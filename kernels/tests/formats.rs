@@ -146,11 +146,11 @@ fn a_row_leaves_nothing_of_the_row_before() {
         for columns in [1, 3, 8].map(|blocks| blocks * format.block_elements) {
             let file = random_blocks(format, columns, 1.0, &mut random);
             let mut alone = vec![0; (format.device_row_bytes)(columns)];
-            let mut behind = alone.clone();
-            format.repack_row(&vec![255; file.len()], &mut behind);
-            format.repack_row(&file, &mut behind);
+            let mut after = alone.clone();
+            format.repack_row(&vec![255; file.len()], &mut after);
+            format.repack_row(&file, &mut after);
             format.repack_row(&file, &mut alone);
-            assert_eq!(behind, alone, "{format}, {columns} columns");
+            assert_eq!(after, alone, "{format}, {columns} columns");
         }
     }
 }

@@ -30,8 +30,8 @@ fn gaussian(count: usize) -> Vec<f32> {
 fn tensor(name: &str) -> Vec<f32> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo/master/model.safetensors");
     let file = fs::read(path).expect("the demo's master");
-    let (length, behind) = file.split_first_chunk().expect("a length");
-    let (header, data) = behind.split_at(u64::from_le_bytes(*length) as usize);
+    let (length, after) = file.split_first_chunk().expect("a length");
+    let (header, data) = after.split_at(u64::from_le_bytes(*length) as usize);
     let header = std::str::from_utf8(header).expect("a header");
     let (_, facts) = header.split_once(&format!("\"{name}\"")).expect("the tensor");
     let (_, offsets) = facts.split_once("\"data_offsets\":[").expect("its place");

@@ -97,7 +97,7 @@ def generated(model, adapter):
 
 
 def gap(model, ids, folder):
-    """The distance of the two largest logits behind some ids."""
+    """The distance of the two largest logits after some ids."""
     ply("logits", model, "--tokens", ",".join(map(str, ids)), "--out", folder / "logits", "--exact", "--adapters", "host")
     best = np.sort(load_file(folder / "logits")["logits"][-1])
     return float(best[-1] - best[-2])
@@ -201,7 +201,7 @@ def main():
         "|---|---:|---:|---:|---:|---:|---|",
         *rows,
         "",
-        f"How each goes on behind {PROMPT!r}, without chance:",
+        f"How each goes on after {PROMPT!r}, without chance:",
         "",
         *samples,
         "",

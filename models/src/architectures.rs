@@ -15,9 +15,9 @@ pub enum Norms {
     /// What goes into attention and the feed-forward.
     Before,
     /// What comes out of them, before it is added to the residual stream.
-    Behind,
+    After,
     /// Both.
-    BeforeAndBehind,
+    BeforeAndAfter,
 }
 
 /// How queries and keys are normalised before they are rotated.
@@ -240,7 +240,7 @@ const GEMMA: Architecture = Architecture {
     class: "Gemma2ForCausalLM",
     gguf_pairing: Pairing::Halves,
     activation: Activation::GeluTanh,
-    norms: Norms::BeforeAndBehind,
+    norms: Norms::BeforeAndAfter,
     norm_offset: 1.0,
     scaled_embedding: true,
     scale_by_width: Some(46),
@@ -360,7 +360,7 @@ pub static ALL: [Architecture; 18] = [
         name: "olmo2",
         class: "Olmo2ForCausalLM",
         gguf_pairing: Pairing::Halves,
-        norms: Norms::Behind,
+        norms: Norms::After,
         head_norms: HeadNorms::Whole,
         defaults: Defaults { norm_epsilon: 1e-5, ..LLAMA.defaults },
         ..LLAMA

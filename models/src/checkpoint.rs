@@ -12,9 +12,7 @@ use crate::key_value::{self, HeadRows};
 use crate::packed::{self, Assembly};
 use crate::safetensors;
 use crate::text_part;
-use crate::weights::check_read;
-
-pub use crate::weights::{Conventions, Storage, TensorInfo, Weights};
+use crate::weights::{Conventions, TensorInfo, Weights, check_read};
 
 /// The name that stands for the model built into the program.
 pub const DEMO: &str = "demo";

@@ -38,7 +38,7 @@ pub enum Error {
         /// The bytes that are there.
         length: u64,
     },
-    /// A tensor whose bytes end behind the file's.
+    /// A tensor whose bytes end after the file's.
     #[error("{}: tensor {tensor} ends at byte {end}, but the file has {length}: it was cut short or damaged; download or copy it again", .file.display())]
     TensorPastEnd {
         /// The file.
@@ -313,7 +313,7 @@ pub enum Error {
         tensor: String,
         /// First byte.
         offset: u64,
-        /// The byte behind the last.
+        /// The byte after the last.
         end: u64,
         /// Its bytes.
         bytes: u64,

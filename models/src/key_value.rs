@@ -53,7 +53,7 @@ impl HeadRows {
         let (mut at, mut rest) = (offset as usize, buffer);
         while !rest.is_empty() {
             let (head, first) = (at / matrix_bytes, at % matrix_bytes);
-            let (part, behind) = rest.split_at_mut((matrix_bytes - first).min(rest.len()));
+            let (part, after) = rest.split_at_mut((matrix_bytes - first).min(rest.len()));
             let place = (head * self.period + self.rows.start) * row_bytes;
             match self.arrangement {
                 Arrangement::Stored => read(&self.base, (place + first) as u64, part)?,
@@ -68,7 +68,7 @@ impl HeadRows {
                 }
             }
             at += part.len();
-            rest = behind;
+            rest = after;
         }
         Ok(())
     }

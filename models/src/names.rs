@@ -48,13 +48,13 @@ pub enum Role {
     QueryNorm,
     /// Norm of keys.
     KeyNorm,
-    /// Norm behind attention, `[width]`.
+    /// Norm after attention, `[width]`.
     PostAttentionNorm,
-    /// Norm before the feed-forward, `[width]`, in families without norms behind.
+    /// Norm before the feed-forward, `[width]`, in families without norms after.
     FeedForwardNorm,
     /// The same in families with them.
     PreFeedForwardNorm,
-    /// Norm behind the feed-forward, `[width]`.
+    /// Norm after the feed-forward, `[width]`.
     PostFeedForwardNorm,
     /// Gate of the feed-forward and the other half of its input in one, `[2 * feed_forward, width]`.
     GateUp,
@@ -215,7 +215,7 @@ pub fn name_of_expert(
     name.contains("{expert}").then(|| name.replace("{expert}", &expert.to_string()))
 }
 
-/// What follows in the name of a tensor of a layer behind the layer's own.
+/// What follows in the name of a tensor of a layer after the layer's own.
 pub(crate) fn in_layer(kind: Conventions, role: Role) -> &'static str {
     let pattern = pattern(kind, role);
     pattern.split_once("{}.").map_or(pattern, |(_, name)| name)
@@ -231,8 +231,8 @@ fn pattern(kind: Conventions, role: Role) -> &'static str {
 
 /// The layer of a tensor.
 pub(crate) fn layer_of(name: &str) -> Option<usize> {
-    let behind = name.strip_prefix("model.layers.").or(name.strip_prefix("blk."))?;
-    behind.split('.').next()?.parse().ok()
+    let after = name.strip_prefix("model.layers.").or(name.strip_prefix("blk."))?;
+    after.split('.').next()?.parse().ok()
 }
 
 /// Whether a tensor may be left unread although it is there.

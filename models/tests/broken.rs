@@ -71,7 +71,7 @@ fn a_missing_tensor_is_named() {
         let names: Vec<String> = stored_names(&path, &bytes);
         for name in &names {
             let mut changed = bytes.clone();
-            // Behind a quote in safetensors, behind its length in GGUF.
+            // After a quote in safetensors, after its length in GGUF.
             let quoted = if gguf {
                 [(name.len() as u64).to_le_bytes().as_slice(), name.as_bytes()].concat()
             } else {

@@ -67,7 +67,7 @@ fn whole_file() {
     check_message(metadata.integer("general.name"), &["general.name", "stories260K", "whole number"]);
 }
 
-/// One number of a tensor is not finite, in a row behind the first: every format says which.
+/// One number of a tensor is not finite, in a row after the first: every format says which.
 #[test]
 fn numbers_that_are_not_finite_are_told() {
     struct Bytes(Vec<TensorInfo>, Vec<u8>);
@@ -233,7 +233,7 @@ fn refused_tensors() {
     check_refused(&two_tensors(32), &["tensors t and u", "same bytes"]);
 }
 
-/// Two tensors of 64 bytes, the second so many bytes behind the front of the first.
+/// Two tensors of 64 bytes, the second this many bytes after the front of the first.
 fn two_tensors(offset: u64) -> Vec<u8> {
     let mut bytes = front(3, 2, 0);
     for (name, offset) in [(b"t", 0), (b"u", offset)] {

@@ -308,7 +308,7 @@ fn changed_family(name: &str, change: impl FnOnce(&mut serde_json::Value)) -> te
     directory
 }
 
-/// DeepSeek-V3's files have a layer behind the last, which predicts further tokens.
+/// DeepSeek-V3's files have a layer after the last, which predicts further tokens.
 #[test]
 fn layers_behind_the_last_are_left_alone() {
     let graph = |predicting: u64| {

@@ -78,7 +78,7 @@ class Theirs:
         return list(ids[: LIBRARY.llama_tokenize(*arguments)])
 
     def logits(self, ids, more=0):
-        """The logits behind each id, then the ids that follow greedily and the gaps between the best two logits."""
+        """The logits after each id, then the ids that follow greedily and the gaps between the best two logits."""
         context = LIBRARY.llama_init_from_model(self.model, LIBRARY.llama_context_default_params())
         rows, greedy, gaps, ids = [], [], [], list(ids)
         while len(rows) < len(ids):

@@ -28,12 +28,12 @@ const MISTRAL: [&str; 9] = [
 fn mistral_text(sample: &str, special: &[&str]) -> (String, String) {
     let (mut whole, mut plain) = (String::new(), String::new());
     let mut rest = sample;
-    let mut behind_token = true;
+    let mut after_token = true;
     while !rest.is_empty() {
         if let Some(token) = special.iter().find(|token| rest.starts_with(**token)) {
             whole.push_str(token);
             rest = &rest[token.len()..];
-            behind_token = true;
+            after_token = true;
             continue;
         }
         let (mut character, mut length) = (rest.chars().next().unwrap(), rest.chars().next().unwrap().len_utf8());
@@ -42,10 +42,10 @@ fn mistral_text(sample: &str, special: &[&str]) -> (String, String) {
         }
         let character = if character == '▁' { ' ' } else { character };
         plain.push(character);
-        if !behind_token {
+        if !after_token {
             whole.push(character);
         }
-        behind_token = false;
+        after_token = false;
         rest = &rest[length..];
     }
     (whole, plain.strip_prefix(' ').unwrap().to_owned())

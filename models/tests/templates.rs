@@ -112,7 +112,7 @@ fn as_python_spells_it() {
         ),
         ("{% for key, value in {'items': 1, 'b': 2}.items() %}{{ key }}{{ value }} {% endfor %}", "items1 b2 "),
         ("{{ {'a': 1}.get('b') }} {{ {'a': 1}.get('b', 3) }}", "None 3"),
-        // Blocks trim the line end behind them and the spaces before them; one line end at the end goes.
+        // Blocks trim the line end after them and the spaces before them; one line end at the end goes.
         ("a\n  {% if true %}\n  b\n  {% endif %}\n  c\n", "a\n  b\n  c"),
         (
             "{%- for message in messages -%}{%- generation -%}{{ message.content }}{%- endgeneration -%}{% endfor %}",
@@ -162,7 +162,7 @@ fn templates_in_gguf() {
     let template = Template::of(&checkpoint).unwrap();
     let text = template.render(&[message("user", "Hello")], &RenderOptions::default()).unwrap();
     assert_eq!(text, "<s><|user|>\nHello<|end|>\n<|assistant|>\n");
-    // One BOS, and the line ends behind special tokens gone, as Phi-3's tokenizer.json has it.
+    // One BOS, and the line ends after special tokens gone, as Phi-3's tokenizer.json has it.
     let ids = Tokenizer::of(&checkpoint).unwrap().encode(&text, EncodeOptions::RENDERED).unwrap();
     assert_eq!(ids, [1, 32010, 15043, 32007, 32001]);
     let Some(path) = data("tokenizers/llama.cpp-vocab/ggml-vocab-gpt-2.gguf") else { return };

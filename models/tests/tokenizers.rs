@@ -161,7 +161,7 @@ fn special_tokens_only_when_asked() {
     assert!(!tokenizer.encode(text, PLAIN).unwrap().contains(&50_256));
 }
 
-/// Phi-3's GGUF vocabulary against its tokenizer.json: white space behind special tokens, which GGUF does not tell of.
+/// Phi-3's GGUF vocabulary against its tokenizer.json: white space after special tokens, which GGUF does not tell of.
 #[test]
 fn phi_3_special_tokens() {
     let paths = [data("tokenizers/llama.cpp-vocab/ggml-vocab-phi-3.gguf"), data("tokenizers/phi-3-mini")];

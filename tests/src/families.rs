@@ -33,7 +33,7 @@ pub fn folder(name: &str) -> PathBuf {
 pub struct Recorded {
     /// Its ids.
     pub ids: Vec<u32>,
-    /// The logits of all its tokens, one row behind the other.
+    /// The logits of all its tokens, one row after the other.
     pub logits: Vec<f32>,
 }
 

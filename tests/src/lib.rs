@@ -50,7 +50,7 @@ pub struct Story {
     pub ids: Vec<u32>,
     /// The text of all of them.
     pub text: String,
-    /// The smallest distance of the two largest logits behind any of them.
+    /// The smallest distance of the two largest logits after any of them.
     pub smallest_gap: f64,
 }
 
@@ -59,7 +59,7 @@ pub fn expected_stories(file: &str) -> Option<Vec<Story>> {
     Some(read_stories(&expected(file)?))
 }
 
-/// The expected stories of the demo model, which lie in the repository. Their texts begin behind the prompt.
+/// The expected stories of the demo model, which lie in the repository. Their texts begin after the prompt.
 pub fn demo_stories() -> Vec<Story> {
     let text = include_str!("../../models/demo/expected.json");
     let mut stories = read_stories(&serde_json::from_str(text).expect("it is kept right"));
@@ -144,7 +144,7 @@ pub fn names(adapters: &[&Adapter]) -> String {
     adapters.iter().map(|adapter| adapter.label()).collect::<Vec<_>>().join(" + ")
 }
 
-/// A request for so many of the most probable tokens.
+/// A request for this many of the most probable tokens.
 pub fn greedy(tokens: usize) -> Request {
     Request { max_tokens: tokens, ignore_eos: true, ..Request::from(Sampling::greedy()) }
 }
@@ -154,7 +154,7 @@ pub fn tell(model: &Model, story: &Story) -> Result<(Vec<u32>, String)> {
     begin_to_tell(model, story, story.ids.len())
 }
 
-/// Generates so many tokens of a story.
+/// Generates this many tokens of a story.
 fn begin_to_tell(model: &Model, story: &Story, tokens: usize) -> Result<(Vec<u32>, String)> {
     let mut session = model.session()?;
     let prompt_ids = session.encode(&story.prompt)?;

@@ -21,7 +21,7 @@ pub fn tokens(model: &Model, text: &str) -> Vec<u32> {
     model.tokenizer().expect("it has one").encode(text, EncodeOptions::RENDERED).expect("it is text")
 }
 
-/// What a session without a past generates behind tokens: ids, and their text.
+/// What a session without a past generates after tokens: ids, and their text.
 pub fn fresh(model: &Model, prompt: &[u32], request: Request) -> (Vec<u32>, String) {
     let mut session = model.session().expect("one is free");
     let mut generation = session.generate_tokens(prompt, request).expect("it fits");

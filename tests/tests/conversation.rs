@@ -297,10 +297,7 @@ fn a_conversation_survives_a_lost_device() {
         faults.order("", Call::Submit, 1, Failure::Lose);
         let failed = turn.by_ref().find_map(|part| part.map(|part| shown.push_str(&part.text)).err());
         drop(turn);
-        assert!(
-            failed.as_ref().is_some_and(Error::is_device_error) && !shown.is_empty(),
-            "{failed:?} behind {shown:?}"
-        );
+        assert!(failed.as_ref().is_some_and(Error::is_device_error) && !shown.is_empty(), "{failed:?} after {shown:?}");
         let last = chat.conversation().messages.last().expect("there is an answer");
         assert_eq!((last.role, &last.content), (Role::Assistant, &shown));
         println!("{}: {} bytes were shown before the device was lost", adapter.label(), shown.len());

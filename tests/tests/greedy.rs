@@ -93,7 +93,7 @@ const CUT_TOKENS: usize = 48;
 /// The gap of logits that may be rounded either way.
 const GAP: f64 = 1e-3;
 
-/// All ways to give layers to so many stages, each of which has one at least.
+/// All ways to give layers to this many stages, each of which has one at least.
 fn cuts(layers: u32, stages: usize) -> Vec<Vec<u32>> {
     if stages == 1 {
         return vec![vec![layers]];
@@ -111,7 +111,7 @@ fn every_cut_is_tried() {
     assert_eq!([2, 3, 4, 5].map(|stages| cuts(LAYERS, stages).len()), [4, 6, 4, 1]);
 }
 
-/// Has a model begin a story over a set of adapters, with so many layers on each; gives what was wrong.
+/// Has a model begin a story over a set of adapters, with this many layers on each; gives what was wrong.
 ///
 /// The same ids or a first difference where two logits are nearer than [`GAP`] would do. Nowhere in these stories two are, so that the ids
 /// must be the same.

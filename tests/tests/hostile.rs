@@ -37,7 +37,7 @@ fn refused(path: &Path, options: Options, what: &str, says: &[&str]) -> Option<S
 }
 
 /// Where a name's bytes end in a file.
-fn behind(bytes: &[u8], name: &str) -> usize {
+fn after(bytes: &[u8], name: &str) -> usize {
     let found = bytes.windows(name.len()).position(|window| window == name.as_bytes());
     found.unwrap_or_else(|| panic!("{name} is in the file")) + name.len()
 }
@@ -63,15 +63,15 @@ enum Change {
 impl Change {
     fn apply(&self, bytes: &mut [u8]) {
         match self {
-            Change::Setting(key, value) => put(bytes, behind(bytes, key) + 4, &value.to_le_bytes()),
-            Change::Name(from, to) => put(bytes, behind(bytes, from) - from.len(), to.as_bytes()),
+            Change::Setting(key, value) => put(bytes, after(bytes, key) + 4, &value.to_le_bytes()),
+            Change::Name(from, to) => put(bytes, after(bytes, from) - from.len(), to.as_bytes()),
             Change::Shape(name, [columns, rows]) => {
-                let at = behind(bytes, name) + 4;
+                let at = after(bytes, name) + 4;
                 put(bytes, at, &columns.to_le_bytes());
                 put(bytes, at + 8, &rows.to_le_bytes());
             }
-            Change::Type(name, id) => put(bytes, behind(bytes, name) + 20, &id.to_le_bytes()),
-            Change::Offset(name, offset) => put(bytes, behind(bytes, name) + 24, &offset.to_le_bytes()),
+            Change::Type(name, id) => put(bytes, after(bytes, name) + 20, &id.to_le_bytes()),
+            Change::Offset(name, offset) => put(bytes, after(bytes, name) + 24, &offset.to_le_bytes()),
         }
     }
 }
@@ -163,7 +163,7 @@ fn what_happens_while_it_loads() {
 #[test]
 fn two_hundred_damaged_files() {
     let Some((_directory, path, bytes)) = copy() else { return };
-    let header = behind(&bytes, "output_norm.weight") + 24;
+    let header = after(&bytes, "output_norm.weight") + 24;
     let (mut random, mut wrong, mut refused, mut slowest) = (Random::new(8), Vec::new(), 0, Duration::ZERO);
     for number in 0..200 {
         let mut damaged = bytes.clone();

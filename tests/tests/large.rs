@@ -116,7 +116,7 @@ fn a_model_of_one_billion() {
         assert!(peak < QUANTISING_BYTES, "quantising took {peak} bytes");
     }
 
-    // Then here: every logit of a prompt in one step and of a token behind it is a number.
+    // Then here: every logit of a prompt in one step and of a token after it is a number.
     let options = on(&[&adapter]).context(64);
     let model = Model::open(&path, options).expect("the model opens");
     let matrix = model.config().vocabulary as u64 * model.config().width as u64 * 34 / 32;
@@ -277,7 +277,7 @@ const REFUSED: &[Refused] = &[
     },
 ];
 
-/// Every flag that is advised does what it says where it is written behind what was asked.
+/// Every flag that is advised does what it says where it is written after what was asked.
 #[test]
 fn advice_is_followed_to_the_letter() {
     let Some(mut named) = three() else { return };

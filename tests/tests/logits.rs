@@ -60,7 +60,7 @@ fn log_sum_exp(logits: &[f32]) -> f64 {
     f64::from(largest) + logits.iter().map(|logit| f64::from(logit - largest).exp()).sum::<f64>().ln()
 }
 
-/// Mean −ln p of each id behind the ids before it; checks on the way what the device itself says of each row.
+/// Mean −ln p of each id after the ids before it; checks on the way what the device itself says of each row.
 fn mean_nll(ids: &[u32], rows: &[Row]) -> f64 {
     let nll = |(row, next): (&Row, &u32)| {
         let log_sum_exp = log_sum_exp(&row.logits);

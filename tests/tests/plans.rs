@@ -221,7 +221,7 @@ fn advice_works_when_it_is_followed() {
     assert_eq!(advice[0], format!("Options::context = {}", largest.context));
 }
 
-/// Options that keep a model in so many bytes on each of some adapters.
+/// Options that keep a model in this many bytes on each of some adapters.
 fn limited(adapters: &[Adapter], bytes: u64) -> Options {
     Options::default().memory(adapters.iter().map(|adapter| (adapter.index, bytes)).collect())
 }

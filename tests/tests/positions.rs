@@ -49,7 +49,7 @@ impl Text {
         self.model.session().expect("a session is free")
     }
 
-    /// The logits of the tokens from a place on in a sequence that ends behind them.
+    /// The logits of the tokens from a place on in a sequence that ends after them.
     fn rows(&self, tokens: std::ops::Range<usize>) -> &[Vec<f32>] {
         if tokens.end > ORIGINAL { &self.long[tokens] } else { &self.short[tokens] }
     }

@@ -121,7 +121,7 @@ fn continued(model: &Model, prompt: &[u32]) -> Vec<u32> {
     generation.tokens().to_vec()
 }
 
-/// The distance of the two largest logits behind some ids.
+/// The distance of the two largest logits after some ids.
 fn gap(model: &Model, ids: &[u32]) -> f32 {
     let mut session = model.session().expect("a session is free");
     let mut rows = session.evaluate(ids, Rows::Last, &[Output::Logits]).expect("the ids are run");

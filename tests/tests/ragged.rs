@@ -236,7 +236,7 @@ fn truncated_and_generated_again() {
             let mut generation = session.generate_tokens(&rest, greedy(60)).expect("it can be generated");
             generation.by_ref().for_each(|piece| drop(piece.expect("a token")));
             let wanted = &whole[keep + 5..keep + 65];
-            assert_eq!(generation.tokens(), wanted, "{}: behind {keep} tokens", adapter.label());
+            assert_eq!(generation.tokens(), wanted, "{}: after {keep} tokens", adapter.label());
         }
     }
 }

@@ -131,7 +131,7 @@ fn a_cancel_ends_only_what_runs() {
     cancel.cancel();
     let mut runs = [SessionRun { session: &mut session, tokens: &[6], rows: Rows::Last }];
     assert_eq!(model.step(&mut runs, &requested).expect("it is run")[0].len(), 1);
-    // At the end of a generation, while it is still there, and behind it.
+    // At the end of a generation, while it is still there, and after it.
     session.truncate(0);
     let mut generation = session.generate_tokens(&story.prompt_ids, greedy(3)).expect("it can be generated");
     assert_eq!(generation.by_ref().count(), 3);

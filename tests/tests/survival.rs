@@ -14,7 +14,7 @@ use plywood::testing::{Call, Failure, Faults};
 use plywood::{Devices, Error, Layers, Model, Options, Rows, Session};
 use plywood_tests::{Story, adapters, app_adapters, demo_stories, gpus, names, on, skipped};
 
-/// Tokens that are generated before and behind a failure.
+/// Tokens that are generated before and after a failure.
 const TOKENS: usize = 12;
 
 /// How often something is refused at least.
@@ -29,7 +29,7 @@ fn open(adapters: &[&Adapter], faults: &Arc<Faults>) -> Result<Model, Error> {
     Model::open("demo", on(adapters).context(256).sessions(2).exact(true).layers(layers).hooks(faults))
 }
 
-/// Goes on with a story by so many tokens; an error or what is wrong with them.
+/// Goes on with a story by this many tokens; an error or what is wrong with them.
 fn go_on(session: &mut Session, story: &Story, tokens: usize) -> Result<(), Error> {
     let whole: Vec<u32> = story.prompt_ids.iter().chain(&story.ids).copied().collect();
     let begin = session.tokens().len();
@@ -119,7 +119,7 @@ impl Own {
 
 /// Every allocation and every kernel is refused in turn, over a hundred rounds: an error that names the device, and all is freed.
 #[test]
-fn refusals_leave_nothing_behind() {
+fn refusals_leave_nothing_after() {
     let story = &demo_stories()[0];
     for own in Own::all() {
         let label = own.shared.adapter.get_info().name;
@@ -168,7 +168,7 @@ fn refusals_leave_nothing_behind() {
 fn a_refused_step_runs_again() {
     let story = &demo_stories()[0];
     for adapter in gpus() {
-        // The first step of so many tokens is cut: its second submission is refused while the first runs.
+        // The first step of this many tokens is cut: its second submission is refused while the first runs.
         let faults = Arc::new(Faults::default());
         let model = open(&[&adapter], &faults).expect("the model opens");
         let mut session = model.session().expect("a session is free");

@@ -47,7 +47,7 @@ pub fn obey(chat: &mut Chat, input: &mut Input, inputs: &[PathBuf], name: &str, 
         ))
     })?;
     if takes.is_empty() && !rest.is_empty() {
-        return Err(Failure::Usage(format!("/{name} takes nothing behind it")));
+        return Err(Failure::Usage(format!("/{name} takes nothing after it")));
     }
     if *takes == "FILE" && rest.is_empty() {
         return Err(Failure::Usage(format!("/{name}: name a file")));

@@ -27,7 +27,7 @@ impl Entry {
         quoted.trim_end().strip_suffix(QUOTES).map(Entry::quoted)
     }
 
-    /// What lines are behind which no more come.
+    /// What lines are after which no more come.
     pub fn of_last(lines: &str) -> Entry {
         let unfinished = || lines.trim_start().strip_prefix(QUOTES).map(Entry::quoted);
         Entry::of(lines).or_else(unfinished).unwrap_or_else(|| Entry::unquoted(lines))

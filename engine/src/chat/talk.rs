@@ -10,7 +10,7 @@ use super::conversation::Conversation;
 use crate::error::{Error, Result};
 use crate::model::Model;
 
-/// The part of the context that is kept free for an answer when turns are forgotten: one of so many.
+/// The part of the context that is kept free for an answer when turns are forgotten: one part in this many.
 const ROOM: usize = 4;
 
 /// What happens when a conversation no longer fits the context.
@@ -62,11 +62,11 @@ impl Talk {
         Ok(Prompt { text, tokens, forgotten, turns })
     }
 
-    /// The prompt of which the fewest turns are forgotten, if any may be, so that an answer fits behind it: `behind` tokens
+    /// The prompt of which the fewest turns are forgotten, if any may be, so that an answer fits after it: `after` tokens
     /// that it has already, and room for more of at most `most`. If none fits, that with the fewest messages.
-    pub(super) fn fitting_prompt(&self, behind: usize, most: usize) -> Result<Prompt> {
+    pub(super) fn fitting_prompt(&self, after: usize, most: usize) -> Result<Prompt> {
         let context = self.model.context();
-        let room = behind.saturating_add(most.min(context / ROOM));
+        let room = after.saturating_add(most.min(context / ROOM));
         let whole = self.prompt(self.forgotten, 0)?;
         let fits = |prompt: &Prompt| prompt.tokens.len().saturating_add(room) <= context;
         if self.options.on_full == OnFull::Stop || fits(&whole) {

@@ -125,7 +125,7 @@ impl<'a> Turn<'a> {
         let generated = self.generation.tokens().len();
         let prompt = self.talk.fitting_prompt(generated, self.max_tokens - generated)?;
         if prompt.turns > 0 && prompt.tokens.len() + generated <= self.talk.model.context() {
-            self.generation.move_behind(&prompt.tokens);
+            self.generation.move_after(&prompt.tokens);
             self.talk.forgotten = prompt.forgotten;
             self.forgotten_turns += prompt.turns;
         }

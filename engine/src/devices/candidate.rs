@@ -68,7 +68,7 @@ impl DeviceCandidate {
             bandwidth: data_sheet.unwrap_or(guess),
             products: None,
             link: LINK,
-            // Two cores do about so many in our kernels, until it is measured.
+            // Two cores do about this many in our kernels, until it is measured.
             multiply_adds: if computes_on_cpu { 1e9 } else { f64::INFINITY },
         };
         let speed_from = if data_sheet.is_some() { SpeedFrom::DataSheet } else { SpeedFrom::Guess };

@@ -99,7 +99,7 @@ const BUSES: [&str; 6] = ["hbm3", "hbm3e", "pcie", "sxm", "sxm5", "sse2"];
 /// The card that a person names, if all of the text is its name, with its maker or the size of its memory perhaps.
 pub fn told(text: &str) -> Option<&'static Card> {
     // Drivers add what they are in parentheses.
-    let outside = text.split('(').map(|part| part.split_once(')').map_or(part, |(_, behind)| behind));
+    let outside = text.split('(').map(|part| part.split_once(')').map_or(part, |(_, after)| after));
     let text = outside.collect::<Vec<_>>().join(" ").to_lowercase();
     let words = text.split(|character: char| !character.is_ascii_alphanumeric());
     let wanted: String = words.filter(|word| !MAKERS.contains(word) && !BUSES.contains(word)).collect();
@@ -114,8 +114,8 @@ pub fn told(text: &str) -> Option<&'static Card> {
 /// Whether a card's bare name is in a driver's, and is not the beginning of another card's (a 4070 in a 4070 Ti).
 fn is_in(card: &str, driver: &str) -> bool {
     driver.match_indices(card).any(|(place, _)| {
-        let behind = &driver[place + card.len()..];
-        !["ti", "super", "xt", "laptop", "mobile", "d", "m"].iter().any(|other| behind.starts_with(other))
+        let after = &driver[place + card.len()..];
+        !["ti", "super", "xt", "laptop", "mobile", "d", "m"].iter().any(|other| after.starts_with(other))
     })
 }
 

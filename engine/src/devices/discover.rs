@@ -41,7 +41,7 @@ impl Adapters {
         Adapters { gpus, kept: self.kept.clone(), list }
     }
 
-    /// Leaves some out, by their numbers; those behind them move up. The host stays.
+    /// Leaves some out, by their numbers; those after them move up. The host stays.
     pub(crate) fn remove(&mut self, left_out: &[usize]) {
         let mut index = 0..self.gpus.len();
         self.gpus.retain(|_| index.next().is_none_or(|index| !left_out.contains(&index)));

@@ -70,7 +70,7 @@ struct Entry {
     kind: Option<Kind>,
 }
 
-/// Devices by the names of cards, such as `2x RTX 3090 + RTX 3060`: joined by `+`, commas or `and`, a number before or behind a name.
+/// Devices by the names of cards, such as `2x RTX 3090 + RTX 3060`: joined by `+`, commas or `and`, a number before or after a name.
 ///
 /// Errors: a name that is no card's as a whole, so that no part of a text is passed over.
 pub fn from_names(text: &str) -> Result<Vec<DeviceCandidate>> {
@@ -101,12 +101,12 @@ pub fn from_names(text: &str) -> Result<Vec<DeviceCandidate>> {
 fn counted(entry: &str) -> (&str, &str) {
     const TIMES: [char; 4] = ['x', 'X', '×', '*'];
     let digits = |character: char| character.is_ascii_digit();
-    let behind = entry.trim_start_matches(digits);
-    let count = &entry[..entry.len() - behind.len()];
+    let after = entry.trim_start_matches(digits);
+    let count = &entry[..entry.len() - after.len()];
     if !count.is_empty() {
-        match behind.trim_start().strip_prefix(TIMES) {
+        match after.trim_start().strip_prefix(TIMES) {
             Some(name) => return (count, name.trim_start()),
-            None if behind.starts_with(' ') => return (count, behind.trim_start()),
+            None if after.starts_with(' ') => return (count, after.trim_start()),
             None => {}
         }
     }

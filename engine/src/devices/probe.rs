@@ -116,7 +116,7 @@ fn row_bytes() -> usize {
     (format().device_row_bytes)(COLUMNS)
 }
 
-/// A product of a vector with a matrix of about so many bytes, whose rows [`OneRow`] gives.
+/// A product of a vector with a matrix of about this many bytes, whose rows [`OneRow`] gives.
 fn product(bytes: u64) -> Graph {
     let format = format();
     let rows = bytes as usize / row_bytes();

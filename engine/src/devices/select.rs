@@ -119,7 +119,7 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
 
-    /// A machine with adapters of these kinds, 8 GiB free on each, and the host behind them.
+    /// A machine with adapters of these kinds, 8 GiB free on each, and the host after them.
     fn machine(kinds: &[Kind]) -> Adapters {
         let memory = Some(Memory { total: 10 * GIB, free: Some(8 * GIB) });
         let adapter = |(index, kind): (usize, &Kind)| Adapter {

@@ -283,7 +283,7 @@ impl GpuStage {
 }
 
 impl GpuStage {
-    /// Runs a step's commands so many times, results aside; gives the time from the first submission to the end of the last.
+    /// Runs a step's commands this many times, results aside; gives the time from the first submission to the end of the last.
     pub fn repeat(&mut self, step: &Step, requested: &[Output], given: &Values, times: u64) -> Result<Duration> {
         let device = Arc::clone(&self.device);
         device.caught("a repeated step", || {

@@ -42,7 +42,7 @@ impl<'a> Upload<'a> {
         chunks.try_for_each(|(chunk, offset)| self.fill(target, offset, chunk.len(), &mut |put| put(chunk)))
     }
 
-    /// Has so many bytes (a multiple of 4, at most [`PIECE_BYTES`]) from an offset of a buffer on given, straight into a staging buffer.
+    /// Has this many bytes (a multiple of 4, at most [`PIECE_BYTES`]) from an offset of a buffer on given, straight into a staging buffer.
     pub fn fill(&mut self, target: &wgpu::Buffer, offset: u64, bytes: usize, fill: Fill) -> Result<()> {
         self.device.caught("upload", || self.fill_piece(target, offset, bytes as u64, fill))
     }

@@ -47,10 +47,10 @@ impl HostStage {
                     let mut bytes = reserve(row_bytes * part.rows, "weights", watch)?;
                     let step = (READ_BYTES / row_bytes.max(1)).max(1);
                     for first in (0..part.rows).step_by(step) {
-                        let (rows, behind) = (first..(first + step).min(part.rows), bytes.len());
+                        let (rows, after) = (first..(first + step).min(part.rows), bytes.len());
                         bytes.resize(rows.end * row_bytes, 0);
-                        part_rows(weight, part, rows, reader, &mut bytes[behind..])?;
-                        progress((bytes.len() - behind) as u64)?;
+                        part_rows(weight, part, rows, reader, &mut bytes[after..])?;
+                        progress((bytes.len() - after) as u64)?;
                     }
                     host.parts.push(HostPart { format, rows: part.rows, bytes: Arc::new(bytes) });
                 }
@@ -80,7 +80,7 @@ impl HostStage {
     }
 }
 
-/// Memory for so many, unless the system refuses it.
+/// Memory for this many, unless the system refuses it.
 fn reserve<T>(count: usize, what: &str, watch: &Watch) -> Result<Vec<T>> {
     let (mut memory, bytes) = (Vec::new(), (count * size_of::<T>()) as u64);
     if bytes > 0 {

@@ -1,4 +1,4 @@
-//! What a model costs: bytes and work of each layer, and of what lies before and behind the layers.
+//! What a model costs: bytes and work of each layer, and of what lies before and after the layers.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -57,8 +57,8 @@ pub struct Demand {
     /// Each layer.
     pub layers: Vec<Cost>,
     /// The output, with the last stage.
-    pub behind: Cost,
-    /// Bytes that count in `before` and in `behind` and that one stage would hold once: a tied embedding.
+    pub after: Cost,
+    /// Bytes that count in `before` and in `after` and that one stage would hold once: a tied embedding.
     pub tied: u64,
     /// Bytes that every stage takes besides: activations, staging, tables that all layers read.
     pub stage: u64,
@@ -94,7 +94,7 @@ impl Demand {
         Demand {
             before: cost(0..graph.marks[0]),
             layers: (0..layers).map(|layer| cost(range(layer))).collect(),
-            behind: cost(end),
+            after: cost(end),
             tied: first.intersection(&last).map(|weight| weight_bytes(graph, *weight)).sum(),
             stage: everywhere.iter().map(|weight| weight_bytes(graph, *weight)).sum(),
             crossing: graph.nodes[..graph.marks[0]]
@@ -113,7 +113,7 @@ impl Demand {
         }
         self.layers[range.clone()].iter().for_each(|layer| sum.add(*layer));
         if range.end == self.layers.len() {
-            sum.add(self.behind);
+            sum.add(self.after);
             if range.start == 0 {
                 sum.weights = sum.weights.saturating_sub(self.tied);
             }

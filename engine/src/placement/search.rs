@@ -28,7 +28,7 @@ pub struct NoPlace {
     pub available: u64,
 }
 
-/// A device that takes longer than so many times the fastest for the whole model is slow.
+/// A device that takes longer than this many times the fastest for the whole model is slow.
 const SLOW: Picoseconds = 4;
 
 /// What is least in the best of placements over a set of devices: the time, then how full the fullest device is (of 2⁴⁰, finer than a byte), so
@@ -70,7 +70,7 @@ impl<'a> Ranges<'a> {
         }
         if end == demand.layers.len() {
             let tied = if start == 0 { demand.tied } else { 0 };
-            bytes = bytes.saturating_add(demand.behind.bytes(self.device).saturating_sub(tied));
+            bytes = bytes.saturating_add(demand.after.bytes(self.device).saturating_sub(tied));
         }
         bytes
     }
@@ -216,7 +216,7 @@ fn share_memory<'a>(devices: impl Iterator<Item = &'a Device>) -> bool {
     pools.len() < count
 }
 
-/// What is missing, where devices have so many bytes.
+/// What is missing, where devices have this many bytes.
 pub(crate) fn no_place(demand: &Demand, devices: &[Device], available: impl Iterator<Item = u64>) -> NoPlace {
     let needed = devices.iter().map(|device| demand.bytes(device, 0..demand.layers.len())).min().unwrap_or(0);
     NoPlace { needed, available: available.fold(0, u64::saturating_add) }

@@ -13,7 +13,7 @@ pub struct StageNodes {
     pub layers: Range<usize>,
 }
 
-/// The nodes of stages that hold these layers. What comes before the first layer goes with the first stage, what comes behind the
+/// The nodes of stages that hold these layers. What comes before the first layer goes with the first stage, what comes after the
 /// last with the last.
 pub fn nodes(graph: &Graph, layers: &[Range<usize>]) -> Vec<StageNodes> {
     let stage = |(index, range): (usize, &Range<usize>)| {

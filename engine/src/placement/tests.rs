@@ -12,7 +12,7 @@ use crate::placement::search::Stage;
 
 const GB: u64 = 1_000_000_000;
 
-/// A device of so many bytes, with its bandwidth in GB/s.
+/// A device of this many bytes, with its bandwidth in GB/s.
 fn device(name: &str, memory: u64, bandwidth: f64) -> Device {
     Device {
         name: name.into(),
@@ -42,7 +42,7 @@ fn demand(layers: usize) -> Demand {
     Demand {
         before: Cost { read: 0, ..cost(GB) },
         layers: vec![cost(GB); layers],
-        behind: cost(GB),
+        after: cost(GB),
         tied: 0,
         stage: GB / 2,
         crossing: 16_384,
@@ -184,11 +184,11 @@ prop_compose! {
 
 prop_compose! {
     fn any_demand()(
-        before in any_cost(), layers in prop::collection::vec(any_cost(), 1..6), behind in any_cost(),
+        before in any_cost(), layers in prop::collection::vec(any_cost(), 1..6), after in any_cost(),
         tied in 0u64..100, stage in 0u64..30, crossing in 0u64..100_000,
     ) -> Demand {
-        let tied = tied.min(before.weights).min(behind.weights);
-        Demand { before, layers, behind, tied, stage, crossing }
+        let tied = tied.min(before.weights).min(after.weights);
+        Demand { before, layers, after, tied, stage, crossing }
     }
 }
 

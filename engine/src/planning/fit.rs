@@ -15,7 +15,7 @@ use crate::planning::settings::Settings;
 /// The shortest context that is worth advising, in tokens, where half of what was asked for is not shorter.
 const SHORTEST: usize = 1024;
 
-/// Contexts are looked for in multiples of so many tokens.
+/// Contexts are looked for in multiples of this many tokens.
 const CONTEXT_STEP: usize = 256;
 
 /// Something with which a model fits.

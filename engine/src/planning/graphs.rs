@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plywood_kernels::Graph;
-use plywood_models::checkpoint::Weights;
+use plywood_models::Weights;
 use plywood_models::config::Config;
 use plywood_models::transformer::Transformer;
 

@@ -85,7 +85,7 @@ pub(crate) fn lay_out(
             let reason = over.iter().map(what).collect::<Vec<_>>().join("; ");
             return Err(Error::DoesNotFit { reason, advice: Vec::new() });
         }
-        // The estimate was short: so much is kept free, and layers move.
+        // The estimate was short: this much is kept free, and layers move.
         for (stage, ledger) in stages.iter().zip(&ledger.stages) {
             if let Some((taken, room)) = over.get(&stage.device) {
                 let device = &mut devices[stage.device];

@@ -2,7 +2,7 @@
 
 use plywood_kernels::Format;
 use plywood_kernels::kv_cache::KvType;
-use plywood_models::checkpoint::Weights;
+use plywood_models::Weights;
 use plywood_models::config::Config;
 
 use crate::devices::tuning::Choices;

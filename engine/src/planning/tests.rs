@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use plywood_kernels::kv_cache::KvType;
 use plywood_models::TensorInfo;
-use plywood_models::checkpoint::Weights;
+use plywood_models::Weights;
 
 use super::*;
 use crate::devices::hypothetical;
@@ -27,7 +27,7 @@ impl Weights for Counted {
     }
 }
 
-/// Plans a model for a card of so much memory; every vector must have been read once, and nothing else.
+/// Plans a model for a card of this much memory; every vector must have been read once, and nothing else.
 fn check(model: &str, memory: &str, options: Options, expected: impl Fn(&Plan) -> bool) {
     let weights = Synthetic::named(model).expect("a shape");
     let config = weights.config.clone();

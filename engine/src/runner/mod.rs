@@ -99,7 +99,7 @@ impl Runner {
         }
     }
 
-    /// Runs a run, cut into pieces that go through the stages one behind the other.
+    /// Runs a run, cut into pieces that go through the stages one after the other.
     fn pieces<'a>(&'a self, guard: FairGuard<'a>, run: &Run) -> Result<Vec<Row>> {
         let most = self.limits.tokens.min(if run.selected.len() > 1 { self.limits.selected } else { usize::MAX });
         let even = run.tokens.len().div_ceil(STAGE_PIECES * self.pipeline.stages()).next_multiple_of(TILE_TOKENS);

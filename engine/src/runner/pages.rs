@@ -27,12 +27,12 @@ impl Pages {
         }
     }
 
-    /// `[sequences, pages_per_sequence]`: the pages of each sequence; what lies behind those that it has means nothing.
+    /// `[sequences, pages_per_sequence]`: the pages of each sequence; what lies after those that it has means nothing.
     pub fn table(&self) -> &[u32] {
         &self.table
     }
 
-    /// Takes pages for a sequence of so many tokens. There is a page for every token of every sequence's context.
+    /// Takes pages for a sequence of this many tokens. There is a page for every token of every sequence's context.
     pub fn grow(&mut self, sequence: u32, tokens: usize) -> Result<()> {
         if tokens > self.limits.context {
             return Err(Error::ContextFull { tokens, context: self.limits.context });

@@ -1,5 +1,5 @@
 //! Gathers what several sessions want into steps. There is no thread of its own: a session's thread that has the first stage takes along
-//! what others queued meanwhile, and leads it through the line; behind it the next thread leads the next step.
+//! what others queued meanwhile, and leads it through the line; after it the next thread leads the next step.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 

@@ -68,7 +68,7 @@ pub struct Timings {
     pub prefill: Duration,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// The tokens behind the first.
+    /// The tokens after the first.
     pub decode: Duration,
     /// Tokens generated.
     pub generated_tokens: usize,
@@ -80,7 +80,7 @@ impl Timings {
         if self.prefill.is_zero() { 0.0 } else { self.prompt_tokens as f64 / self.prefill.as_secs_f64() }
     }
 
-    /// Tokens per second behind the first, which came with the prompt; 0 where there are none.
+    /// Tokens per second after the first, which came with the prompt; 0 where there are none.
     pub fn decode_rate(&self) -> f64 {
         if self.decode.is_zero() { 0.0 } else { (self.generated_tokens - 1) as f64 / self.decode.as_secs_f64() }
     }
@@ -181,8 +181,8 @@ impl<'a> Generation<'a> {
         !done && self.is_full()
     }
 
-    /// Goes on with what was generated behind another prompt, of which the cache may have a part.
-    pub(crate) fn move_behind(&mut self, prompt: &[u32]) {
+    /// Goes on with what was generated after another prompt, of which the cache may have a part.
+    pub(crate) fn move_after(&mut self, prompt: &[u32]) {
         let mut tokens = [prompt, &self.generated].concat();
         let kept = self.session.rewind(&tokens);
         self.pending = tokens.split_off(kept);

@@ -150,7 +150,7 @@ impl Session {
     }
 
     /// Forgets what is no beginning of `tokens`, and the last of them in any case, so that running the rest gives the logits
-    /// behind them all. Gives how many are kept.
+    /// after them all. Gives how many are kept.
     pub fn rewind(&mut self, tokens: &[u32]) -> usize {
         self.follow(&self.shared.loaded());
         let same = self.tokens.iter().zip(tokens).take_while(|(held, wanted)| held == wanted).count();
@@ -158,7 +158,7 @@ impl Session {
         self.tokens.len()
     }
 
-    /// Says that the sequence will have so many tokens, until it is truncated: a text that is evaluated in pieces is then the same long
+    /// Says that the sequence will have this many tokens, until it is truncated: a text that is evaluated in pieces is then the same long
     /// sequence from its first piece on (see [`Session::evaluate`]).
     pub fn expect_length(&mut self, tokens: usize) {
         self.expected_length = tokens;

@@ -17,9 +17,9 @@ pub struct Sampling {
     pub temperature: f32,
     /// How many candidates are kept; 0 is all.
     pub top_k: u32,
-    /// The smallest set of candidates of so much probability is kept; 1 is all.
+    /// The smallest set of candidates of this much probability is kept; 1 is all.
     pub top_p: f32,
-    /// Candidates of less than so much of the largest probability are dropped; 0 is none.
+    /// Candidates of less than this much of the largest probability are dropped; 0 is none.
     pub min_p: f32,
     /// Positive logits of the last 64 tokens are divided by it, negative ones multiplied; 1 is none.
     pub repeat_penalty: f32,

@@ -17,7 +17,7 @@ use crate::stage::plan::StagePlan;
 use crate::stage::recording::Handle;
 use crate::threads::threads;
 
-/// Rows are read from files in pieces of about so many bytes.
+/// Rows are read from files in pieces of about this many bytes.
 pub(crate) const READ_BYTES: usize = 4 << 20;
 
 /// Where the bytes of tensors come from.
@@ -209,7 +209,7 @@ fn file_rows(
 /// Gives the bytes of a stretch of a buffer in order, some at a time.
 pub(crate) type Fill<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&[u8]));
 
-/// Has a stretch of a buffer filled, from an offset on: so many bytes, at most [`READ_BYTES`].
+/// Has a stretch of a buffer filled, from an offset on: this many bytes, at most [`READ_BYTES`].
 pub(crate) type FillBuffer<'a> = &'a mut dyn FnMut(Handle, u64, usize, Fill) -> Result<()>;
 
 /// Reads the weights of a plan in pieces, and repacks them into the memory from which a device takes them.

@@ -25,7 +25,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// The kind of a step of which so much is wanted; equal wants in any order are one kind.
+    /// The kind of a step of which this much is wanted; equal wants in any order are one kind.
     pub fn of(step: &Step, requested: &[Output]) -> Key {
         let mut requested = requested.to_vec();
         requested.sort();

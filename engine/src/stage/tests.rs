@@ -28,7 +28,7 @@ impl WeightReader for Tensors {
     }
 }
 
-/// A matrix of so many columns, stacked from tensors of so many rows in a format each, and the tensors.
+/// A matrix of this many columns, stacked from tensors of this many rows in a format each, and the tensors.
 fn matrix(columns: usize, parts: &[(Format, usize)]) -> (Arc<Graph>, Tensors) {
     let (mut graph, mut random) = (Graph::default(), Random::new(11));
     let blocks = |(format, rows): &(Format, usize)| random_blocks(*format, rows * columns, 1.0, &mut random);

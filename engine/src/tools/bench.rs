@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::session::Rows;
 use crate::stage::plan::StagePlan;
 
-/// One test: a prompt or tokens one by one, behind so many in the cache.
+/// One test: a prompt or tokens one by one, after this many in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Test {
     /// Tokens of a prompt.
@@ -141,7 +141,7 @@ fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
     Ok((test.prompt + test.generate) as f64 / begin.elapsed().as_secs_f64())
 }
 
-/// Bytes of weights and cache that a step of one token reads behind so many.
+/// Bytes of weights and cache that a step of one token reads after this many.
 fn bytes_per_step(model: &Model, depth: usize) -> u64 {
     let loaded = model.shared().loaded();
     let runner = loaded.runner();

@@ -12,9 +12,9 @@ use crate::session::{Rows, Session};
 #[serde(rename_all = "snake_case")]
 pub enum Scoring {
     /// Windows of the model's whole context, each begun with BOS in place of its first token and scored on its second
-    /// half, as llama.cpp's perplexity tool does. Tokens behind the last whole window are left out.
+    /// half, as llama.cpp's perplexity tool does. Tokens after the last whole window are left out.
     Windows,
-    /// Every token behind BOS, in one sequence.
+    /// Every token after BOS, in one sequence.
     All,
 }
 

@@ -23,7 +23,7 @@ use crate::stage::recording::Key;
 use crate::stage::{Stage, WeightReader};
 use crate::tools::case::case_plan;
 
-/// A row may be so many times worse than the whole output.
+/// A row may be this many times worse than the whole output.
 const ROW_ALLOWANCE: f64 = 100.0;
 
 /// The variant of the host, whose kernels are the reference until it has its own: what passes there shows that a stage runs, and
@@ -182,7 +182,7 @@ pub struct TimedCase {
 }
 
 impl TimedCase {
-    /// Runs the step so many times; gives the time of all.
+    /// Runs the step this many times; gives the time of all.
     pub fn run(&mut self, times: u64) -> Result<Duration> {
         self.stage.repeat(&self.step, &[Output::Logits], &self.given, times)
     }

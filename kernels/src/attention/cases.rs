@@ -137,17 +137,17 @@ fn add_sinks(case: &mut Case, window: Option<usize>, sinks: &[f32]) {
     case.name += &format!(", window {window:?}, sinks {:?}", &sinks[..2]);
 }
 
-/// A token behind 4095 others, and a prompt of 256, in the shape of Llama-3.2-1B; the token in those of DeepSeek-V2-Lite and V3 too.
+/// A token after 4095 others, and a prompt of 256, in the shape of Llama-3.2-1B; the token in those of DeepSeek-V2-Lite and V3 too.
 pub fn large_cases() -> Vec<Case> {
     let shape = (32, 8, 64);
     let latent = CacheSlot { kv_heads: 1, key_width: 576, value_width: 512, values: CachedValues::InKeys };
-    let behind: &[&[(usize, usize)]] = &[&[(4095, 1)]];
+    let after: &[&[(usize, usize)]] = &[&[(4095, 1)]];
     let of_type = |kv_type| {
         [
-            case(shape, kv_type, behind, 1.0),
+            case(shape, kv_type, after, 1.0),
             case(shape, kv_type, &[&[(0, 256)]], 1.0),
-            slot_case(16, latent, kv_type, behind, 1.0),
-            slot_case(128, latent, kv_type, behind, 1.0),
+            slot_case(16, latent, kv_type, after, 1.0),
+            slot_case(128, latent, kv_type, after, 1.0),
         ]
     };
     KvType::ALL.into_iter().flat_map(of_type).collect()

@@ -38,7 +38,7 @@ fn main(
     let block = blocks[group.y];
     let query = index / LANES;
     let lane = index % LANES;
-    // Queries behind the block's last repeat it, and are not written.
+    // Queries after the block's last repeat it, and are not written.
     let row = block.x + min(query, block.y - 1u);
     let position = tokens[row].y;
     let first_key = first_seen(position);

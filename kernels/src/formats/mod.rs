@@ -99,7 +99,7 @@ pub static ALL: [Format; COUNT] = {
 
 const COUNT: usize = GGUF.len() + int::ALL.len() + fp8::ALL.len() + codebook::ALL.len();
 
-/// Copies formats to a place of a table; gives the place behind them.
+/// Copies formats to a place of a table; gives the place after them.
 const fn put(all: &mut [Format; COUNT], at: usize, formats: &[Format]) -> usize {
     let mut index = 0;
     while index < formats.len() {
@@ -135,7 +135,7 @@ pub struct FormatInfo {
     pub exact_in_f16: bool,
     /// What lies before the first row of a shard, a multiple of 16 bytes: naga copies a constant array at each access.
     pub table: &'static [u8],
-    /// Bytes of a row of so many elements on a device, a multiple of 16.
+    /// Bytes of a row of this many elements on a device, a multiple of 16.
     pub device_row_bytes: fn(elements: usize) -> usize,
     /// Decodes whole blocks of file bytes into as many elements.
     pub decode: fn(blocks: &[u8], elements: &mut [f32]),
@@ -253,7 +253,7 @@ fn float_row_bytes(elements: usize, element_bytes: usize) -> usize {
     elements.next_multiple_of(BLOCK32) * element_bytes
 }
 
-/// Bytes of a device row of several planes, each of so many bytes per block and padded to 16.
+/// Bytes of a device row of several planes, each of this many bytes per block and padded to 16.
 fn planes_row_bytes(blocks: usize, planes: &[usize]) -> usize {
     planes.iter().map(|bytes| (blocks * bytes).next_multiple_of(16)).sum()
 }
@@ -267,10 +267,10 @@ fn repack_planes<const PLANES: usize>(
     repack: impl Fn(&[u8], [&mut [u8]; PLANES]),
 ) {
     let blocks = row.chunks_exact(block_bytes);
-    let mut behind = device_row;
+    let mut after = device_row;
     let mut planes = planes.map(|bytes| {
-        let (plane, rest) = take(&mut behind).split_at_mut((blocks.len() * bytes).next_multiple_of(16));
-        behind = rest;
+        let (plane, rest) = take(&mut after).split_at_mut((blocks.len() * bytes).next_multiple_of(16));
+        after = rest;
         plane[..blocks.len() * bytes].chunks_exact_mut(bytes)
     });
     for block in blocks {

@@ -41,7 +41,7 @@ pub struct GroupedMatMul {
 pub enum Stack {
     /// A part of all matrices, then the next part.
     PartByPart,
-    /// All parts of a matrix, one behind the other, then the next matrix.
+    /// All parts of a matrix, one after the other, then the next matrix.
     MatrixByMatrix,
     /// Of each matrix a row of the first part, then one of the second, and so on.
     RowByRow,

@@ -1,4 +1,4 @@
-// The rows of `row_matrix`: one part behind the other in the results, in the weight as its strides say.
+// The rows of `row_matrix`: one part after the other in the results, in the weight as its strides say.
 var<private> $matrix: u32;
 
 // The place of a result's row among the rows of all shards.

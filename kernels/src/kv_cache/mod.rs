@@ -62,7 +62,7 @@ impl KvType {
         }
     }
 
-    /// Shader words (`KvWord`) of a head's key or value of so many numbers, a multiple of 4.
+    /// Shader words (`KvWord`) of a head's key or value of this many numbers, a multiple of 4.
     pub(crate) fn words(self, numbers: usize) -> usize {
         let quads = numbers / 4;
         match self {
@@ -71,7 +71,7 @@ impl KvType {
         }
     }
 
-    /// Bytes of a head's key or value of so many numbers, a multiple of 4.
+    /// Bytes of a head's key or value of this many numbers, a multiple of 4.
     pub fn head_bytes(self, numbers: usize) -> u64 {
         let word_bytes = match self {
             KvType::F32 => 16,

@@ -17,7 +17,7 @@ const INPUTS: [&str; 4] = ["queries", "turning_queries", "latent", "rotary_key"]
 
 /// Inputs: `queries` that meet the latent `[tokens, heads * rank]`; `turning_queries`, of which the last `rotated` elements of each head
 /// are rotated, `[tokens, heads * head_width]`; `latent` `[tokens, rank]`; `rotary_key`, what is rotated of the one key, `[tokens, rotated]`. Weight
-/// `tables`: as of [`crate::rope::Rope`]. Output `[tokens, (heads + 1) * (rank + rotated)]`: the query heads, then the key, each with what is rotated behind.
+/// `tables`: as of [`crate::rope::Rope`]. Output `[tokens, (heads + 1) * (rank + rotated)]`: the query heads, then the key, each with what is rotated after.
 #[derive(Debug, Clone)]
 pub struct LatentHeads {
     /// Query heads.

@@ -46,7 +46,7 @@ pub fn large_cases() -> Vec<Case> {
     formats::ALL.into_iter().flat_map(of_format).collect()
 }
 
-/// A matrix of a format, stacked from parts of so many rows, as wide as its blocks allow at least, times some tokens.
+/// A matrix of a format, stacked from parts of this many rows, as wide as its blocks allow at least, times some tokens.
 fn case(format: Format, width: usize, parts: &[usize], tokens: usize, variant: Variant) -> Case {
     let width = width.next_multiple_of(format.block_elements);
     let rows: usize = parts.iter().sum();

@@ -63,7 +63,7 @@ pub struct Rope {
 /// The rows of the weight of [`Rope`]: cosines and sines of positions `0..256`, then of `0, 256, 512 …`.
 ///
 /// `inverse_frequencies` has one angle per position for each of `rotated / 2` pairs (where long sequences have a table of their own,
-/// behind these as many for it); a row is a cosine and a sine for each, times `magnitude` in the coarse rows (1 where the model does
+/// after these as many for it); a row is a cosine and a sine for each, times `magnitude` in the coarse rows (1 where the model does
 /// not scale). The coarse rows reach to `context` positions.
 pub fn tables(inverse_frequencies: &[f64], context: usize, magnitude: f64) -> Vec<f32> {
     let coarse = context.div_ceil(FINE_POSITIONS).max(1);

@@ -46,9 +46,9 @@ pub enum Gating {
 pub struct Groups {
     /// Groups, all of one size.
     pub count: usize,
-    /// The best so many groups stay.
+    /// The best this many groups stay.
     pub kept: usize,
-    /// A group is as good as the sum of its best so many experts.
+    /// A group is as good as the sum of its best this many experts.
     pub best: usize,
 }
 

@@ -13,7 +13,7 @@ use super::experts::{self, Experts};
 use super::rope::{self, Rope};
 use super::{Attends, Config, LAYERS_LIMIT, Latent, Sampling, Scales, architecture, attends, ids, size};
 
-/// Keys behind the architecture's name that change the result, with the values under which they do not.
+/// Keys after the architecture's name that change the result, with the values under which they do not.
 const NEUTRAL: [(&str, &[f64]); 5] = [
     ("attention.clamp_kqv", &[0.0]),
     ("attention.max_alibi_bias", &[0.0]),
@@ -76,7 +76,7 @@ pub(super) fn read(metadata: &Metadata, checkpoint: &Checkpoint) -> Result<Confi
     let head_width = latent.map_or_else(|| keys.head_width(width, heads), |latent| Ok(latent.head_width()))?;
     let rope = Rope::of_gguf(&keys, checkpoint, architecture, head_width)?;
     let epsilon = "attention.layer_norm_rms_epsilon";
-    // Layers behind the last predict further tokens, and are not run.
+    // Layers after the last predict further tokens, and are not run.
     let predicting_layers = keys.size("nextn_predict_layers")?.unwrap_or(0);
     let layers = keys.required_size("block_count")?.saturating_sub(predicting_layers);
     let correction = names::name(Conventions::Gguf, Role::RouterCorrection, layers.saturating_sub(1));

@@ -89,7 +89,7 @@ impl Latent {
         numbers
     }
 
-    /// What does not fit the kernels, with so many heads: a number's name, the number, and what it should be.
+    /// What does not fit the kernels, with this many heads: a number's name, the number, and what it should be.
     pub(super) fn check(&self, heads: usize, rope: &Rope) -> Option<(&'static str, String, String)> {
         if heads as u64 > HEADS_LIMIT {
             return Some(("the number of heads", heads.to_string(), format!("at most {HEADS_LIMIT}")));

@@ -48,7 +48,7 @@ pub struct Config {
     pub head_width: usize,
     /// The widths of latent attention, in families that have it: `kv_heads` is 1 then.
     pub latent: Option<Latent>,
-    /// Layers behind the last that predict further tokens: their tensors are left alone.
+    /// Layers after the last that predict further tokens: their tensors are left alone.
     pub predicting_layers: usize,
     /// Elements inside the feed-forward.
     pub feed_forward: usize,

@@ -50,9 +50,9 @@ pub enum Scaling {
     Llama3 {
         /// What low frequencies are divided by.
         factor: f64,
-        /// Frequencies are low below so many turns in the original context.
+        /// Frequencies are low below this many turns in the original context.
         low: f64,
-        /// They are high above so many turns.
+        /// They are high above this many turns.
         high: f64,
         /// The original context, in tokens.
         original: f64,
@@ -63,9 +63,9 @@ pub enum Scaling {
         factor: f64,
         /// The original context, in tokens.
         original: f64,
-        /// Frequencies are high above so many turns in it.
+        /// Frequencies are high above this many turns in it.
         fast: f64,
-        /// They are low below so many turns.
+        /// They are low below this many turns.
         slow: f64,
         /// Whether blending begins and ends at whole pairs.
         truncated: bool,
@@ -108,7 +108,7 @@ impl Rope {
                 plain.map(|frequency| blended(frequency, factor, kept(frequency))).collect()
             }
             Scaling::Yarn { factor, original, fast, slow, truncated, .. } => {
-                // The pair, as a fraction, that makes so many turns in the original context.
+                // The pair, as a fraction, that makes this many turns in the original context.
                 let pair = |turns: f64| self.rotated as f64 * (original / (TAU * turns)).ln() / (2.0 * self.base.ln());
                 let (first, last) = (pair(fast), pair(slow));
                 let (first, last) = if truncated { (first.floor(), last.ceil()) } else { (first, last) };
@@ -128,7 +128,7 @@ impl Rope {
         }
     }
 
-    /// The settings of a directory for heads of which so many elements may be rotated: at the top and in `rope_scaling`, or all in
+    /// The settings of a directory for heads of which this many elements may be rotated: at the top and in `rope_scaling`, or all in
     /// `rope_parameters` as transformers 5 writes them.
     pub(super) fn of_directory(config: &Json, architecture: &Architecture, elements: usize) -> Result<Rope> {
         let mut section = config.section("rope_parameters")?.or(config.section("rope_scaling")?);
@@ -168,7 +168,7 @@ impl Rope {
         }
     }
 
-    /// The settings of a GGUF file for heads of which so many elements may be rotated.
+    /// The settings of a GGUF file for heads of which this many elements may be rotated.
     pub(super) fn of_gguf(
         keys: &Keys,
         checkpoint: &Checkpoint,

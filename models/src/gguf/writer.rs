@@ -82,12 +82,12 @@ pub(crate) fn header(metadata: &[(&str, &Value)], tensors: &[Entry]) -> Vec<u8> 
     out
 }
 
-/// So many bytes and what pads them.
+/// This many bytes and what pads them.
 pub(crate) fn aligned(bytes: u64) -> u64 {
     bytes.next_multiple_of(DEFAULT_ALIGNMENT)
 }
 
-/// Pads so many bytes.
+/// Pads this many bytes.
 pub(crate) fn pad(out: &mut impl Write, written: u64) -> io::Result<()> {
     let rest = aligned(written) - written;
     out.write_all(&[0; DEFAULT_ALIGNMENT as usize][..rest as usize])

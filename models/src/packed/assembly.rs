@@ -97,7 +97,7 @@ impl Coded {
     }
 }
 
-/// The format of the largest blocks that divide rows and groups of so many columns.
+/// The format of the largest blocks that divide rows and groups of this many columns.
 pub fn fitting(formats: impl IntoIterator<Item = Format>, columns: usize, group: usize) -> Option<Format> {
     let divides = |size: usize| group > 0 && columns.is_multiple_of(size) && group.is_multiple_of(size);
     let fits = formats.into_iter().filter(|format| divides(format.block_elements));
@@ -107,7 +107,7 @@ pub fn fitting(formats: impl IntoIterator<Item = Format>, columns: usize, group:
 /// A weight as one tensor, and how it is assembled.
 pub type Assembled = (TensorInfo, Assembly);
 
-/// A weight of codes, checked against each other and as one tensor of so many rows.
+/// A weight of codes, checked against each other and as one tensor of this many rows.
 pub fn assembled(stem: &str, rows: usize, coded: Coded) -> Result<Assembled> {
     let name = format!("{stem}.weight");
     let Coded { columns, format, .. } = coded;

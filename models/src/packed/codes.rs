@@ -7,7 +7,7 @@ use crate::file::File;
 
 use super::matrix::Matrix;
 
-/// Codes of a row are spread over tiles of so many columns, in which the words of an input-major tensor stay in the cache.
+/// Codes of a row are spread over tiles of this many columns, in which the words of an input-major tensor stay in the cache.
 const TILE: usize = 64;
 
 /// Which codes share a word.
@@ -42,7 +42,7 @@ pub struct Codes {
 }
 
 impl Codes {
-    /// Codes of so many bits in neighbouring columns, the first in the lowest bits.
+    /// Codes of this many bits in neighbouring columns, the first in the lowest bits.
     pub fn in_order(matrix: Matrix, bits: usize) -> Codes {
         Codes { matrix, bits, transposed: false, along: Along::Columns, order: IN_ORDER, flip: 0, nan: None }
     }

@@ -13,7 +13,7 @@ use super::matrix::{Element, Matrix};
 /// Which number of a stored tensor belongs to which element of the weight.
 #[derive(Debug, Clone, Copy)]
 pub enum Spread {
-    /// One for so many rows and columns, `[rows / row_group, columns / group]`, or the other way round.
+    /// One for this many rows and columns, `[rows / row_group, columns / group]`, or the other way round.
     Grid {
         /// Rows that share a number.
         row_group: usize,
@@ -22,7 +22,7 @@ pub enum Spread {
         /// Whether the tensor's first dimension goes along the weight's columns.
         transposed: bool,
     },
-    /// One for so many elements of the weight's rows one behind the other.
+    /// One for this many elements of the weight's rows one after the other.
     Flat {
         /// Elements that share a number.
         group: usize,

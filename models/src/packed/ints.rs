@@ -49,7 +49,7 @@ pub fn check_bits(stem: &str, bits: usize) -> Result<usize> {
     }
 }
 
-/// Columns of a group, where so many groups divide them.
+/// Columns of a group, where this many groups divide them.
 pub fn group_columns(stem: &str, columns: usize, groups: usize) -> Result<usize> {
     let group = columns.checked_div(groups).filter(|group| *group > 0 && group * groups == columns);
     group.ok_or_else(|| wrong(stem, format!("{groups} groups do not divide {columns} columns")))

@@ -62,7 +62,7 @@ impl Transposed {
     }
 }
 
-/// Appends the columns of a matrix of elements of so many bytes, one after the other.
+/// Appends the columns of a matrix of elements of this many bytes, one after the other.
 fn transpose<const BYTES: usize>(stored: &[u8], columns: usize, bytes: &mut Vec<u8>) {
     let (stored, begin) = (stored.as_chunks::<BYTES>().0, bytes.len());
     let rows = stored.len() / columns;

@@ -161,7 +161,7 @@ impl List<'_> {
         Ok(i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
-    /// How many things of at least so many bytes follow; the file must have room for them.
+    /// How many things of at least this many bytes follow; the file must have room for them.
     fn count(&mut self, what: &str, bytes: u64) -> Result<usize> {
         let count = self.number()?;
         let left = self.file.length() - self.offset;

@@ -53,9 +53,9 @@ enum When {
     Always,
     /// In the first eighth of the layers, the last, and every third between.
     MoreBits,
-    /// In the first so many layers.
+    /// In the first this many layers.
     Below(usize),
-    /// In the first of so many equal shares of the layers.
+    /// In the first of this many equal shares of the layers.
     FirstOf(usize),
     /// The same without an importance matrix, and with one.
     FirstOfUnweighted(usize),
@@ -212,7 +212,7 @@ const FALLBACKS: [(Format, Format); 9] = [
     (NVFP4, IQ4_NL),
 ];
 
-/// The format for rows of so many elements: the one wanted, or what stands in for it.
+/// The format for rows of this many elements: the one wanted, or what stands in for it.
 pub fn fitting(wanted: Format, columns: usize) -> Format {
     let fits = |format: &Format| columns.is_multiple_of(format.block_elements);
     let fallback = FALLBACKS.iter().find(|row| row.0 == wanted).map(|row| row.1);

@@ -244,7 +244,7 @@ impl Override {
     fn matches(&self, name: &str) -> bool {
         let mut rest = Some(name);
         for part in self.pattern.split('*') {
-            rest = rest.and_then(|rest| rest.split_once(part)).map(|(_, behind)| behind);
+            rest = rest.and_then(|rest| rest.split_once(part)).map(|(_, after)| after);
         }
         rest.is_some()
     }

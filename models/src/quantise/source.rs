@@ -45,7 +45,7 @@ pub struct Tensor {
 pub enum Content {
     /// From a tensor of the model, in its order.
     Stored(usize),
-    /// From a tensor of the model whose rows, in each of so many heads, pair halves where GGUF files pair neighbours.
+    /// From a tensor of the model whose rows, in each of this many heads, pair halves where GGUF files pair neighbours.
     Halves {
         /// The place of the tensor.
         tensor: usize,
@@ -74,7 +74,7 @@ impl GgufModel {
         }
     }
 
-    /// Reads so many rows of a tensor, in the format that it is stored in.
+    /// Reads this many rows of a tensor, in the format that it is stored in.
     pub fn read(&self, tensor: &Tensor, first: usize, count: usize) -> Result<Vec<u8>> {
         let row_bytes = tensor.row_bytes()?;
         let mut bytes = vec![0; row_bytes * count];
@@ -113,7 +113,7 @@ impl GgufModel {
         }
     }
 
-    /// A whole number that is behind the architecture's name, or the first of several.
+    /// A whole number that is after the architecture's name, or the first of several.
     pub fn size(&self, key: &str) -> Result<Option<usize>> {
         let architecture = self.metadata.text("general.architecture")?.unwrap_or_default();
         let key = format!("{architecture}.{key}");

@@ -87,7 +87,7 @@ impl Plan {
         Ok(writer::header(&metadata, &tensors))
     }
 
-    /// Reads the table of what was written: every tensor is there, in its place, and nothing is behind the last.
+    /// Reads the table of what was written: every tensor is there, in its place, and nothing is after the last.
     fn check_written(&self, path: &Path, length: u64) -> Result<()> {
         let file = File::open(path)?;
         if file.length() != length {

@@ -34,7 +34,7 @@ const TOOL_USE: &str = "tool_use";
 pub const GIVEN: [&str; 5] = ["messages", "tools", "documents", "add_generation_prompt", "strftime_now"];
 
 /// Steps that a template may take, and so many more for each message and tool. The longest of the data pack takes
-/// about 300 for a message. What can be nested in so many steps fits the stack below.
+/// about 300 for a message. What can be nested in this many steps fits the stack below.
 const STEPS: u64 = 250_000;
 const STEPS_EACH: u64 = 5_000;
 

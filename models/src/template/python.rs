@@ -207,11 +207,11 @@ pub fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value])
         }
         "partition" => {
             let (separator,): (&str,) = from_args(arguments)?;
-            Ok(parts(text.split_once(separator).map(|(before, behind)| [before, separator, behind]), [text, "", ""]))
+            Ok(parts(text.split_once(separator).map(|(before, after)| [before, separator, after]), [text, "", ""]))
         }
         "rpartition" => {
             let (separator,): (&str,) = from_args(arguments)?;
-            Ok(parts(text.rsplit_once(separator).map(|(before, behind)| [before, separator, behind]), ["", "", text]))
+            Ok(parts(text.rsplit_once(separator).map(|(before, after)| [before, separator, after]), ["", "", text]))
         }
         "rsplit" => {
             let (separator, limit): (Option<&str>, Option<i64>) = from_args(arguments)?;

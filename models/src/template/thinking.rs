@@ -70,17 +70,17 @@ pub struct Sections {
     /// Line ends of thinking, which are given out when more follows.
     line_ends: usize,
     /// Whether a mark came last, whose line ends are to be dropped.
-    behind_mark: bool,
+    after_mark: bool,
     /// Whether the answer has a word.
     answered: bool,
 }
 
 impl Sections {
-    /// Begins behind a prompt, which may have opened thinking.
+    /// Begins after a prompt, which may have opened thinking.
     pub fn new(marks: Option<&'static Marks>, prompt: &str) -> Sections {
         let opened = marks.is_some_and(|marks| prompt.trim_end().ends_with(marks.open));
         let section = if opened { Section::Thinking } else { Section::Answer };
-        Sections { marks, section, held: Vec::new(), line_ends: 0, behind_mark: opened, answered: false }
+        Sections { marks, section, held: Vec::new(), line_ends: 0, after_mark: opened, answered: false }
     }
 
     /// Takes text; gives the parts that are sure.
@@ -106,7 +106,7 @@ impl Sections {
         while let Some((place, section)) = self.mark() {
             self.give(place.start, &mut parts);
             self.held.drain(..place.len());
-            (self.section, self.line_ends, self.behind_mark) = (section, 0, true);
+            (self.section, self.line_ends, self.after_mark) = (section, 0, true);
         }
         let sure = (0..self.held.len()).find(|at| self.may_begin(*at)).unwrap_or(self.held.len());
         self.give(sure, &mut parts);
@@ -151,10 +151,10 @@ impl Sections {
         let mut text = String::new();
         for held in self.held.drain(..count) {
             let (character, visible) = held;
-            if !visible || (self.behind_mark && character == '\n') {
+            if !visible || (self.after_mark && character == '\n') {
                 continue;
             }
-            self.behind_mark = false;
+            self.after_mark = false;
             if self.section == Section::Thinking && character == '\n' {
                 self.line_ends += 1;
                 continue;
@@ -202,7 +202,7 @@ mod tests {
             parts.extend(sections.finish());
             let of = |section| parts.iter().filter(move |part| part.section == section).map(|part| &*part.text);
             let found = (of(Section::Thinking).collect::<String>(), of(Section::Answer).collect::<String>());
-            assert_eq!(found, (thinking.into(), answer.into()), "{written:?} behind {prompt:?}, whole: {whole}");
+            assert_eq!(found, (thinking.into(), answer.into()), "{written:?} after {prompt:?}, whole: {whole}");
         }
     }
 

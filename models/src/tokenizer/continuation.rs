@@ -23,7 +23,7 @@ impl Tokenizer {
         let (first, rest) = text.split_at(first);
         let mut ids = Vec::new();
         match &self.encoder {
-            Encoder::SentencePiece(encoder) => encoder.encode(first, Place::BehindText, &mut ids),
+            Encoder::SentencePiece(encoder) => encoder.encode(first, Place::AfterText, &mut ids),
             Encoder::Merges(merges) => {
                 let normalizer = merges.get_normalizer().map(normalizer);
                 let pre_tokenizer = merges.get_pre_tokenizer().map(pre_tokenizer);

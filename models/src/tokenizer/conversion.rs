@@ -31,7 +31,7 @@ const PIECE_LIMIT: usize = 256;
 
 /// How tokens merge, as GGUF files tell it.
 enum Merging {
-    /// By rank, behind a split of the text that has a name.
+    /// By rank, after a split of the text that has a name.
     Ranks { split: &'static str, merges: Vec<(String, String)> },
     /// By score.
     Scores(Vec<f32>),
@@ -226,11 +226,11 @@ fn scores(tokens: &[Token], merges: &[(String, String)]) -> std::result::Result<
             }
         }
     }
-    let (mut scores, mut behind) = (vec![0.0; tokens.len()], places.len());
+    let (mut scores, mut after) = (vec![0.0; tokens.len()], places.len());
     for (id, token) in tokens.iter().enumerate().filter(|(_, token)| is_piece(token)) {
         let place = places.get(&token.text).copied().unwrap_or_else(|| {
-            behind += 1;
-            behind - 1
+            after += 1;
+            after - 1
         });
         scores[id] = -(place as f32);
     }

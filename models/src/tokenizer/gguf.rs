@@ -23,7 +23,7 @@ const MERGES: &str = "tokenizer.ggml.merges";
 const PIECES_BOS: u32 = 1;
 const PIECES_EOS: u32 = 2;
 
-/// Special tokens of Phi-3 that keep the white space behind them. That behind the others is no text (`rstrip` in its
+/// Special tokens of Phi-3 that keep the white space after them. That after the others is no text (`rstrip` in its
 /// tokenizer.json), which GGUF has no key for and llama.cpp knows by the model's name.
 const PHI3_KEEPING: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
@@ -127,7 +127,7 @@ impl<'a> TokenTable<'a> {
         let merges = self.metadata.texts(MERGES)?.ok_or_else(|| self.metadata.missing(MERGES))?;
         let mut pairs = Vec::new();
         for merge in merges {
-            // A space may begin a token, as in llama.cpp: the dividing one is sought behind the first character.
+            // A space may begin a token, as in llama.cpp: the dividing one is sought after the first character.
             let pair = merge.char_indices().skip(1).find(|(_, character)| *character == ' ');
             let pair = pair.map(|(place, _)| (&merge[..place], &merge[place + 1..]));
             match pair {
@@ -173,7 +173,7 @@ impl<'a> TokenTable<'a> {
         }
     }
 
-    /// What the file wants before and behind each text.
+    /// What the file wants before and after each text.
     fn around(&self, add_bos: bool, default: Option<(u32, u32)>) -> Result<(Vec<u32>, Vec<u32>)> {
         let wanted = |name: &str, default: bool, id: Option<u32>| {
             let add = self.metadata.boolean(&format!("tokenizer.ggml.add_{name}_token"))?.unwrap_or(default);
@@ -200,6 +200,6 @@ fn kind(type_id: u64, text: &str) -> Option<TokenKind> {
     })
 }
 
-fn added_token(token: &Token, strips_behind: bool) -> AddedToken {
-    AddedToken::from(token.text.clone(), token.kind == TokenKind::Control).normalized(false).rstrip(strips_behind)
+fn added_token(token: &Token, strips_after: bool) -> AddedToken {
+    AddedToken::from(token.text.clone(), token.kind == TokenKind::Control).normalized(false).rstrip(strips_after)
 }

@@ -47,7 +47,7 @@ pub struct Tokenizer {
     /// Finds only user-defined tokens.
     plain: AddedVocabulary,
     encoder: Encoder,
-    /// Ids that the file wants before and behind each text.
+    /// Ids that the file wants before and after each text.
     prefix: Vec<u32>,
     suffix: Vec<u32>,
 }
@@ -132,7 +132,7 @@ impl Tokenizer {
                         Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
                         None => encoder.encode(text, place, &mut ids),
                     }
-                    place = Place::BehindToken;
+                    place = Place::AfterToken;
                 }
             }
             Encoder::Merges(merges) => {

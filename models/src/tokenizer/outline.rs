@@ -52,7 +52,7 @@ pub struct Added {
     /// Whether it takes the white space before it.
     #[serde(default)]
     pub lstrip: bool,
-    /// Whether it takes the white space behind it.
+    /// Whether it takes the white space after it.
     #[serde(default)]
     pub rstrip: bool,
     /// Whether it is found only as a word of its own.
@@ -121,13 +121,13 @@ impl Outline {
         vocabulary(&self.model.vocab, &self.added_tokens, spelling, byte_fallback)
     }
 
-    /// The ids that it adds before and behind a text.
+    /// The ids that it adds before and after a text.
     pub fn around(&self) -> Result<(Vec<u32>, Vec<u32>), String> {
         let (mut prefix, mut suffix) = (Vec::new(), Vec::new());
         for step in self.post_processor.iter().flat_map(|step| steps(step, "processors")) {
-            let (before, behind) = added_around(step)?;
+            let (before, after) = added_around(step)?;
             prefix.splice(0..0, before);
-            suffix.extend(behind);
+            suffix.extend(after);
         }
         Ok((prefix, suffix))
     }
@@ -204,7 +204,7 @@ fn spelling(decoder: &Value) -> Result<(Spelling, bool), String> {
     Ok((spelling, byte_fallback))
 }
 
-/// The ids that one step of the post-processor adds before and behind a text.
+/// The ids that one step of the post-processor adds before and after a text.
 fn added_around(step: &Value) -> Result<(Vec<u32>, Vec<u32>), String> {
     match kind(step) {
         "ByteLevel" => Ok((Vec::new(), Vec::new())),
@@ -215,14 +215,14 @@ fn added_around(step: &Value) -> Result<(Vec<u32>, Vec<u32>), String> {
 
 fn template(step: &Value) -> Option<(Vec<u32>, Vec<u32>)> {
     let (mut prefix, mut suffix) = (Vec::new(), Vec::new());
-    let mut behind = false;
+    let mut after = false;
     for piece in step.get("single")?.as_array()? {
         match piece.get("SpecialToken") {
-            None => behind = true,
+            None => after = true,
             Some(token) => {
                 let ids = step.get("special_tokens")?.get(token.get("id")?.as_str()?)?.get("ids")?.as_array()?;
                 let ids = ids.iter().map(|id| u32::try_from(id.as_u64()?).ok()).collect::<Option<Vec<u32>>>()?;
-                if behind { suffix.extend(ids) } else { prefix.extend(ids) }
+                if after { suffix.extend(ids) } else { prefix.extend(ids) }
             }
         }
     }

@@ -17,8 +17,8 @@ impl Builder<'_> {
         let config = self.config;
         let label = |part: &str| format!("layers.{layer}.attention.{part}");
         let input = match config.architecture.norms {
-            Norms::Behind => residual,
-            Norms::Before | Norms::BeforeAndBehind => self.norm(label("norm"), Role::AttentionNorm, layer, residual)?,
+            Norms::After => residual,
+            Norms::Before | Norms::BeforeAndAfter => self.norm(label("norm"), Role::AttentionNorm, layer, residual)?,
         };
         let attended = match config.latent {
             None => self.heads_attended(layer, input, rotations)?,

@@ -65,7 +65,7 @@ impl Builder<'_> {
         Ok(combined)
     }
 
-    /// The router's logits, and behind them the shared expert's gate, if it has one.
+    /// The router's logits, and after them the shared expert's gate, if it has one.
     fn router(&mut self, experts: &Experts, mixture: Mixture, layer: usize, input: ValueId) -> Result<ValueId> {
         let label = |part: &str| format!("layers.{layer}.experts.{part}");
         let mut parts = vec![(Role::Router, experts.count)];

@@ -15,9 +15,9 @@ impl Builder<'_> {
         let config = self.config;
         let label = |part: &str| format!("layers.{layer}.feed_forward.{part}");
         let input = match config.architecture.norms {
-            Norms::Behind => residual,
+            Norms::After => residual,
             Norms::Before => self.norm(label("norm"), Role::FeedForwardNorm, layer, residual)?,
-            Norms::BeforeAndBehind => self.norm(label("norm"), Role::PreFeedForwardNorm, layer, residual)?,
+            Norms::BeforeAndAfter => self.norm(label("norm"), Role::PreFeedForwardNorm, layer, residual)?,
         };
         if let Some(experts) = config.experts.as_ref().filter(|experts| experts.layers[layer]) {
             return self.experts(experts, layer, input, residual);
@@ -28,7 +28,7 @@ impl Builder<'_> {
         self.added(label("post_norm"), Role::PostFeedForwardNorm, layer, down, residual)
     }
 
-    /// A gated feed-forward of gate, up and down, perhaps with their biases, of so many elements inside.
+    /// A gated feed-forward of gate, up and down, perhaps with their biases, of this many elements inside.
     pub(super) fn gated_product(
         &mut self,
         name: &str,

@@ -1,5 +1,5 @@
 //! Multi-head latent attention (DeepSeek-V2, <https://arxiv.org/abs/2405.04434>, §2.1) in its absorbed form: the matrices that make
-//! keys and values of the latent go to the queries and behind the attention, so that the cache holds the latent alone.
+//! keys and values of the latent go to the queries and after the attention, so that the cache holds the latent alone.
 //!
 //! With `score = query · (KeyUp latent) = (KeyUpᵀ query) · latent`, and `sum of shares · (ValueUp latent) = ValueUp (sum of shares ·
 //! latent)`, both of a head; what is rotated of a query meets what is rotated of the one key.

@@ -124,14 +124,14 @@ impl Builder<'_> {
     ) -> Result<ValueId> {
         match self.config.architecture.norms {
             Norms::Before => Ok(self.add(addend, residual)),
-            Norms::Behind | Norms::BeforeAndBehind => {
+            Norms::After | Norms::BeforeAndAfter => {
                 let normed = self.norm(label, norm, layer, addend)?;
                 Ok(self.add(normed, residual))
             }
         }
     }
 
-    /// From the residual stream behind the last layer to everything that a step can be asked for.
+    /// From the residual stream after the last layer to everything that a step can be asked for.
     fn output(&mut self, residual: ValueId, output: WeightId) -> Result<()> {
         let config = self.config;
         let selected = self.graph.value("selected", Rows::Selected, config.width);

@@ -26,7 +26,7 @@ impl<'a> Builder<'a> {
         Ok(weights)
     }
 
-    /// Biases of these shapes, one behind the other.
+    /// Biases of these shapes, one after the other.
     pub(super) fn bias(&mut self, label: String, layer: usize, parts: &[(Role, &[usize])]) -> Result<WeightId> {
         let mut numbers = Vec::new();
         for (role, shape) in parts {
@@ -61,7 +61,7 @@ impl<'a> Builder<'a> {
         self.by_name.contains_key(self.name(role, layer).as_str())
     }
 
-    /// A weight matrix stacked from tensors of so many rows each.
+    /// A weight matrix stacked from tensors of this many rows each.
     pub(super) fn matrix(
         &mut self,
         label: String,
@@ -137,8 +137,8 @@ impl<'a> Builder<'a> {
     pub(super) fn check_all_used(&self) -> Result<()> {
         let output = self.name(Role::Output, 0);
         let redundant = |name: &str| names::is_redundant(name) || (self.config.tied && name == output);
-        let behind = self.config.layers..self.config.layers.saturating_add(self.config.predicting_layers);
-        let predicts = |name: &str| names::layer_of(name).is_some_and(|layer| behind.contains(&layer));
+        let after = self.config.layers..self.config.layers.saturating_add(self.config.predicting_layers);
+        let predicts = |name: &str| names::layer_of(name).is_some_and(|layer| after.contains(&layer));
         for (index, tensor) in self.weights.tensors().iter().enumerate() {
             let has_place = self.used[index] || redundant(&tensor.name) || predicts(&tensor.name);
             if !has_place && !self.is_zero_bias(index)? {

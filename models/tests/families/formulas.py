@@ -172,10 +172,10 @@ def feed_forward(x, layer, model):
 def logits(model, ids):
     x = model.embedding[ids] * model.embedding_scale
     for index, layer in enumerate(model.layers):
-        for before, part, behind in (("attention_norm", lambda y: attention(y, layer, model, index), "attention_post_norm"),
+        for before, part, after in (("attention_norm", lambda y: attention(y, layer, model, index), "attention_post_norm"),
                                      ("feed_forward_norm", lambda y: feed_forward(y, layer, model), "feed_forward_post_norm")):
             y = part(norm(x, layer[before], model) if before in layer else x)
-            x = x + model.residual_scale * (norm(y, layer[behind], model) if behind in layer else y)
+            x = x + model.residual_scale * (norm(y, layer[after], model) if after in layer else y)
     result = norm(x, model.output_norm, model) @ model.output.T / model.logit_divisor
     return np.tanh(result / model.final_cap) * model.final_cap if model.final_cap else result
 

@@ -33,7 +33,7 @@ class Scheme:
     config: dict
     """The keys of config.json that say how the model is quantised."""
     write: Callable
-    """Of a module's name, its weight `[out, in]` and random numbers: the tensors to store, by their names behind the module's."""
+    """Of a module's name, its weight `[out, in]` and random numbers: the tensors to store, by their names after the module's."""
     read: Callable
     """Of a module's name and its stored tensors: a function of row and column that gives the weight there."""
     group: int = 64
@@ -282,7 +282,7 @@ def read_int8(module, stored):
 
 
 def write_fp8(block, shape, dtype, scale="weight_scale", static=False):
-    """A writer for scales of blocks of so many rows and columns (0: all), stored in this shape."""
+    """A writer for scales of blocks of this many rows and columns (0: all), stored in this shape."""
 
     def write(name, weight, random):
         rows, columns = weight.shape

@@ -66,7 +66,7 @@ def store(name, scheme):
 
 
 def part(tensors, module):
-    """The tensors of a module, by their names behind its name."""
+    """The tensors of a module, by their names after its name."""
     return {name.removeprefix(module + "."): tensor for name, tensor in tensors.items() if name.startswith(module + ".")}
 
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 /// Far more than anything here takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What is behind it in every chat: the demo model, alike everywhere. Templates lie in the folder.
+/// What is after it in every chat: the demo model, alike everywhere. Templates lie in the folder.
 const CHAT: &str = "chat demo --adapters host --temp 0 --quiet --template";
 
 /// Thinks, by what the template says, and is never done with it.
@@ -313,7 +313,7 @@ mod unix {
         chat.keys("\"\"\"\rAnd Jane?\rTell me.\r\"\"\"\r");
         seen.extend([" \"\"\"\nAnd Jane?\nTell me.\n\"\"\"\n".to_string(), lines(&told[1..2]), ">".into()]);
         chat.until(&screen(&seen));
-        // Two messages back, over the lines of the last one, and something behind it.
+        // Two messages back, over the lines of the last one, and something after it.
         chat.keys(&format!("{} Say.\r", UP.repeat(5)));
         seen.extend([" Who is Elizabeth? Say.\n".to_string(), lines(&told[2..]), ">".into()]);
         chat.until(&screen(&seen));
@@ -389,7 +389,7 @@ mod unix {
             let saved = read(&folder.path().join(format!("{turn}.json")));
             let kept = saved["messages"][1]["content"].as_str().expect("a text");
             assert!(kept.len() < whole.len() && whole.starts_with(kept), "{kept:?} of {whole:?}");
-            // What was shown was kept. Of what came behind Ctrl-C the terminal itself drops some.
+            // What was shown was kept. Of what came after Ctrl-C the terminal itself drops some.
             let text = chat.text();
             let answer = text.rsplit("Elizabeth?\n").next().expect("it is on the screen");
             let (shown, _) = answer.split_once("^C").expect("terminals show Ctrl-C");

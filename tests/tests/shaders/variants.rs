@@ -123,7 +123,7 @@ pub static VARIANTS: LazyLock<Vec<Variant>> = LazyLock::new(|| {
                 for (kv_type, max_shard) in [(KvType::F16, 1 << 27), (KvType::F32, 1 << 40)] {
                     let steps = steps(64, 2, kv_type);
                     let limits = limits(*features, max_shard);
-                    // Layers are alike: the first, and what lies before and behind them.
+                    // Layers are alike: the first, and what lies before and after them.
                     for nodes in [0..graph.marks[1], graph.marks[graph.layers()]..graph.nodes.len()] {
                         add_all(&mut variants, &graph, nodes, &limits, steps);
                     }

@@ -121,8 +121,8 @@ mod tests {
         let twice = [(16 * GIB, Some((15 * GIB, GIB))), (16 * GIB, Some((15 * GIB, 0)))];
         check(&vulkan(&twice, &[0, 1]), Discrete, Some((16 * GIB, Some(14 * GIB))), Some(GIB));
         // The device's own types begin with the second heap.
-        let behind = [(16 * GIB, None), (12 * GIB, Some((11 * GIB, 0)))];
-        check(&vulkan(&behind, &[1, 1]), Discrete, Some((12 * GIB, Some(11 * GIB))), Some(0));
+        let after = [(16 * GIB, None), (12 * GIB, Some((11 * GIB, 0)))];
+        check(&vulkan(&after, &[1, 1]), Discrete, Some((12 * GIB, Some(11 * GIB))), Some(0));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use plywood_models::checkpoint::Weights;
+use plywood_models::Weights;
 
 use crate::devices::open::Hardware;
 use crate::error::{Error, Result};

@@ -100,7 +100,7 @@ fn everything_is_read_once() {
     options.memory = vec![(host, 40 << 20)];
     let hardware = Hardware::of(&options).expect("there is a host");
     let loaded = load(ModelRef { weights: &weights, config: &config }, &mut options, &hardware).expect("it fits");
-    assert!(loaded.notes.iter().any(|note| note.contains("--quantize")), "{:?}", loaded.notes);
+    assert!(loaded.notes.iter().any(|note| note.contains("Options::quantize")), "{:?}", loaded.notes);
     let reads = reads.lock().expect("no reader panics");
     assert!(reads.len() > weights.tensors().len(), "large tensors are read in pieces");
     assert!(reads.values().all(|count| *count == 1), "tensors and offsets, and how often they were read: {reads:?}");

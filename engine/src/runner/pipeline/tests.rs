@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// What a stage does at each step.
 type Act = Box<dyn FnMut(&Step) -> Result<()> + Send>;
 
-/// Adds its number behind the values, and does something at each step.
+/// Adds its number after the values, and does something at each step.
 struct Fake {
     number: f32,
     overlaps: bool,
@@ -92,7 +92,7 @@ fn stages_run_at_the_same_time() {
     });
     let mut latest = None;
     let second = stage(2.0, true, move |step| {
-        // Behind the last step comes none.
+        // After the last step comes none.
         while latest < Some((step.tokens[0].id + 1).min(2)) {
             latest = Some(seen.recv_timeout(DEADLINE).expect("the first stage goes on meanwhile"));
         }

@@ -101,7 +101,7 @@ pub struct BufferPlan {
     pub purpose: Purpose,
 }
 
-/// Rows of one part of a weight that lie behind each other in a shard.
+/// Rows of one part of a weight that lie after each other in a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     /// The part.
@@ -158,7 +158,7 @@ pub struct StagePlan {
     pub nodes: Vec<Node>,
     /// Values that come from the stage before, or from outside.
     pub received: Vec<ValueId>,
-    /// Values that the stages behind read.
+    /// Values that the stages after read.
     pub sent: Vec<ValueId>,
     /// Buffers by handle.
     pub buffers: Vec<BufferPlan>,
@@ -259,7 +259,7 @@ impl StagePlan {
         }
     }
 
-    /// What a step of which so much is wanted needs of the stage.
+    /// What a step of which this much is wanted needs of the stage.
     pub fn needed(&self, requested: &[Output]) -> Needed {
         let (wanted, later) = (self.graph.wanted(requested), &self.graph.nodes[self.range.end..]);
         let mut live = wanted.clone();

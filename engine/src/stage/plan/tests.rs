@@ -44,7 +44,7 @@ fn part(format: Format, rows: usize) -> WeightPart {
     WeightPart { source: Source::Computed(Arc::from([])), format, rows }
 }
 
-/// A graph of one matmul over parts of so many rows, 64 wide, and a residual.
+/// A graph of one matmul over parts of this many rows, 64 wide, and a residual.
 fn graph(parts: Vec<WeightPart>) -> Arc<Graph> {
     let mut graph = Graph::default();
     let rows = parts.iter().map(|part| part.rows).sum();
@@ -166,7 +166,7 @@ fn what_crosses_a_cut_is_received_and_sent() {
     let names = |values: &[plywood_kernels::graph::ValueId]| -> Vec<&str> {
         values.iter().map(|value| graph.values[value.0].name).collect()
     };
-    // The residual comes from outside and is read behind the cut: it passes through.
+    // The residual comes from outside and is read after the cut: it passes through.
     assert_eq!(names(&first.received), ["input", "residual"]);
     assert_eq!(names(&first.sent), ["residual", "product"]);
     assert_eq!(names(&second.received), ["residual", "product"]);

@@ -90,12 +90,12 @@ pub(super) fn crossing(graph: &Graph, nodes: &Range<usize>) -> (Vec<ValueId>, Ve
         values.dedup();
         values
     };
-    let (inside, behind) = (written(nodes.clone()), read(nodes.end..graph.nodes.len()));
+    let (inside, after) = (written(nodes.clone()), read(nodes.end..graph.nodes.len()));
     let received = read(nodes.clone()).into_iter().filter(|value| !inside.contains(value)).collect::<Vec<_>>();
-    // What was received and is read further behind passes through.
+    // What was received and is read further after passes through.
     let before: Vec<ValueId> = written(0..nodes.start).into_iter().chain(graph.inputs.iter().copied()).collect();
-    let passing = behind.iter().filter(|value| before.contains(value) && !received.contains(value));
+    let passing = after.iter().filter(|value| before.contains(value) && !received.contains(value));
     let received: Vec<ValueId> = received.iter().chain(passing).copied().collect();
-    let sent = behind.into_iter().filter(|value| inside.contains(value) || received.contains(value)).collect();
+    let sent = after.into_iter().filter(|value| inside.contains(value) || received.contains(value)).collect();
     (received, sent)
 }

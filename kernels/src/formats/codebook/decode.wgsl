@@ -14,7 +14,7 @@ fn $half_block32(nibbles: vec4<u32>) -> mat4x4<f32> {
 }
 
 fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
-    let codes = row + 4u; // behind the numbers
+    let codes = row + 4u; // after the numbers
     let nibbles = $words[codes + block32];
     let scale = bitcast<f32>($word(codes + blocks32, block32 / $GROUP_BLOCKS32));
     return Block32(scale, $half_block32(nibbles), $half_block32(nibbles >> vec4<u32>(4u)));

@@ -38,7 +38,7 @@ pub const ALL: [Format; 2] = [fp8!(128, 4), fp8!(32, 1)];
 /// The code that stands for no number, apart from its sign.
 pub const NAN: u8 = 0x7f;
 
-/// What a code stands for. The one that should stand for NaN goes on as the number behind the largest, 480.
+/// What a code stands for. The one that should stand for NaN goes on as the number after the largest, 480.
 fn number(code: u8) -> f32 {
     let (exponent, mantissa) = (i32::from(code >> 3 & 15), f32::from(code & 7));
     let magnitude = match exponent {

@@ -141,7 +141,7 @@ pub const ALL: [Format; TABLE.len()] = {
     formats
 };
 
-/// The formats of codes of so many bits, 4 or 8, and a kind of pair: blocks of 32, 64 and 128 elements.
+/// The formats of codes of this many bits, 4 or 8, and a kind of pair: blocks of 32, 64 and 128 elements.
 pub fn formats(bits: usize, pair: Pair) -> impl Iterator<Item = Format> {
     TABLE.into_iter().filter(move |int| (int.bits, int.pair) == (bits, pair)).map(|int| int.format)
 }

@@ -1,7 +1,7 @@
 // IQ1_M: a row is 4 low bytes of indices into the grid per block of 32, then 4 nibbles per block of 32, 3 high bits of an index and which
 // way its elements are shifted; then 2 words per 8 blocks of 32, 4 times 12 bits for scales of 16 elements and 4 of their scale.
 fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
-    let codes = row + 256u; // behind the grid
+    let codes = row + 256u; // after the grid
     let low = $word(codes, block32);
     let high = $word(codes + blocks32 / 4u, block32 >> 1u) >> ((block32 & 1u) * 16u);
     let heads = codes + blocks32 / 4u + blocks32 / 8u;

@@ -55,7 +55,7 @@ fn decode(blocks: &[u8], elements: &mut [f32]) {
     }
 }
 
-/// The elements of an entry: codes stand for themselves minus 1, shifted by so much, times a scale.
+/// The elements of an entry: codes stand for themselves minus 1, shifted by this much, times a scale.
 pub(super) fn decode_entry(index: usize, shift: f32, scale: f32, elements: &mut [f32]) {
     let entry = grid::entry(&GRID, index);
     for (place, element) in elements.iter_mut().enumerate() {

@@ -2,7 +2,7 @@
 // vec4 per 8 blocks of 32, a byte of 4 high pairs of bits per block of 32 and then two nibbles of scale per block of 32; then one half-precision
 // scale per 8 blocks of 32.
 fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
-    let codes = row + 128u; // behind the grid
+    let codes = row + 128u; // after the grid
     let low = $word(codes, block32 * 2u);
     let signs = $word(codes, block32 * 2u + 1u);
     let head = $words[codes + blocks32 / 2u + (block32 >> 3u)];

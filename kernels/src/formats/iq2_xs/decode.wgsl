@@ -1,7 +1,7 @@
 // IQ2_XS: a row is 4 times 9 bits of index into the grid and 7 of signs per block of 32, then two nibbles of scale per block of 32, then
 // one half-precision scale per 8 blocks of 32.
 fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
-    let codes = row + 64u; // behind the grid
+    let codes = row + 64u; // after the grid
     let scales = codes + blocks32 / 2u;
     let nibbles = $word(scales, block32 >> 2u) >> ((block32 & 3u) * 8u);
     return Block32(

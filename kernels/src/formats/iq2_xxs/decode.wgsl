@@ -1,7 +1,7 @@
 // IQ2_XXS: a row is 2 words per block of 32, 4 indices into the grid and then 28 bits of signs and 4 of scale; then one
 // half-precision scale per 8 blocks of 32.
 fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
-    let codes = row + 32u; // behind the grid
+    let codes = row + 32u; // after the grid
     let indices = $word(codes, block32 * 2u);
     let signs = $word(codes, block32 * 2u + 1u);
     return Block32(

@@ -1,7 +1,7 @@
 // IQ3_S: a row is 8 low bytes of indices into the grid per block of 32, then a bit of sign per element, then 3 words per 8 blocks of 32:
 // a byte of 8 high bits of indices per block of 32 and then a nibble of scale per block of 32; then one half-precision scale per 8 blocks of 32.
 fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
-    let codes = row + 64u; // behind the grid
+    let codes = row + 64u; // after the grid
     let signs = $word(codes + blocks32 / 2u, block32);
     let heads = codes + blocks32 / 2u + blocks32 / 4u;
     let head = (block32 >> 3u) * 3u;

@@ -1,7 +1,7 @@
 // IQ3_XXS: a row is 8 bytes of indices into the grid per block of 32, then a word of 28 bits of signs and 4 of scale per block of 32,
 // then one half-precision scale per 8 blocks of 32.
 fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
-    let codes = row + 32u; // behind the grid
+    let codes = row + 32u; // after the grid
     let signs = $word(codes + blocks32 / 2u, block32);
     return Block32(
         $half(codes + blocks32 / 2u + blocks32 / 4u, block32 >> 3u) * (0.25 + 0.5 * f32(signs >> 28u)),

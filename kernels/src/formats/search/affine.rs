@@ -38,7 +38,7 @@ impl<const N: usize> Group<N> {
         places(|place| Integers::<0, TOP>::nearest((self.values[place] - minimum) * inverse))
     }
 
-    /// The scale and minimum of the least squared error that is found, the minimum at most so much.
+    /// The scale and minimum of the least squared error that is found, the minimum at most this much.
     #[inline(always)]
     fn best_affine<const TOP: i32>(&self, most: f32) -> Fit {
         let (smallest, largest) = ends(&self.values);
@@ -59,7 +59,7 @@ impl<const N: usize> Group<N> {
         Fit { minimum: best.minimum + smallest, ..best }
     }
 
-    /// The best scales and minima, at most so much, for the codes nearest at minima and scales whose inverses are given.
+    /// The best scales and minima, at most this much, for the codes nearest at minima and scales whose inverses are given.
     #[inline(never)]
     fn refit_affines<const TOP: i32>(&self, inverses: &Lanes, minima: &Lanes, most: f32) -> Fits {
         let (mut weights, mut values) = (0.0, 0.0);

@@ -6,7 +6,7 @@ use super::{Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, r
 
 const BLOCK_BYTES: usize = 52 + 2;
 
-/// Stretches of bytes that have so many digits each: all first digits, then all second ones, and so on.
+/// Stretches of bytes that have this many digits each: all first digits, then all second ones, and so on.
 const STRETCHES: [(std::ops::Range<usize>, usize); 3] = [(0..32, 5), (32..48, 5), (48..52, 4)];
 
 /// Bytes of 5 digits; bytes of 4; scales.
@@ -37,7 +37,7 @@ fn decode(blocks: &[u8], elements: &mut [f32]) {
         for (bytes, digits) in STRETCHES {
             for digit in 0..digits as u32 {
                 for (byte, element) in block[bytes.clone()].iter().zip(&mut out) {
-                    // What is left of the fraction behind the digits before, times 3: its whole part is the digit.
+                    // What is left of the fraction after the digits before, times 3: its whole part is the digit.
                     let code = (u16::from(byte.wrapping_mul(3u8.pow(digit))) * 3) >> 8;
                     *element = scale * f32::from(code as i8 - 1);
                 }

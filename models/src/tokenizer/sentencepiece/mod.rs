@@ -47,7 +47,7 @@ impl SentencePiece {
             Algorithm::Merges(merges) => merges.cut(&spelled),
             Algorithm::Unigram(unigram) => unigram.cut(&spelled),
         };
-        let mut behind_unknown = false;
+        let mut after_unknown = false;
         for (piece, id) in cuts {
             let bytes = || piece.bytes().map(|byte| self.bytes[usize::from(byte)]).collect::<Option<Vec<u32>>>();
             match (id, bytes) {
@@ -55,15 +55,15 @@ impl SentencePiece {
                 (None, bytes) => match bytes() {
                     Some(bytes) => ids.extend(bytes),
                     // What is unknown together is one token.
-                    None if behind_unknown => continue,
+                    None if after_unknown => continue,
                     None => {
                         ids.extend(self.unknown);
-                        behind_unknown = true;
+                        after_unknown = true;
                         continue;
                     }
                 },
             }
-            behind_unknown = false;
+            after_unknown = false;
         }
     }
 }
@@ -86,9 +86,9 @@ pub enum Place {
     /// Nothing is before it.
     Front,
     /// A special token is before it.
-    BehindToken,
+    AfterToken,
     /// Text is before it, with which it is one.
-    BehindText,
+    AfterText,
 }
 
 /// Pieces that are never cut and never merged.

@@ -101,7 +101,7 @@ impl Model {
                     let name = ["word", "character"].get(other.wrapping_sub(3) as usize).unwrap_or(&"unknown");
                     return Err(format!("it is a {name} model, and unigram and BPE models are supported"));
                 }
-                (24, Field::Integer(1)) => return Err("it puts spaces behind words, which is not supported".into()),
+                (24, Field::Integer(1)) => return Err("it puts spaces after words, which is not supported".into()),
                 // Negative where there is none.
                 (41, Field::Integer(id)) => self.bos = u32::try_from(id).ok(),
                 (42, Field::Integer(id)) => self.eos = u32::try_from(id).ok(),

@@ -35,7 +35,7 @@ impl Normaliser {
     /// The text as pieces spell it (`Normalizer::Normalize` in sentencepiece's `normalizer.cc`).
     pub fn spell(&self, text: &str, place: Place) -> String {
         let mut rest = text;
-        if self.remove_extra_spaces && place != Place::BehindText {
+        if self.remove_extra_spaces && place != Place::AfterText {
             while let Some((" ", length)) = self.next(rest) {
                 rest = &rest[length..];
             }
@@ -45,19 +45,19 @@ impl Normaliser {
             return spelled;
         }
         match (self.leading_space, place) {
-            (LeadingSpace::EachStretch, Place::Front | Place::BehindToken) | (LeadingSpace::Front, Place::Front) => {
+            (LeadingSpace::EachStretch, Place::Front | Place::AfterToken) | (LeadingSpace::Front, Place::Front) => {
                 spelled.push(SPACE);
             }
             _ => {}
         }
-        let mut behind_space = self.remove_extra_spaces && place != Place::BehindText;
+        let mut after_space = self.remove_extra_spaces && place != Place::AfterText;
         while let Some((mut piece, length)) = self.next(rest) {
-            if behind_space {
+            if after_space {
                 piece = piece.trim_start_matches(' ');
             }
             spelled.extend(piece.chars().map(|character| if character == ' ' { SPACE } else { character }));
             if !piece.is_empty() {
-                behind_space = self.remove_extra_spaces && piece.ends_with(' ');
+                after_space = self.remove_extra_spaces && piece.ends_with(' ');
             }
             rest = &rest[length..];
         }
