@@ -60,7 +60,19 @@ impl Shared {
     }
 }
 
-/// A model, loaded. Cheap to clone; the clones share everything.
+/// A loaded model. It is cheap to clone, and the clones share everything, so threads can each have one.
+///
+/// ```no_run
+/// use plywood::{Model, Options};
+///
+/// let model = Model::open("model.gguf", Options::default().sessions(2))?;
+/// println!("{} layers, {} tokens of context", model.config().layers, model.context());
+/// for stage in &model.ledger().stages {
+///     println!("{}: {} bytes", stage.adapter, stage.bytes.total());
+/// }
+/// let (mut first, mut second) = (model.session()?, model.session()?);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Model {
     shared: Arc<Shared>,
@@ -81,6 +93,9 @@ impl From<plywood_models::Model> for Parts {
 
 impl Model {
     /// Opens a `.gguf` file (the first of a split set), a Hugging Face directory, or `demo`, the model in the library.
+    ///
+    /// Errors: a file that is broken or not understood ([`Error::Model`]), options that can't be used ([`Error::Option`]), a model that
+    /// does not fit ([`Error::DoesNotFit`], with what would), a device that fails, and [`Error::Cancelled`] by [`Options::progress`].
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Model> {
         Model::load(plywood_models::Model::open(path)?.into(), options)
     }
@@ -119,6 +134,20 @@ impl Model {
     /// [`Context::Max`] or [`Options::fit`] did not allow a smaller one; a session that has more tokens then gets an error. Where
     /// loading fails, for want of memory perhaps, steps are [`Error::Unloaded`] until this succeeds. What a device that hangs has is not
     /// freed before the process ends, since freeing would wait for it.
+    ///
+    /// ```no_run
+    /// # use plywood::{Model, Options, Output, Rows};
+    /// # let model = Model::open("model.gguf", Options::default())?;
+    /// # let mut session = model.session()?;
+    /// let rows = match session.evaluate(&[1, 2, 3], Rows::Last, &[Output::Argmax]) {
+    ///     Err(error) if error.is_device_error() => {
+    ///         model.recover()?;
+    ///         session.evaluate(&[1, 2, 3], Rows::Last, &[Output::Argmax])?
+    ///     }
+    ///     rows => rows?,
+    /// };
+    /// # Ok::<(), plywood::Error>(())
+    /// ```
     pub fn recover(&self) -> Result<bool> {
         let mut opened = self.shared.opened();
         let before = self.shared.loaded();

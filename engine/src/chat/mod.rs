@@ -34,7 +34,7 @@ pub use self::talk::{ChatOptions, OnFull};
 pub use self::turn::{Turn, TurnReport};
 pub use plywood_models::template::thinking::{Part, Section};
 
-/// A conversation with a model, in a session of its own.
+/// A conversation with a model, in a session of its own. [The module](self) has an example.
 pub struct Chat {
     session: Session,
     talk: Talk,

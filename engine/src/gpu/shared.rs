@@ -9,6 +9,27 @@ pub(super) const MEMORY_BLOCK: u64 = 4 << 20;
 
 /// A device of the app's own. The engine works with the features and limits that it was opened with, leaves its
 /// error handlers alone, and submits to its queue. How much more than the ledger says is allocated, its [`memory_hints`] decide.
+///
+/// ```no_run
+/// use plywood::gpu::{SharedDevice, memory_hints, required_features, required_limits, wgpu};
+/// use plywood::{Model, Options};
+///
+/// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+/// let instance = wgpu::Instance::default();
+/// let adapter = instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await?;
+/// let description = wgpu::DeviceDescriptor {
+///     required_features: required_features(&adapter),
+///     required_limits: required_limits(&adapter),
+///     memory_hints: memory_hints(),
+///     ..Default::default()
+/// };
+/// let (device, queue) = adapter.request_device(&description).await?;
+/// let shared = SharedDevice { adapter, device: device.clone(), queue: queue.clone() };
+/// let model = Model::open("model.gguf", Options::default().devices(shared))?;
+/// // `device` and `queue` go on drawing.
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct SharedDevice {
     /// The adapter that the device is of.

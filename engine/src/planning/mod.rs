@@ -65,7 +65,21 @@ pub(crate) struct ResolvedLayout {
 }
 
 /// Plans a file or directory that [`crate::Model::open`] opens, from its header alone: over `devices` that need not be there, or
-/// over this machine's where `None`.
+/// over this machine's where `None`. A model that does not fit is no error: the plan says why, and what would fit.
+///
+/// ```no_run
+/// use plywood::devices::hypothetical;
+/// use plywood::planning::plan;
+/// use plywood::{Context, Options};
+///
+/// let options = Options::default().context(Context::Max);
+/// let plan = plan("model.gguf", &options, Some(hypothetical::from_names("2x RTX 3090")?))?;
+/// match plan.expected {
+///     Some(expected) => println!("{} tokens of context, {:.1} tokens/s", plan.context, expected.decode_tokens_per_s),
+///     None => println!("it would fit with {}", plan.advice.join(", or with ")),
+/// }
+/// # Ok::<(), plywood::Error>(())
+/// ```
 pub fn plan(path: impl AsRef<Path>, options: &Options, devices: Option<Vec<DeviceCandidate>>) -> Result<Plan> {
     let checkpoint = Checkpoint::open(path)?;
     let config = Config::of(&checkpoint)?;

@@ -12,6 +12,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// It takes effect between two submissions to a GPU, which are cut to take a quarter of a second at most, and between two nodes of the
 /// graph on the host. A step that other sessions share is finished, unless these are cancelled too; a call that waits for another session's
 /// step ends when that step has ended.
+///
+/// ```no_run
+/// # use plywood::{Model, Options, Sampling, StopReason};
+/// # let model = Model::open("model.gguf", Options::default())?;
+/// # let mut session = model.session()?;
+/// let cancel = session.canceller();
+/// let mut generation = session.generate("Once upon a time", Sampling::default())?;
+/// std::thread::spawn(move || {
+///     std::thread::sleep(std::time::Duration::from_secs(2));
+///     cancel.cancel();
+/// });
+/// for piece in &mut generation {
+///     print!("{}", piece?.text);
+/// }
+/// let was_cancelled = generation.stop_reason() == Some(StopReason::Cancelled);
+/// # Ok::<(), plywood::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 

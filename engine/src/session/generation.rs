@@ -86,7 +86,23 @@ impl Timings {
     }
 }
 
-/// A generation under way. Whether it ends or is dropped, its session has the prompt, once the first token was chosen, and all tokens that
+/// A generation under way: an iterator of pieces of text.
+///
+/// ```no_run
+/// use plywood::{Model, Options, Request, Sampling};
+///
+/// let model = Model::open("model.gguf", Options::default())?;
+/// let mut session = model.session()?;
+/// let request = Request { max_tokens: 50, stop: vec!["\n\n".into()], ..Request::from(model.sampling()) };
+/// let mut generation = session.generate("Once upon a time", request)?;
+/// for piece in &mut generation {
+///     print!("{}", piece?.text);
+/// }
+/// println!("{:?} after {:.1} tokens/s", generation.stop_reason(), generation.timings().decode_rate());
+/// # Ok::<(), plywood::Error>(())
+/// ```
+///
+/// Whether it ends or is dropped, its session has the prompt, once the first token was chosen, and all tokens that
 /// were chosen, so that the next generation goes on after them.
 pub struct Generation<'a> {
     session: &'a mut Session,

@@ -43,6 +43,21 @@ impl Rows {
 /// Each call goes on where the last ended: what [`Session::evaluate`] runs and [`Session::generate`] writes follows all of
 /// [`Session::tokens`], those that a generation chose among them. Where a call fails or is cancelled, the session has the tokens that it
 /// had before, and those that a generation gave out; it can be called again.
+///
+/// ```no_run
+/// use plywood::{Model, Options, Output, Rows, Sampling};
+///
+/// let model = Model::open("model.gguf", Options::default())?;
+/// let mut session = model.session()?;
+/// let tokens = session.encode("Once upon a time")?;
+/// let rows = session.evaluate(&tokens, Rows::Last, &[Output::Logits])?;
+/// println!("{} logits", rows[0].logits.len());
+/// // Generation goes on after these tokens.
+/// for piece in session.generate("", Sampling::greedy())? {
+///     print!("{}", piece?.text);
+/// }
+/// # Ok::<(), plywood::Error>(())
+/// ```
 pub struct Session {
     shared: Arc<Shared>,
     /// Where its keys and values lie.

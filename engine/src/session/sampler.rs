@@ -10,7 +10,15 @@ use crate::runner::Row;
 /// Recent tokens to which the repeat penalty applies.
 const PENALTY_WINDOW: usize = 64;
 
-/// How the next token is chosen.
+/// How the next token is chosen: of the `top_k` most probable ones, those that `top_p` and `min_p` keep, by chance.
+///
+/// ```
+/// use plywood::Sampling;
+///
+/// let sampling = Sampling { temperature: 0.6, top_p: 0.9, seed: Some(7), ..Sampling::default() };
+/// assert!(sampling.check().is_ok());
+/// assert!(Sampling { top_p: 1.5, ..sampling }.check().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
     /// What logits are divided by; 0 takes the largest, the lowest id of equals.
