@@ -49,8 +49,8 @@ mod tests {
         let check = |theirs: &str, ours: &str| assert_eq!(in_flags(theirs), ours);
         check("shorten it or raise Options::context", "shorten it or raise --context");
         check(
-            "it would fit with Options::context = 512 and Options::kv_type = q8_0, or with a smaller model",
-            "it would fit with --context 512 --kv-type q8_0, or with a smaller model",
+            "it would fit with Options::context = 512 and Options::kv_type = f16, or with a smaller model",
+            "it would fit with --context 512 --kv-type f16, or with a smaller model",
         );
         check("Options::devices = 0,host without Layers::Split", "--adapters 0,host without --split");
         check("Layers::Ranges: there is no device 2", "--layers: there is no device 2");

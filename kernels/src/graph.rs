@@ -285,7 +285,7 @@ impl Graph {
 
     /// The values that are wanted.
     pub fn wanted(&self, requested: &[Output]) -> HashSet<ValueId> {
-        let wanted = self.outputs.iter().filter(|(want, _)| requested.contains(want));
+        let wanted = self.outputs.iter().filter(|(output, _)| requested.contains(output));
         wanted.map(|(_, value)| *value).collect()
     }
 

@@ -331,7 +331,7 @@ fn settings_that_do_not_fit() {
     };
     check("kv_lora_rank", 0, &["rank of keys and values", "0"]);
     check("kv_lora_rank", 22, &["rank of keys and values", "multiple of 4"]);
-    check("kv_lora_rank", 1020, &["rank of keys and values with what turns", "1028", "1024"]);
+    check("kv_lora_rank", 1020, &["rank of keys and values with what is rotated", "1028", "1024"]);
     check("kv_lora_rank", 28, &["kv_a_proj_with_mqa", "[32, 48]", "[36, 48]"]);
     check("q_lora_rank", 30, &["rank of queries", "30"]);
     check("v_head_dim", u64::MAX, &["value head"]);

@@ -221,7 +221,7 @@ impl<'a> Generation<'a> {
     fn next_token(&mut self) -> Result<u32> {
         let begin = Instant::now();
         let pending = std::mem::take(&mut self.pending);
-        let rows = self.session.go_on(&pending, self.sampler.want())?;
+        let rows = self.session.go_on(&pending, self.sampler.output())?;
         let row = rows.last().ok_or(Error::EmptyPrompt)?;
         let token = self.sampler.choose(row, self.session.tokens())?;
         if self.generated.is_empty() {

@@ -200,14 +200,14 @@ impl Session {
     }
 
     /// Runs tokens for a generation, which began before; gives what it wants of the last of all tokens.
-    pub(crate) fn go_on(&mut self, tokens: &[u32], want: Output) -> Result<Vec<Row>> {
+    pub(crate) fn go_on(&mut self, tokens: &[u32], output: Output) -> Result<Vec<Row>> {
         self.follow(&self.shared.loaded());
         self.check(tokens)?;
         self.set_length(tokens);
         let end = self.tokens.len() + tokens.len();
         // Where nothing follows, the last token is run again for its logits.
         self.cached = self.cached.min(end.saturating_sub(1));
-        self.compute(tokens, end.saturating_sub(1)..end, &[want])
+        self.compute(tokens, end.saturating_sub(1)..end, &[output])
     }
 
     /// Adds the token that a generation chose. The next step runs it.

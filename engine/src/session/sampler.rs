@@ -104,7 +104,7 @@ impl Sampler {
     }
 
     /// What a step must find for the next choice: ids or a few candidates from the device where they do.
-    pub fn want(&self) -> Output {
+    pub fn output(&self) -> Output {
         let sampling = &self.sampling;
         match (sampling.repeat_penalty == 1.0, sampling.temperature == 0.0, sampling.top_k as usize) {
             (true, true, _) => Output::Argmax,
@@ -115,10 +115,10 @@ impl Sampler {
 
     /// The next token, from what [`Sampler::want`] asked for and the tokens so far.
     pub fn choose(&mut self, row: &Row, tokens: &[u32]) -> Result<u32> {
-        if let Some(id) = row.argmax.filter(|_| self.want() == Output::Argmax) {
+        if let Some(id) = row.argmax.filter(|_| self.output() == Output::Argmax) {
             return if id == u32::MAX { Err(Error::NotANumber) } else { Ok(id) };
         }
-        let mut candidates = match self.want() {
+        let mut candidates = match self.output() {
             Output::TopK => row.top_k.clone(),
             _ => self.ranked(&row.logits, tokens),
         };
