@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use plywood::devices::{Adapter, Adapters, Kind};
+use plywood::devices::{Adapter, Adapters};
 use plywood::kernels::cases::Case;
 use plywood::tools::selftest::{Bench, CaseResult};
 
@@ -102,9 +102,6 @@ fn test(
 fn table(adapter: &Adapter, results: &[CaseResult], verbose: bool) -> String {
     use std::fmt::Write;
     let mut text = adapter.label();
-    if adapter.kind == Kind::Host {
-        text += ": computes by the reference itself, so this shows that it runs, and nothing of its numbers";
-    }
     text.push('\n');
     let mut groups: Vec<(&str, &str)> = results.iter().map(|result| (result.op, result.variant.as_str())).collect();
     groups.sort_unstable();

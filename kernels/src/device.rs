@@ -1,5 +1,7 @@
 //! What a device can do, as far as kernels depend on it: facts, not choices.
 
+use crate::simd::Isa;
+
 /// What shaders on a device can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Features {
@@ -22,11 +24,16 @@ pub enum Processor {
     Gpu,
     /// A CPU, through a software driver.
     Cpu,
+    /// None: the host computes by kernels of its own, in an instruction set.
+    Host(Isa),
 }
 
 impl Features {
     /// These features and ever fewer of them, so that kernels for lesser devices run on this one too; all features first.
     pub fn masks(self) -> Vec<Features> {
+        if let Processor::Host(_) = self.processor {
+            return Isa::all().into_iter().map(|isa| Features { processor: Processor::Host(isa), ..self }).collect();
+        }
         let mut masks = vec![self];
         if self.f16 {
             masks.push(Features { f16: false, ..self });
@@ -38,8 +45,11 @@ impl Features {
         masks
     }
 
-    /// The name of a mask: `subgroup+f16`, `subgroup`, `f16`, `plain`.
+    /// The name of a mask: `subgroup+f16`, `subgroup`, `f16`, `plain`; of the host its instruction set.
     pub fn mask(self) -> &'static str {
+        if let Processor::Host(isa) = self.processor {
+            return isa.name();
+        }
         match (self.subgroup.is_some(), self.f16) {
             (true, true) => "subgroup+f16",
             (true, false) => "subgroup",

@@ -1,6 +1,8 @@
 //! Dispatches: what a kernel makes of a node. A shader's `Params` and bindings are declared here once, and
 //! [`crate::compose`] writes their WGSL.
 
+use std::hash::{Hash, Hasher};
+
 use crate::graph::Rows;
 use crate::lowering::{LoweringContext, View};
 
@@ -264,7 +266,7 @@ impl Work {
 pub type NamedWgsl = (&'static str, &'static str);
 
 /// A shader and how it is specialised; equal shaders are one pipeline.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shader {
     /// Its name, for labels.
     pub name: &'static str,
@@ -278,6 +280,16 @@ pub struct Shader {
     pub params: Vec<(&'static str, Field)>,
     /// Its bindings from 1 on; binding 0 is `params`.
     pub bindings: Vec<Declaration>,
+}
+
+/// By what tells shaders apart mostly; sources are long, and there are thousands in the plan of a large model.
+impl Hash for Shader {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        self.source.len().hash(state);
+        self.modules.iter().for_each(|(name, source)| (name, source.len()).hash(state));
+        self.constants.hash(state);
+    }
 }
 
 /// One dispatch of a node, as a kernel writes it.

@@ -13,12 +13,14 @@ pub mod dispatch;
 pub mod formats;
 pub mod fuse;
 pub mod graph;
+pub mod host;
 pub mod lowering;
 pub mod named;
 pub mod op;
 pub mod random;
 pub mod reference;
 pub mod shared;
+pub mod simd;
 pub mod step;
 
 pub mod add;

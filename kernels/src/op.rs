@@ -10,6 +10,7 @@ use crate::dispatch::Lowered;
 use crate::embedding::Embedding;
 use crate::gated::Gated;
 use crate::grouped_matmul::GroupedMatMul;
+use crate::host::{HostContext, HostRun};
 use crate::kv_cache::KvWrite;
 use crate::latent_heads::LatentHeads;
 use crate::lowering::LoweringContext;
@@ -126,6 +127,19 @@ pub trait Kernel: fmt::Debug + Send + Sync {
 
     /// The dispatches that compute it there by one of its candidates.
     fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered;
+
+    /// The ways to compute it on the host, best guess first; at least one.
+    fn host_candidates(&self, _context: HostContext) -> Vec<Candidate> {
+        vec![Candidate::new("reference")]
+    }
+
+    /// Computes it on the host by the candidate of the run. An op without an own way takes its reference, which has no cache there.
+    fn host(&self, run: &mut HostRun) {
+        let rows = self.reference(&mut run.operands);
+        if let Some(output) = &run.output {
+            output.copy_from(&rows);
+        }
+    }
 
     /// The obvious computation on the CPU, accumulated in float64: the output's rows in order.
     fn reference(&self, operands: &mut Operands) -> Vec<f32>;

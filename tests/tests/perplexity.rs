@@ -118,7 +118,7 @@ fn what_cannot_be_scored_is_an_error() {
     let refused =
         |tokens: &[u32], scoring| score(&model, None, tokens, scoring, |_, _| true).expect_err("it can't be scored");
     let too_short = |tokens: &[u32], scoring, says: &str| match refused(tokens, scoring) {
-        Error::Option { option: "FILE", reason } => assert!(reason.contains(says), "{reason}"),
+        Error::Option { option: "perplexity::score", reason } => assert!(reason.contains(says), "{reason}"),
         error => panic!("{error}"),
     };
     too_short(&[], Scoring::All, "no tokens");

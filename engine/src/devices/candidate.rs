@@ -135,11 +135,6 @@ impl DeviceCandidate {
     pub(crate) fn is_gpu(&self) -> bool {
         !self.facts.kind.computes_on_cpu()
     }
-
-    /// How it holds a KV cache of a type: the host's is always f32.
-    pub(crate) fn kv_type(&self, wanted: KvType) -> KvType {
-        if self.facts.kind == Kind::Host { KvType::F32 } else { wanted }
-    }
 }
 
 /// Sites as placement sees them, the host as a last resort beside GPUs.
@@ -150,7 +145,7 @@ pub(crate) fn devices(devices: &[DeviceCandidate], kv_type: KvType) -> Vec<Devic
         memory: device.memory,
         pool: device.pool(),
         speed: device.speed,
-        kv_type: device.kv_type(kv_type),
+        kv_type,
         last_resort: has_gpu && device.facts.kind == Kind::Host,
     };
     devices.iter().map(device).collect()

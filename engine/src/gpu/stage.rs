@@ -309,7 +309,7 @@ impl Stage for GpuStage {
         requested: &[Output],
         given: &Values,
         results: &mut Values,
-        is_cancelled: &dyn Fn() -> bool,
+        is_cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<()> {
         let size = step_size(step);
         let device = Arc::clone(&self.device);

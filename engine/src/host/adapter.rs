@@ -1,6 +1,7 @@
 //! The host as the list of adapters has it.
 
 use plywood_kernels::device::{Features, Processor};
+use plywood_kernels::simd::Isa;
 
 use crate::devices::adapter::{Adapter, Kind, Memory};
 use crate::threads::threads;
@@ -26,14 +27,14 @@ pub(crate) fn adapter() -> Adapter {
         name: label(),
         backend: "host",
         kind: Kind::Host,
-        driver: format!("{threads} threads"),
+        driver: format!("{threads} threads, {}", Isa::best().name()),
         memory: system_memory(),
         features: Features {
             subgroup: None,
             f16: false,
             workgroup_bytes: 16 << 10,
             workgroup_invocations: 256,
-            processor: Processor::Cpu,
+            processor: Processor::Host(Isa::best()),
         },
         matrix: false,
         max_binding: 1 << 40,

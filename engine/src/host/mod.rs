@@ -1,7 +1,8 @@
-//! The host as a device: the reference ops on threads, where there is no GPU at all.
+//! The host as a device: kernels of its own on threads.
 
 pub(crate) mod adapter;
 mod stage;
+mod team;
 
 pub(crate) use adapter::adapter;
 pub(crate) use stage::HostStage;

@@ -1,31 +1,50 @@
-//! A stage on the host: its nodes one by one, matmuls cut over threads.
+//! A stage on the host: its nodes one by one, each by a kernel of the host on all threads.
 
-use std::ops::Range;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
-use plywood_kernels::graph::{CacheId, Node, Output, Values, WeightId};
-use plywood_kernels::op::Op;
-use plywood_kernels::reference::{HostCache, HostPart, HostWeight, Operands, run_node};
+use plywood_kernels::device::Processor;
+use plywood_kernels::graph::{CacheId, Output, Rows, ValueId, Values, Weight, WeightId};
+use plywood_kernels::host::cache::PagedCache;
+use plywood_kernels::host::matrix::{HostMatrix, MatrixPart};
+use plywood_kernels::host::output::OutputRows;
+use plywood_kernels::host::{HostRun, Scratch};
+use plywood_kernels::lowering::Batch;
+use plywood_kernels::reference::{HostPart, HostWeight, Matrix, Operands};
+use plywood_kernels::simd::{Isa, LANES};
 use plywood_kernels::step::Step;
 
 use super::adapter::label;
+use super::team::Team;
 use crate::error::{Error, Result};
 use crate::faults::{Call, Watch};
 use crate::ledger::Bytes;
 use crate::stage::plan::{Needed, StagePlan};
-use crate::stage::{READ_BYTES, Stage, StageTimes, WeightReader, file_row_bytes, part_rows};
-use crate::threads::threads;
+use crate::stage::{READ_BYTES, Stage, StageTimes, WeightReader, file_row_bytes, part_rows, rows_of};
 
 /// A stage on the host.
 pub(crate) struct HostStage {
     graph: Arc<Graph>,
     plan: StagePlan,
+    isa: Isa,
+    /// Vectors and tables, as a file has them; those of matrices are empty.
     weights: Vec<HostWeight>,
-    caches: Vec<HostCache>,
+    /// What products and embeddings read.
+    matrices: Vec<Option<HostMatrix>>,
+    caches: Vec<Option<PagedCache>>,
+    /// The buffers of values, by their handles in the plan; those of other buffers are empty.
+    buffers: Vec<Vec<f32>>,
+    scratch: Scratch,
     watch: Watch,
     times: StageTimes,
+}
+
+/// The weights that kernels of the host read as matrices.
+fn matrices(plan: &StagePlan) -> HashSet<WeightId> {
+    let readers = plan.nodes.iter().filter(|node| node.op.kernel().takes_shards());
+    readers.map(|node| node.weights["weight"]).collect()
 }
 
 impl HostStage {
@@ -37,47 +56,184 @@ impl HostStage {
         watch: &Watch,
         progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<HostStage> {
-        let mut weights = Vec::with_capacity(graph.weights.len());
+        let isa = match plan.limits.features.processor {
+            Processor::Host(isa) => isa,
+            Processor::Gpu | Processor::Cpu => Isa::best(),
+        };
+        let is_matrix = matrices(&plan);
+        let (mut weights, mut found) = (Vec::new(), Vec::new());
         for (index, weight) in graph.weights.iter().enumerate() {
-            let mut host = HostWeight { columns: weight.columns, parts: Vec::new() };
-            if plan.weights.contains_key(&WeightId(index)) {
-                for part in &weight.parts {
-                    let format = weight.device_format(part);
-                    let row_bytes = file_row_bytes(weight, format);
-                    let mut bytes = reserve(row_bytes * part.rows, "weights", watch)?;
-                    let step = (READ_BYTES / row_bytes.max(1)).max(1);
-                    for first in (0..part.rows).step_by(step) {
-                        let (rows, after) = (first..(first + step).min(part.rows), bytes.len());
-                        bytes.resize(rows.end * row_bytes, 0);
-                        part_rows(weight, part, rows, reader, &mut bytes[after..])?;
-                        progress((bytes.len() - after) as u64)?;
-                    }
-                    host.parts.push(HostPart { format, rows: part.rows, bytes: Arc::new(bytes) });
-                }
+            let id = WeightId(index);
+            let mut plain = HostWeight { columns: weight.columns, parts: Vec::new() };
+            let mut matrix = None;
+            if is_matrix.contains(&id) {
+                matrix = Some(load_matrix(weight, reader, watch, progress)?);
+            } else if plan.weights.contains_key(&id) {
+                plain.parts = load_plain(weight, reader, watch, progress)?;
             }
-            weights.push(host);
+            weights.push(plain);
+            found.push(matrix);
         }
         let mut caches = Vec::with_capacity(graph.caches.len());
         for (index, slot) in graph.caches.iter().enumerate() {
-            let pages = if plan.caches.contains_key(&CacheId(index)) { plan.steps.pages } else { 0 };
-            let [keys, values] = HostCache::numbers(slot, pages);
-            let memory = [reserve(keys, "keys", watch)?, reserve(values, "values", watch)?];
-            caches.push(HostCache::within(*slot, plan.steps.kv_type, pages, memory));
+            let mut cache = None;
+            if plan.caches.contains_key(&CacheId(index)) {
+                for (what, bytes) in
+                    ["keys", "values"].into_iter().zip(PagedCache::bytes(slot, plan.steps.kv_type, plan.steps.pages))
+                {
+                    // Whether there is room is asked before it is taken.
+                    drop(reserve::<u8>(bytes as usize, what, watch)?);
+                }
+                cache = Some(PagedCache::new(*slot, plan.steps.kv_type, plan.steps.pages));
+            }
+            caches.push(cache);
         }
-        Ok(HostStage { graph, plan, weights, caches, watch: watch.clone(), times: StageTimes::default() })
+        let mut buffers: Vec<Vec<f32>> = vec![Vec::new(); plan.buffers.len()];
+        for handle in plan.values.values() {
+            let numbers = plan.buffers[handle.0].bytes as usize / 4;
+            if buffers[handle.0].is_empty() {
+                buffers[handle.0] = reserve(numbers, "activations", watch)?;
+                buffers[handle.0].resize(numbers, 0.0);
+            }
+        }
+        Ok(HostStage {
+            graph,
+            plan,
+            isa,
+            weights,
+            matrices: found,
+            caches,
+            buffers,
+            scratch: Scratch::default(),
+            watch: watch.clone(),
+            times: StageTimes::default(),
+        })
     }
 
-    /// Bytes by purpose that a plan takes here. Values are made as they are needed, at most those that a device would have.
+    /// Bytes by purpose that a plan takes here.
     pub fn bytes(graph: &Graph, plan: &StagePlan) -> Bytes {
+        let is_matrix = matrices(plan);
         let weights = plan.weights.keys().flat_map(|id| {
-            let weight = &graph.weights[id.0];
-            let row_bytes = |part| file_row_bytes(weight, weight.device_format(part));
-            weight.parts.iter().map(move |part| (row_bytes(part) * part.rows) as u64)
+            let (weight, is_matrix) = (&graph.weights[id.0], is_matrix.contains(id));
+            weight.parts.iter().map(move |part| {
+                let format = weight.device_format(part);
+                match is_matrix {
+                    true => MatrixPart::bytes(format, part.rows, weight.columns) as u64,
+                    false => (file_row_bytes(weight, format) * part.rows) as u64,
+                }
+            })
         });
-        let numbers = |cache: &CacheId| HostCache::numbers(&graph.caches[cache.0], plan.steps.pages);
-        let kv_cache = plan.caches.keys().flat_map(numbers).map(|numbers| 4 * numbers as u64);
-        Bytes { weights: weights.sum(), kv_cache: kv_cache.sum(), staging: 0, ..plan.bytes() }
+        let cache = |cache: &CacheId| PagedCache::bytes(&graph.caches[cache.0], plan.steps.kv_type, plan.steps.pages);
+        let kv_cache = plan.caches.keys().flat_map(cache);
+        let values: HashSet<usize> = plan.values.values().map(|handle| handle.0).collect();
+        let activations = values.into_iter().map(|handle| plan.buffers[handle].bytes).sum();
+        Bytes { weights: weights.sum(), kv_cache: kv_cache.sum(), activations, staging: 0 }
     }
+
+    /// Runs one node.
+    fn run_node(&mut self, index: usize, step: &Step) {
+        let (plan, graph) = (&self.plan, &self.graph);
+        let node = &plan.nodes[index];
+        let rows_kind = node.output.map_or(Rows::Tokens, |value| graph.values[value.0].rows);
+        let rows = match rows_kind {
+            Rows::Tokens => step.tokens.len(),
+            Rows::Selected => step.selected.len(),
+        };
+        let lowered = &plan.lowered[index];
+        let candidate = lowered.get(&Batch::of(rows)).or_else(|| lowered.values().next());
+        let Some(candidate) = candidate.map(|lowered| Arc::clone(&lowered.candidate)) else { return };
+        // A value never shares the buffer of what its node reads.
+        let mut written = node.output.map(|value| (value, std::mem::take(&mut self.buffers[plan.values[&value].0])));
+        let stride = |value: ValueId| StagePlan::stride(graph, value);
+        let matrix = |slice: &plywood_kernels::graph::Slice| Matrix {
+            data: &self.buffers[plan.values[&slice.value].0],
+            stride: stride(slice.value),
+            offset: slice.offset,
+            width: slice.width,
+        };
+        let weights = &self.weights;
+        let mut run = HostRun {
+            operands: Operands {
+                inputs: node.inputs.map(matrix),
+                weights: node.weights.map(|weight| &weights[weight.0]),
+                cache: None,
+                step,
+                rows,
+            },
+            matrix: node.weights.get("weight").and_then(|weight| self.matrices[weight.0].as_ref()),
+            cache: node.cache.and_then(|cache| self.caches[cache.0].as_mut()),
+            output: written
+                .as_mut()
+                .map(|(value, data)| OutputRows::new(data, stride(*value), graph.values[value.0].width)),
+            candidate: &candidate,
+            isa: self.isa,
+            threads: Team::of_process(),
+            scratch: &mut self.scratch,
+        };
+        node.op.kernel().host(&mut run);
+        if let Some((value, data)) = written {
+            self.buffers[self.plan.values[&value].0] = data;
+        }
+    }
+
+    fn run_nodes(&mut self, nodes: &[usize], step: &Step, is_cancelled: &(dyn Fn() -> bool + Sync)) -> Result<()> {
+        for index in nodes {
+            if is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if self.watch.reach(label, Call::Submit).is_some() {
+                return Err(Error::device(&label(), "a failure was ordered"));
+            }
+            self.run_node(*index, step);
+        }
+        Ok(())
+    }
+}
+
+/// Reads a weight that kernels read as a matrix.
+fn load_matrix(
+    weight: &Weight,
+    reader: &dyn WeightReader,
+    watch: &Watch,
+    progress: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<HostMatrix> {
+    let mut parts = Vec::with_capacity(weight.parts.len());
+    let mut file = Vec::new();
+    for part in &weight.parts {
+        let format = weight.device_format(part);
+        let row_bytes = file_row_bytes(weight, format);
+        let memory = reserve(MatrixPart::bytes(format, part.rows, weight.columns), "weights", watch)?;
+        let mut held = MatrixPart::within(format, part.rows, weight.columns, memory);
+        let step = (READ_BYTES / row_bytes.max(1)).next_multiple_of(LANES);
+        for first in (0..part.rows).step_by(step) {
+            let rows = first..(first + step).min(part.rows);
+            file.resize(rows.len() * row_bytes, 0);
+            part_rows(weight, part, rows, reader, &mut file)?;
+            held.put(Team::of_process(), first, &file, row_bytes);
+            progress(file.len() as u64)?;
+        }
+        parts.push(held);
+    }
+    Ok(HostMatrix { columns: weight.columns, parts })
+}
+
+/// Reads a vector or a table.
+fn load_plain(
+    weight: &Weight,
+    reader: &dyn WeightReader,
+    watch: &Watch,
+    progress: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<Vec<HostPart>> {
+    let mut parts = Vec::with_capacity(weight.parts.len());
+    for part in &weight.parts {
+        let format = weight.device_format(part);
+        let mut bytes = reserve(file_row_bytes(weight, format) * part.rows, "weights", watch)?;
+        bytes.resize(file_row_bytes(weight, format) * part.rows, 0);
+        part_rows(weight, part, 0..part.rows, reader, &mut bytes)?;
+        progress(bytes.len() as u64)?;
+        parts.push(HostPart { format, rows: part.rows, bytes: Arc::new(bytes) });
+    }
+    Ok(parts)
 }
 
 /// Memory for this many, unless the system refuses it.
@@ -100,23 +256,27 @@ impl Stage for HostStage {
         requested: &[Output],
         given: &Values,
         results: &mut Values,
-        is_cancelled: &dyn Fn() -> bool,
+        is_cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<()> {
         let begin = Instant::now();
-        let mut values = given.clone();
-        let Needed { nodes, results: read } = self.plan.needed(requested);
-        for index in nodes {
-            if is_cancelled() {
-                return Err(Error::Cancelled);
+        for (value, numbers) in given {
+            if let Some(handle) = self.plan.values.get(value) {
+                let (width, stride) = (self.graph.values[value.0].width, StagePlan::stride(&self.graph, *value));
+                let rows = self.buffers[handle.0].chunks_mut(stride);
+                rows.zip(numbers.chunks(width)).for_each(|(row, given)| row[..width].copy_from_slice(given));
             }
-            if self.watch.reach(label, Call::Submit).is_some() {
-                return Err(Error::device(&label(), "a failure was ordered"));
-            }
-            let node = &self.plan.nodes[index];
-            run_node(&self.graph, node, &mut values, &self.weights, &mut self.caches, step, compute);
         }
-        results.clear();
-        results.extend(read.into_iter().filter_map(|value| Some((value, values.remove(&value)?))));
+        let Needed { nodes, results: read } = self.plan.needed(requested);
+        Team::of_process().enter(|| self.run_nodes(&nodes, step, is_cancelled))?;
+        results.retain(|value, _| read.contains(value));
+        for value in read {
+            let Some(handle) = self.plan.values.get(&value) else { continue };
+            let (width, stride) = (self.graph.values[value.0].width, StagePlan::stride(&self.graph, value));
+            let numbers = results.entry(value).or_default();
+            numbers.clear();
+            let rows = self.buffers[handle.0].chunks(stride).take(rows_of(&self.graph, value, step));
+            rows.for_each(|row| numbers.extend_from_slice(&row[..width]));
+        }
         self.times.add(begin, Duration::ZERO, 0);
         Ok(())
     }
@@ -134,39 +294,8 @@ impl Stage for HostStage {
     }
 
     fn poison(&mut self) -> Result<()> {
-        // Values are made anew in every step, and an empty cache is NaN.
+        // An empty cache is NaN.
+        self.buffers.iter_mut().for_each(|buffer| buffer.fill(f32::NAN));
         Ok(())
     }
-}
-
-/// The op's reference, over threads where there is much to do.
-fn compute(node: &Node, operands: &mut Operands) -> Vec<f32> {
-    match &node.op {
-        Op::MatMul(op) => {
-            let columns = parallel_rows(operands, |rows| op.reference_rows(operands, rows));
-            (0..operands.rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect()
-        }
-        Op::GroupedMatMul(op) => {
-            let results = parallel_rows(operands, |rows| op.reference_rows(operands, rows));
-            let mut output = vec![0.0; results.len()];
-            results.into_iter().for_each(|(place, result)| output[place] = result);
-            output
-        }
-        op => op.kernel().reference(operands),
-    }
-}
-
-/// What is computed for each row of a weight, in order, cut over threads.
-fn parallel_rows<T: Send>(operands: &Operands, compute: impl Fn(Range<usize>) -> Vec<T> + Sync) -> Vec<T> {
-    let rows = operands.weights["weight"].rows();
-    let share = rows.div_ceil(threads()).max(64);
-    let shares = (0..rows).step_by(share).map(|first| first..(first + share).min(rows));
-    let compute = &compute;
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = shares.map(|rows| scope.spawn(move || compute(rows))).collect();
-        let join = |worker: std::thread::ScopedJoinHandle<'_, Vec<T>>| {
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        workers.into_iter().flat_map(join).collect()
-    })
 }

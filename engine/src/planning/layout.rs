@@ -64,7 +64,6 @@ pub(crate) fn lay_out(
         let placed = choose(&graph, policy, &demand, &devices).map_err(|error| refine(error, candidates))?;
         let steps = step_limits(settings, placed.iter().map(|(candidate, _)| &candidates[*candidate]));
         let plan = |(candidate, nodes): (usize, StageNodes)| {
-            let steps = StepLimits { kv_type: candidates[candidate].kv_type(steps.kv_type), ..steps };
             let plan = StagePlan::new(&graph, nodes.nodes.clone(), limits(&candidates[candidate], settings), steps)?;
             Ok(StageLayout { device: candidate, nodes, plan })
         };

@@ -166,8 +166,12 @@ impl Runner {
 
     /// The results of a step, row by row.
     fn rows(&self, step: &Step, values: &Values) -> Vec<Row> {
-        let found: HashMap<Output, (&ValueId, &Vec<f32>)> =
-            self.graph.outputs.iter().filter_map(|(output, value)| Some((*output, (value, values.get(value)?)))).collect();
+        let found: HashMap<Output, (&ValueId, &Vec<f32>)> = self
+            .graph
+            .outputs
+            .iter()
+            .filter_map(|(output, value)| Some((*output, (value, values.get(value)?))))
+            .collect();
         let row_of = |output: Output, row: usize| -> &[f32] {
             found.get(&output).map_or(&[], |(value, data)| {
                 let width = self.graph.values[value.0].width;

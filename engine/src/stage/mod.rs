@@ -36,7 +36,7 @@ pub(crate) trait Stage: Send {
         requested: &[Output],
         given: &Values,
         results: &mut Values,
-        is_cancelled: &dyn Fn() -> bool,
+        is_cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<()>;
 
     /// Its plan.

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use plywood_kernels::candidate::ROUNDED;
 use plywood_kernels::cases::Case;
-use plywood_kernels::device::Features;
+use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::dispatch::Shader;
 use plywood_kernels::graph::{Element, Output, ValueId, Values};
 use plywood_kernels::reference::{Machine, nmse};
@@ -18,17 +19,13 @@ use crate::devices::tuning::{Choices, Preference};
 use crate::error::Result;
 use crate::faults::Watch;
 use crate::gpu::{GpuDevice, GpuStage};
-use crate::stage::plan::{Limits, StagePlan};
+use crate::stage::plan::{ChosenKernel, Limits, StagePlan};
 use crate::stage::recording::Key;
 use crate::stage::{Stage, WeightReader};
 use crate::tools::case::case_plan;
 
 /// A row may be this many times worse than the whole output.
 const ROW_ALLOWANCE: f64 = 100.0;
-
-/// The variant of the host, whose kernels are the reference until it has its own: what passes there shows that a stage runs, and
-/// nothing of its numbers.
-pub const REFERENCE: &str = "reference";
 
 /// How a case went on a device.
 #[derive(Debug, Clone, Serialize)]
@@ -41,7 +38,7 @@ pub struct CaseResult {
     pub case: String,
     /// The weight's format, where the op has one.
     pub format: Option<&'static str>,
-    /// How it was run: see [`Variant::name`] and [`REFERENCE`].
+    /// How it was run: see [`Variant::name`].
     pub variant: String,
     /// Normalised mean squared error of the worst output; `None` where something was not a number or the case failed.
     pub nmse: Option<f64>,
@@ -88,19 +85,26 @@ impl Bench {
     /// The variants in which a case runs different shaders: the device's own choice, every other candidate, and the best guesses for
     /// devices that have ever fewer of its features.
     pub fn variants(&self, case: &Case) -> Vec<Variant> {
-        let Some(gpu) = &self.gpu else { return vec![self.best()] };
         let best = |features| Variant { features, preferred: None };
-        let mut masks = gpu.facts.features.masks().into_iter().map(best);
+        let features = self.gpu.as_ref().map_or(self.adapter.features, |gpu| gpu.facts.features);
+        let mut masks = features.masks().into_iter().map(best);
         let mut variants: Vec<Variant> = masks.by_ref().take(1).collect();
         let preferences = self.plan(case, &self.best()).map(|plan| plan.preferences()).unwrap_or_default();
-        variants.extend(preferences.into_iter().map(|by| Variant { preferred: Some(by), ..self.best() }));
-        variants.extend(masks);
-        let mut seen: Vec<Vec<Arc<Shader>>> = Vec::new();
+        let with = |of: &Variant| -> Vec<Variant> {
+            preferences.iter().map(|by| Variant { preferred: Some(by.clone()), ..of.clone() }).collect()
+        };
+        variants.extend(with(&self.best()));
+        for mask in masks {
+            // Instruction sets of the host run every candidate; there is no compiler between them and the kernels.
+            let others = if self.gpu.is_none() { with(&mask) } else { Vec::new() };
+            variants.extend([mask].into_iter().chain(others));
+        }
+        let mut seen = Vec::new();
         variants.retain(|variant| {
             // A case that can't be planned is run once, to tell why.
-            let shaders = self.plan(case, variant).map(|plan| shaders(case, &plan)).unwrap_or_default();
-            let is_new = !seen.contains(&shaders);
-            seen.push(shaders);
+            let runs = self.plan(case, variant).map(|plan| runs(case, &plan)).ok();
+            let is_new = !seen.contains(&runs);
+            seen.push(runs);
             is_new
         });
         variants
@@ -116,15 +120,17 @@ impl Bench {
         let outcome = self.errors(case, variant);
         let error = outcome.as_ref().err().map(ToString::to_string);
         let (worst, worst_row) = outcome.unwrap_or((f64::INFINITY, f64::INFINITY));
+        let rounds = self.plan(case, variant).is_ok_and(|plan| plan.rounds());
+        let limit = if rounds { case.limit.max(ROUNDED) } else { case.limit };
         CaseResult {
             adapter: self.adapter.label(),
             op: case.op,
             case: case.name.clone(),
             format: case.format.map(|format| format.name),
-            variant: if self.gpu.is_some() { variant.name() } else { REFERENCE.into() },
+            variant: variant.name(),
             nmse: worst.is_finite().then_some(worst),
-            limit: case.limit,
-            passed: worst <= case.limit && worst_row <= case.limit * ROW_ALLOWANCE,
+            limit,
+            passed: worst <= limit && worst_row <= limit * ROW_ALLOWANCE,
             error,
         }
     }
@@ -186,6 +192,12 @@ impl TimedCase {
     pub fn run(&mut self, times: u64) -> Result<Duration> {
         self.stage.repeat(&self.step, &[Output::Logits], &self.given, times)
     }
+}
+
+/// What a case's steps run: shaders, and on the host an instruction set and the candidates.
+fn runs(case: &Case, plan: &StagePlan) -> (Vec<Arc<Shader>>, Option<(Processor, Vec<ChosenKernel>)>) {
+    let processor = plan.limits.features.processor;
+    (shaders(case, plan), matches!(processor, Processor::Host(_)).then(|| (processor, plan.kernels())))
 }
 
 /// The shaders that a case's steps run, in order.

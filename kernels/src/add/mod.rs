@@ -4,6 +4,7 @@ use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Launch, Lowered};
 use crate::graph::Rows;
+use crate::host::{HostContext, HostRun};
 use crate::lowering::LoweringContext;
 use crate::op::{Kernel, Op};
 use crate::reference::Operands;
@@ -20,6 +21,17 @@ impl Kernel for Add {
     fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
         let shader = ("add", include_str!("add.wgsl"));
         Lowered::one(Launch::elementwise(context, shader, vec![], vec![], vec![]))
+    }
+
+    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        run.each_row(run.operands.inputs["a"].width, |operands, row, out| {
+            let [a, b] = ["a", "b"].map(|name| operands.inputs[name].row(row));
+            out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = a + b);
+        });
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

@@ -6,11 +6,13 @@
 //! of queries go along the keys with a running softmax (FlashAttention, <https://arxiv.org/abs/2205.14135>).
 
 mod cases;
+mod host;
 
 use crate::candidate::Candidate;
 use crate::dispatch::{
     Binding, Bound, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_pages, read_tokens, write,
 };
+use crate::host::{HostContext, HostRun};
 use crate::kv_cache::PAGES;
 use crate::lowering::{Batch, DeviceCache, LoweringContext};
 use crate::op::Kernel;
@@ -19,6 +21,7 @@ use crate::step::{BLOCK_TOKENS, PAGE_TOKENS};
 use crate::{params, shared};
 
 pub use self::cases::{cases, large_cases};
+pub use self::host::AttentionScratch;
 
 /// `queries` `[tokens, heads * key_width]`; perhaps a weight `sinks` `[heads]` in F32; output `[tokens, heads * value_width]`, of
 /// the widths of the cache slot, which already holds the tokens of the step.
@@ -127,6 +130,14 @@ impl Kernel for Attention {
             Batch::Few(tokens) => self.lower_few(context, candidate, tokens),
             Batch::Many => self.lower_many(context, candidate),
         }
+    }
+
+    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+        vec![Candidate::new("pages")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        host::run(self, run);
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

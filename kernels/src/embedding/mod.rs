@@ -5,6 +5,7 @@ use crate::cases::Case;
 use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Work, read, read_tokens, write};
 use crate::formats::{self, BLOCK32, Format};
 use crate::graph::Rows;
+use crate::host::{HostContext, HostRun};
 use crate::lowering::{LoweringContext, Shard};
 use crate::op::{Kernel, Op};
 use crate::reference::Operands;
@@ -69,6 +70,18 @@ impl Kernel for Embedding {
         };
         context.weights["weight"].shards.iter().enumerate().map(launch).for_each(|launch| lowered.push(launch));
         lowered
+    }
+
+    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        let matrix = run.matrix.expect("the op has a matrix");
+        run.each_row(matrix.columns, |operands, row, out| {
+            matrix.decode_row(operands.step.tokens[row].id as usize, out);
+            out.iter_mut().for_each(|number| *number *= self.scale);
+        });
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

@@ -10,6 +10,7 @@ pub mod codebook;
 mod f16;
 mod f32;
 mod f64;
+mod float_panels;
 pub mod fp8;
 mod grid;
 pub mod grouped;
@@ -26,6 +27,7 @@ mod iq4_xs;
 mod mxfp4;
 mod nvfp4;
 mod packing;
+pub mod panel;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -42,6 +44,7 @@ mod search;
 mod tq1_0;
 mod tq2_0;
 
+use self::panel::PanelFormat;
 use std::fmt;
 use std::mem::take;
 use std::ops::Deref;
@@ -143,6 +146,8 @@ pub struct FormatInfo {
     pub repack: Option<Repack>,
     /// How elements become blocks, in a format that we write.
     pub encode: Option<Encode>,
+    /// How the host holds it; rows as in a file, which are decoded as they are needed, where `None`.
+    pub panel: Option<&'static PanelFormat>,
     /// `fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32` over the binding `$words`.
     pub wgsl: &'static str,
 }

@@ -4,10 +4,12 @@ use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Launch, Lowered};
 use crate::graph::{Rows, Slice};
+use crate::host::{HostContext, HostRun};
 use crate::lowering::LoweringContext;
 use crate::op::{Kernel, Op};
 use crate::params;
 use crate::reference::Operands;
+use crate::simd::{Lanes, WithLanes, math};
 
 /// The function applied to the gate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,10 +76,57 @@ impl Kernel for Gated {
         Lowered::one(Launch::elementwise(context, shader, modules, params, vec![]))
     }
 
+    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        let isa = run.isa;
+        run.each_row(20 * run.operands.inputs["gate"].width, |operands, row, out| {
+            let [gate, up] = ["gate", "up"].map(|name| operands.inputs[name].row(row));
+            isa.run(GatedRow { activation: self.activation, gate, up, out });
+        });
+    }
+
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let (gate, up) = (&operands.inputs["gate"], &operands.inputs["up"]);
         let gated = |(gate, up): (&f32, &f32)| self.activation.apply(f64::from(*gate), f64::from(*up)) as f32;
         (0..operands.rows).flat_map(|row| gate.row(row).iter().zip(up.row(row)).map(gated)).collect()
+    }
+}
+
+/// One row on the host.
+struct GatedRow<'a> {
+    activation: Activation,
+    gate: &'a [f32],
+    up: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithLanes for GatedRow<'_> {
+    type Output = ();
+
+    // The compiler makes vectors of this.
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        let numbers = self.out.iter_mut().zip(self.gate).zip(self.up);
+        match self.activation {
+            Activation::Silu => {
+                for ((out, gate), up) in numbers {
+                    *out = math::silu(*gate, 1.0) * up;
+                }
+            }
+            Activation::GeluTanh => {
+                for ((out, gate), up) in numbers {
+                    *out = math::gelu_tanh(*gate) * up;
+                }
+            }
+            Activation::SiluClamped { limit } => {
+                for ((out, gate), up) in numbers {
+                    *out = math::silu(gate.min(limit), 1.702) * (up.clamp(-limit, limit) + 1.0);
+                }
+            }
+        }
     }
 }
 

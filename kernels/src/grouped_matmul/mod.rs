@@ -6,11 +6,13 @@
 //! matrix is read once for all tokens.
 
 mod cases;
+mod host;
 
 use std::ops::Range;
 
 use crate::candidate::Candidate;
 use crate::dispatch::{Binding, Bound, Count, Extent, Grid, Launch, Lowered, Param, StepSize, Work, read, write};
+use crate::host::{HostContext, HostRun};
 use crate::lowering::{Batch, LoweringContext, Shard};
 use crate::matmul::{self, Product, SMALL_TILE};
 use crate::op::Kernel;
@@ -135,6 +137,14 @@ impl Kernel for GroupedMatMul {
             });
         }
         lowered
+    }
+
+    fn host_candidates(&self, context: HostContext) -> Vec<Candidate> {
+        matmul::host::candidates(context)
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        host::run(self, run);
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

@@ -10,6 +10,7 @@ use crate::dispatch::{
     Binding, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_pages, read_tokens, write,
 };
 use crate::graph::{CacheSlot, CachedValues};
+use crate::host::{HostContext, HostRun};
 use crate::lowering::{LoweringContext, View};
 use crate::op::Kernel;
 use crate::params;
@@ -97,8 +98,20 @@ impl KvType {
             KvType::F16 => {
                 numbers.iter_mut().for_each(|number| *number = half(number.clamp(-LARGEST_HALF, LARGEST_HALF)))
             }
-            KvType::Q8 => numbers.chunks_mut(BLOCK).for_each(round_block),
+            KvType::Q8 => numbers.chunks_mut(BLOCK).for_each(|block| _ = KvType::round_block(block)),
         }
+    }
+
+    /// Rounds the numbers of a block of [`KvType::Q8`]; gives their scale. The bytes are exact: a quotient in float64 tells which is nearest.
+    pub(crate) fn round_block(numbers: &mut [f32]) -> half::f16 {
+        let largest = numbers.iter().fold(0f32, |largest, number| largest.max(number.abs()));
+        let half = half::f16::from_f32((largest * (1.0 / 127.0)).min(LARGEST_HALF));
+        let scale = half.to_f32();
+        for number in numbers {
+            let byte = if scale == 0.0 { 0.0 } else { (f64::from(*number) / f64::from(scale)).round() };
+            *number = byte.clamp(-127.0, 127.0) as f32 * scale;
+        }
+        half
     }
 
     /// `alias KvWord`, `kv_QUADS`, `kv_WORDS`, `kv_encode` and `kv_decode`.
@@ -123,16 +136,6 @@ impl KvType {
 
 fn half(number: f32) -> f32 {
     half::f16::from_f32(number).to_f32()
-}
-
-/// Rounds the numbers of a block. The bytes are exact: a quotient in float64 tells which is nearest.
-fn round_block(numbers: &mut [f32]) {
-    let largest = numbers.iter().fold(0f32, |largest, number| largest.max(number.abs()));
-    let scale = half((largest * (1.0 / 127.0)).min(LARGEST_HALF));
-    for number in numbers {
-        let byte = if scale == 0.0 { 0.0 } else { (f64::from(*number) / f64::from(scale)).round() };
-        *number = byte.clamp(-127.0, 127.0) as f32 * scale;
-    }
 }
 
 /// `pages_place`: which key or value is that of a head at a position.
@@ -209,6 +212,20 @@ impl Kernel for KvWrite {
             first_head += heads;
         }
         lowered
+    }
+
+    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+        vec![Candidate::new("pages")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        let cache = run.cache.as_deref_mut().expect("the op uses the cache");
+        let inputs = &run.operands.inputs;
+        for (row, token) in run.operands.step.tokens.iter().enumerate() {
+            let values = inputs.get("values").map_or(&[][..], |values| values.row(row));
+            let place = run.operands.step.place(token.sequence, token.position as usize);
+            cache.write(place, inputs["keys"].row(row), values);
+        }
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

@@ -5,12 +5,14 @@
 //! through tiles in workgroup memory.
 
 mod cases;
+pub mod host;
 mod product;
 
 use std::ops::Range;
 
 use crate::candidate::Candidate;
 use crate::dispatch::{Binding, Count, Extent, Launch, Lowered, read};
+use crate::host::{HostContext, HostRun};
 use crate::lowering::{Batch, LoweringContext, View};
 use crate::op::Kernel;
 use crate::params;
@@ -51,6 +53,14 @@ impl Kernel for MatMul {
             lowered.push(self.launch(context, candidate, shard));
         }
         lowered
+    }
+
+    fn host_candidates(&self, context: HostContext) -> Vec<Candidate> {
+        host::candidates(context)
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        host::run(self, run);
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

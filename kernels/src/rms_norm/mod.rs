@@ -4,9 +4,11 @@ use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Work, read, write};
 use crate::graph::Rows;
+use crate::host::{HostContext, HostRun};
 use crate::lowering::LoweringContext;
 use crate::op::{Kernel, Op};
 use crate::reference::Operands;
+use crate::simd::{LANES, Lanes, WithLanes};
 use crate::{params, shared};
 
 /// `input` `[rows, groups * width]`, `weight` `[groups * width]` in F32; output of the input's shape. Each group, such as a head, is normalised by
@@ -48,6 +50,21 @@ impl Kernel for RmsNorm {
         })
     }
 
+    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        let (isa, weight) = (run.isa, run.operands.weights["weight"].row(0));
+        let width = weight.len() / self.groups;
+        run.each_row(4 * weight.len(), |operands, row, out| {
+            let groups = operands.inputs["input"].row(row).chunks(width).zip(weight.chunks(width));
+            for ((input, weight), out) in groups.zip(out.chunks_mut(width)) {
+                isa.run(Norm { input, weight, epsilon: self.epsilon, out });
+            }
+        });
+    }
+
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let weight = operands.weights["weight"].row(0);
         let norm = |(x, weight): (&[f32], &[f32])| -> Vec<f32> {
@@ -58,6 +75,36 @@ impl Kernel for RmsNorm {
         let width = weight.len() / self.groups;
         let groups = |row: usize| operands.inputs["input"].row(row).chunks(width).zip(weight.chunks(width));
         (0..operands.rows).flat_map(groups).flat_map(norm).collect()
+    }
+}
+
+/// One norm on the host.
+struct Norm<'a> {
+    input: &'a [f32],
+    weight: &'a [f32],
+    epsilon: f32,
+    out: &'a mut [f32],
+}
+
+impl WithLanes for Norm<'_> {
+    type Output = ();
+
+    // The compiler makes vectors of this.
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        let mut sums = [0f32; 2 * LANES];
+        let (chunks, rest) = self.input.as_chunks::<{ 2 * LANES }>();
+        for chunk in chunks {
+            for lane in 0..2 * LANES {
+                sums[lane] += chunk[lane] * chunk[lane];
+            }
+        }
+        let rest: f32 = rest.iter().map(|x| x * x).sum();
+        let square = (sums.iter().sum::<f32>() + rest) / self.input.len() as f32;
+        let scale = 1.0 / (square + self.epsilon).sqrt();
+        for ((out, x), weight) in self.out.iter_mut().zip(self.input).zip(self.weight) {
+            *out = x * scale * weight;
+        }
     }
 }
 

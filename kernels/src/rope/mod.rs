@@ -10,6 +10,7 @@ use crate::dispatch::{
     Binding, Bound, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_tokens, write,
 };
 use crate::graph::{Rows, Slice, Weight};
+use crate::host::{HostContext, HostRun};
 use crate::lowering::{DeviceWeight, LoweringContext};
 use crate::op::{Kernel, Op};
 use crate::params;
@@ -31,6 +32,14 @@ pub enum Pairing {
 }
 
 impl Pairing {
+    /// The elements of a pair of a head of which the first `rotated` are rotated.
+    fn elements(self, pair: usize, rotated: usize) -> (usize, usize) {
+        match self {
+            Pairing::Adjacent => (2 * pair, 2 * pair + 1),
+            Pairing::Halves => (pair, pair + rotated / 2),
+        }
+    }
+
     /// `pairing_elements`: the elements of a pair.
     pub(crate) fn module(self) -> NamedWgsl {
         let source = match self {
@@ -112,6 +121,27 @@ impl Kernel for Rope {
         })
     }
 
+    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        run.each_row(8 * run.operands.inputs["input"].width, |operands, row, out| {
+            let token = &operands.step.tokens[row];
+            let pairs = Rotation::at(operands.weights["tables"], token, self.rotated).pairs(self.rotated);
+            let heads = operands.inputs["input"].row(row).chunks(self.head_width);
+            for (head, out) in heads.zip(out.chunks_mut(self.head_width)) {
+                out.copy_from_slice(head);
+                for (pair, (cos, sin)) in pairs.iter().enumerate() {
+                    let (first, second) = self.pairing.elements(pair, self.rotated);
+                    let (x, y) = (head[first], head[second]);
+                    out[first] = x * cos - y * sin;
+                    out[second] = x * sin + y * cos;
+                }
+            }
+        });
+    }
+
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let mut output = Vec::new();
         for (row, token) in operands.step.tokens.iter().enumerate() {
@@ -151,14 +181,22 @@ impl Rotation {
         Rotation { fine: row(position % FINE_POSITIONS), coarse: row(FINE_POSITIONS + position / FINE_POSITIONS) }
     }
 
+    /// The cosine and the sine of each pair of this many elements.
+    fn pairs(&self, rotated: usize) -> Vec<(f32, f32)> {
+        let pair = |(fine, coarse): (&[f32; 2], &[f32; 2])| {
+            let ([fine_cos, fine_sin], [coarse_cos, coarse_sin]) = (fine.map(f64::from), coarse.map(f64::from));
+            let (cos, sin) =
+                (coarse_cos * fine_cos - coarse_sin * fine_sin, coarse_sin * fine_cos + coarse_cos * fine_sin);
+            (cos as f32, sin as f32)
+        };
+        self.fine.as_chunks().0.iter().zip(self.coarse.as_chunks().0).take(rotated / 2).map(pair).collect()
+    }
+
     /// One head, of whose elements the first `rotated` are rotated.
     pub(crate) fn rotate(&self, head: &[f32], rotated: usize, pairing: Pairing) -> Vec<f32> {
         let mut output = head.to_vec();
         for pair in 0..rotated / 2 {
-            let (first, second) = match pairing {
-                Pairing::Adjacent => (2 * pair, 2 * pair + 1),
-                Pairing::Halves => (pair, pair + rotated / 2),
-            };
+            let (first, second) = pairing.elements(pair, rotated);
             let of_row = |row: &[f32]| (f64::from(row[2 * pair]), f64::from(row[2 * pair + 1]));
             let ((fine_cos, fine_sin), (coarse_cos, coarse_sin)) = (of_row(&self.fine), of_row(&self.coarse));
             let cos = coarse_cos * fine_cos - coarse_sin * fine_sin;

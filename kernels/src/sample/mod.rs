@@ -8,10 +8,12 @@ use crate::cases::Case;
 use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, write};
 use crate::formats::BLOCK32;
 use crate::graph::Rows;
+use crate::host::{HostContext, HostRun};
 use crate::lowering::{LoweringContext, View};
 use crate::op::{Kernel, Op};
 use crate::params;
 use crate::reference::Operands;
+use crate::simd::math;
 
 /// Elements that a workgroup folds.
 const FOLD_SEGMENT: u32 = 4096;
@@ -52,6 +54,23 @@ impl Kernel for Argmax {
         fold(context, candidate, "argmax", include_str!("argmax.wgsl"))
     }
 
+    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        run.each_row(run.operands.inputs["logits"].width, |operands, row, out| {
+            let logits = operands.inputs["logits"].row(row);
+            let mut best = (f32::NEG_INFINITY, u32::MAX);
+            for (id, logit) in logits.iter().enumerate() {
+                if logit.is_finite() && (best.1 == u32::MAX || logit.total_cmp(&best.0).is_gt()) {
+                    best = (*logit, id as u32);
+                }
+            }
+            out[0] = f32::from_bits(best.1);
+        });
+    }
+
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let best = |row: &[f32]| ranked(row).into_iter().find(|id| row[*id as usize].is_finite()).unwrap_or(u32::MAX);
         (0..operands.rows).map(|row| f32::from_bits(best(operands.inputs["logits"].row(row)))).collect()
@@ -69,6 +88,19 @@ impl Kernel for LogSumExp {
 
     fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
         fold(context, candidate, "log_sum_exp", include_str!("log_sum_exp.wgsl"))
+    }
+
+    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        run.each_row(run.operands.inputs["logits"].width, |operands, row, out| {
+            let logits = operands.inputs["logits"].row(row);
+            let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = logits.iter().map(|logit| f64::from(math::exp(logit - largest))).sum();
+            out[0] = (f64::from(largest) + sum.ln()) as f32;
+        });
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
@@ -93,6 +125,31 @@ impl Kernel for TopK {
         reduce(context, &kernel, results, |last| {
             (vec![("target", if last { RANKS } else { PAIRS })], vec![("COUNT", self.count as u32)])
         })
+    }
+
+    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        run.each_row(run.operands.inputs["logits"].width, |operands, row, out| {
+            let logits = operands.inputs["logits"].row(row);
+            // The largest so far, the largest last.
+            let mut found: Vec<(f32, u32)> = Vec::with_capacity(self.count + 1);
+            for (id, logit) in logits.iter().enumerate() {
+                if found.len() == self.count && logit.total_cmp(&found[0].0).is_le() {
+                    continue;
+                }
+                let place = found.partition_point(|(other, _)| other.total_cmp(logit).is_lt());
+                found.insert(place, (*logit, id as u32));
+                if found.len() > self.count {
+                    found.remove(0);
+                }
+            }
+            for (place, (logit, id)) in found.iter().rev().enumerate() {
+                (out[place], out[self.count + place]) = (f32::from_bits(*id), *logit);
+            }
+        });
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

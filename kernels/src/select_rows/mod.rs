@@ -4,6 +4,7 @@ use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Binding, Launch, Lowered, read};
 use crate::graph::Rows;
+use crate::host::{HostContext, HostRun};
 use crate::lowering::LoweringContext;
 use crate::op::{Kernel, Op};
 use crate::reference::Operands;
@@ -21,6 +22,16 @@ impl Kernel for SelectRows {
         let selected = read("selected", "u32", "[selected]", Binding::Selected);
         let shader = ("select_rows", include_str!("select_rows.wgsl"));
         Lowered::one(Launch::elementwise(context, shader, vec![], vec![], vec![selected]))
+    }
+
+    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        run.each_row(run.operands.inputs["input"].width, |operands, row, out| {
+            out.copy_from_slice(operands.inputs["input"].row(operands.step.selected[row] as usize));
+        });
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

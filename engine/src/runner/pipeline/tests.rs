@@ -33,7 +33,7 @@ impl Stage for Fake {
         _: &[Output],
         given: &Values,
         results: &mut Values,
-        _: &dyn Fn() -> bool,
+        _: &(dyn Fn() -> bool + Sync),
     ) -> Result<()> {
         (self.act)(step)?;
         let numbers = results.entry(ValueId(0)).or_default();

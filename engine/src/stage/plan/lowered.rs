@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use plywood_kernels::candidate::Candidate;
+use plywood_kernels::device::Processor;
 use plywood_kernels::dispatch::{Binding, Dispatch, Lowered, Shader};
 use plywood_kernels::graph::{Node, Slice};
-use plywood_kernels::lowering::{Batch, LoweringContext, View};
+use plywood_kernels::host::HostContext;
+use plywood_kernels::lowering::{Batch, LoweringContext, Precision, View};
 
 use super::buffers::allot;
 use super::{ChosenKernel, LoweredNode, PlannedDispatch, StagePlan};
@@ -68,7 +70,13 @@ impl StagePlan {
 
     /// The candidates that a node has in a batch, the kernel's best guess first.
     pub fn candidates(&self, node: &Node, batch: Batch) -> Vec<Candidate> {
-        node.op.kernel().candidates(&self.context(node, batch))
+        match self.limits.features.processor {
+            Processor::Host(isa) => {
+                let may_round = self.limits.precision == Precision::Fast;
+                node.op.kernel().host_candidates(HostContext { isa, may_round })
+            }
+            Processor::Gpu | Processor::Cpu => node.op.kernel().candidates(&self.context(node, batch)),
+        }
     }
 
     /// The candidates of its nodes in any batch besides their kernels' best guesses.
@@ -82,6 +90,11 @@ impl StagePlan {
         preferences.sort();
         preferences.dedup();
         preferences
+    }
+
+    /// Whether any of its candidates rounds activations to 8 bits.
+    pub fn rounds(&self) -> bool {
+        self.lowered.iter().flat_map(BTreeMap::values).any(|lowered| lowered.candidate.rounds())
     }
 
     /// The candidates that its ops take, each once.
@@ -102,9 +115,12 @@ impl StagePlan {
     }
 
     fn lower_node(&self, node: &Node, batch: Batch, lowering: &mut Lowering) -> LoweredNode {
-        let (kernel, context) = (node.op.kernel(), self.context(node, batch));
-        let candidate = self.limits.choices.choose(kernel.name(), kernel.candidates(&context));
-        let Lowered { dispatches, scratch } = kernel.lower(&context, &candidate);
+        let kernel = node.op.kernel();
+        let candidate = self.limits.choices.choose(kernel.name(), self.candidates(node, batch));
+        if let Processor::Host(_) = self.limits.features.processor {
+            return LoweredNode { candidate: Arc::new(candidate), dispatches: Vec::new() };
+        }
+        let Lowered { dispatches, scratch } = kernel.lower(&self.context(node, batch), &candidate);
         lowering.scratch.resize(lowering.scratch.len().max(scratch.len()), 0);
         lowering.scratch.iter_mut().zip(scratch).for_each(|(most, bytes)| *most = bytes.max(*most));
         let alignment = (self.limits.uniform_alignment as usize / 4).max(4);

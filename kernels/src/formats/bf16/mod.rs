@@ -1,5 +1,6 @@
 //! BF16: the upper half of a single-precision number.
 
+use super::panel::PanelFormat;
 use super::{Format, FormatInfo, Scale, float_row_bytes};
 
 /// The upper half of a single-precision number.
@@ -17,6 +18,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: None,
     encode: Some(encode),
+    panel: Some(&PanelFormat::of_floats::<super::float_panels::Bf16>()),
     wgsl: concat!(include_str!("quad.wgsl"), include_str!("../halves.wgsl")),
 };
 

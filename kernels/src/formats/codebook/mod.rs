@@ -66,6 +66,7 @@ macro_rules! codebook {
             decode: |blocks, elements| decode::<$group>(&$numbers, blocks, elements),
             repack: Some(grouped::repack::<4, $group, HEAD>),
             encode: None,
+            panel: None,
             wgsl: concat!(
                 "const $GROUP_BLOCKS32: u32 = ",
                 $blocks32,

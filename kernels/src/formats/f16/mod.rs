@@ -1,5 +1,6 @@
 //! F16: IEEE half precision.
 
+use super::panel::PanelFormat;
 use super::{Format, FormatInfo, Scale, float_row_bytes, half_at};
 
 /// IEEE half precision.
@@ -17,6 +18,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: None,
     encode: Some(encode),
+    panel: Some(&PanelFormat::of_floats::<super::float_panels::F16>()),
     wgsl: concat!(include_str!("quad.wgsl"), include_str!("../halves.wgsl")),
 };
 

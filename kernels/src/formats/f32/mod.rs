@@ -1,5 +1,6 @@
 //! F32: IEEE single precision.
 
+use super::panel::PanelFormat;
 use super::{Format, FormatInfo, Scale, float_row_bytes};
 
 /// IEEE single precision.
@@ -17,6 +18,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: None,
     encode: Some(encode),
+    panel: Some(&PanelFormat::of_floats::<super::float_panels::F32>()),
     wgsl: include_str!("decode.wgsl"),
 };
 

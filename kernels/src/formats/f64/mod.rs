@@ -29,6 +29,7 @@ static INFO: FormatInfo = FormatInfo {
             bytes.copy_from_slice(&f64::from(*element).to_le_bytes());
         }
     }),
+    panel: None,
     wgsl: include_str!("../f32/decode.wgsl"),
 };
 

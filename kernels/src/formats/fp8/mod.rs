@@ -21,6 +21,7 @@ macro_rules! fp8 {
             decode: decode::<$group>,
             repack: Some(grouped::repack::<8, $group, HEAD>),
             encode: None,
+            panel: None,
             wgsl: concat!(
                 "const $GROUP_BLOCKS32: u32 = ",
                 $blocks32,

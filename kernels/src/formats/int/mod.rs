@@ -98,6 +98,7 @@ macro_rules! int {
                 },
                 repack: Some(grouped::repack::<$bits, $group, { Pair::$pair.bytes() }>),
                 encode: None,
+                panel: None,
                 wgsl: concat!(
                     "const $GROUP_BLOCKS32: u32 = ",
                     $blocks32,

@@ -39,6 +39,7 @@ static INFO: FormatInfo = FormatInfo {
         });
     }),
     encode: None,
+    panel: None,
     wgsl: concat!(
         include_str!("decode.wgsl"),
         include_str!("../iq1_s/shifted.wgsl"),

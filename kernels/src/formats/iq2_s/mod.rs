@@ -31,6 +31,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: Some(repack),
     encode: None,
+    panel: None,
     wgsl: concat!(
         include_str!("decode.wgsl"),
         include_str!("../iq2_xxs/pairs.wgsl"),

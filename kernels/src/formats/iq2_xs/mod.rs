@@ -36,6 +36,7 @@ static INFO: FormatInfo = FormatInfo {
         });
     }),
     encode: None,
+    panel: None,
     wgsl: concat!(
         include_str!("decode.wgsl"),
         include_str!("../iq2_xxs/pairs.wgsl"),

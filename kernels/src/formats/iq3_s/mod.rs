@@ -43,6 +43,7 @@ static INFO: FormatInfo = FormatInfo {
         });
     }),
     encode: None,
+    panel: None,
     wgsl: concat!(
         include_str!("decode.wgsl"),
         include_str!("../iq3_xxs/nibbles.wgsl"),

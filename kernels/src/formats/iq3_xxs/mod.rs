@@ -34,6 +34,7 @@ static INFO: FormatInfo = FormatInfo {
         });
     }),
     encode: None,
+    panel: None,
     wgsl: concat!(
         include_str!("decode.wgsl"),
         include_str!("nibbles.wgsl"),

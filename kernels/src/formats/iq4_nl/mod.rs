@@ -2,7 +2,10 @@
 //!
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31; a nibble stands for its one of [`VALUES`].
 
+pub mod panel;
+
 use super::packing::NIBBLES;
+use super::panel::PanelFormat;
 use super::search::{Group, Lanes, Levels, ROUND, each_block};
 use super::{BLOCK32, Format, FormatInfo, Scale, half_at, planes_row_bytes, put_half, repack_planes};
 
@@ -29,6 +32,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: Some(repack),
     encode: Some(encode),
+    panel: Some(&PanelFormat::of_codes::<panel::Iq4Nl>()),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("values.wgsl"), include_str!("../plane.wgsl")),
 };
 

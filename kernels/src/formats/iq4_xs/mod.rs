@@ -38,6 +38,7 @@ static INFO: FormatInfo = FormatInfo {
         });
     }),
     encode: Some(encode),
+    panel: None,
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../iq4_nl/values.wgsl"), include_str!("../plane.wgsl")),
 };
 

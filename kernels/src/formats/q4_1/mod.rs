@@ -26,6 +26,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: Some(repack),
     encode: Some(encode),
+    panel: None,
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
 };
 

@@ -1,7 +1,10 @@
 //! Q4_K: super-blocks of 256 elements, each a half-precision scale and minimum, 12 bytes of 6-bit factors of both for every
 //! 32 elements, and 128 bytes of nibbles (ggml's `block_q4_K`).
 
+pub mod panel;
+
 use super::packing::{NIBBLES, Packing};
+use super::panel::PanelFormat;
 use super::search::affine::AffineBlock;
 use super::search::{Group, each_block};
 use super::{BLOCK32, Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
@@ -29,6 +32,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: Some(repack),
     encode: Some(encode),
+    panel: Some(&PanelFormat::of_codes::<panel::Q4K>()),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("affine.wgsl"), include_str!("../codes.wgsl")),
 };
 

@@ -1,7 +1,10 @@
 //! Q5_K: super-blocks of 256 elements, each a half-precision scale and minimum, 12 bytes of 6-bit factors of both for every
 //! 32 elements, 32 bytes of high bits and 128 of low nibbles (ggml's `block_q5_K`).
 
+pub mod panel;
+
 use super::packing::{BITS, NIBBLES, Packing};
+use super::panel::PanelFormat;
 use super::q4_k::{affine, write_affine};
 use super::search::affine::AffineBlock;
 use super::search::{Group, each_block};
@@ -31,6 +34,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: Some(repack),
     encode: Some(encode),
+    panel: Some(&PanelFormat::of_codes::<panel::Q5K>()),
     wgsl: concat!(
         include_str!("decode.wgsl"),
         include_str!("../q4_k/affine.wgsl"),

@@ -1,7 +1,10 @@
 //! Q6_K: super-blocks of 256 elements, each 128 bytes of low nibbles, 64 of high pairs of bits, 16 signed scales and a
 //! half-precision one (ggml's `block_q6_K`). A code stands for itself minus 32.
 
+pub mod panel;
+
 use super::packing::{NIBBLES, PAIRS, Packing};
+use super::panel::PanelFormat;
 use super::search::scale::ScaledBlock;
 use super::search::{Group, Integers, each_block};
 use super::{Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
@@ -30,6 +33,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: Some(repack),
     encode: Some(encode),
+    panel: Some(&PanelFormat::of_codes::<panel::Q6K>()),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
 };
 

@@ -1,5 +1,8 @@
 //! Q8_0: blocks of 32 elements, each a half-precision scale and 32 signed bytes (ggml's `block_q8_0`).
 
+pub mod panel;
+
+use super::panel::PanelFormat;
 use super::search::{Group, Integers, each_block};
 use super::{BLOCK32, Format, FormatInfo, Scale, half_at, planes_row_bytes, put_half, repack_planes};
 
@@ -23,6 +26,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: Some(repack),
     encode: Some(encode),
+    panel: Some(&PanelFormat::of_codes::<panel::Q8_0>()),
     wgsl: include_str!("decode.wgsl"),
 };
 

@@ -1,0 +1,43 @@
+//! IQ4_NL in panels, which lie as those of Q4_0 do.
+
+use super::VALUES;
+use crate::formats::panel::{Codes, Panel, Plane};
+use crate::formats::q4_0;
+use crate::simd::Lanes;
+
+/// IQ4_NL in panels.
+pub struct Iq4Nl;
+
+/// What nibbles stand for, 128 more.
+const TABLE: [u8; 16] = {
+    let mut table = [0; 16];
+    let mut code = 0;
+    while code < 16 {
+        table[code] = (VALUES[code] as i32 + 128) as u8;
+        code += 1;
+    }
+    table
+};
+
+impl Panel for Iq4Nl {
+    const ELEMENTS: usize = q4_0::panel::Q4_0::ELEMENTS;
+    const BYTES: usize = q4_0::panel::Q4_0::BYTES;
+    const PLANES: &'static [Plane] = q4_0::panel::Q4_0::PLANES;
+    const SPAN: usize = 32;
+    const CODES: Codes = Codes::Offset;
+    const ZERO: i32 = 128;
+    type Head<L: Lanes> = ();
+
+    #[inline(always)]
+    fn head<L: Lanes>(_: L, _: &[u8]) {}
+
+    #[inline(always)]
+    fn scale<L: Lanes>(lanes: L, (): (), block: &[u8], span: usize) -> L::Floats {
+        q4_0::panel::Q4_0::scale(lanes, (), block, span)
+    }
+
+    #[inline(always)]
+    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
+        lanes.lookup(q4_0::panel::Q4_0::codes(lanes, block, span, quad), &TABLE)
+    }
+}

@@ -1,0 +1,31 @@
+//! Q4_0 in panels: the scales of two blocks, then the nibbles of the first and of the second.
+
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
+use crate::simd::Lanes;
+
+/// Q4_0 in panels.
+pub struct Q4_0;
+
+impl Panel for Q4_0 {
+    const ELEMENTS: usize = 64;
+    const BYTES: usize = 64 + 512;
+    const PLANES: &'static [Plane] =
+        &[Plane::new(0, 2, 2, 0), Plane::new(2, 16, 4, 64), Plane::new(18, 2, 2, 32), Plane::new(20, 16, 4, 320)];
+    const SPAN: usize = 32;
+    const CODES: Codes = Codes::Bits4;
+    const ZERO: i32 = 8;
+    type Head<L: Lanes> = ();
+
+    #[inline(always)]
+    fn head<L: Lanes>(_: L, _: &[u8]) {}
+
+    #[inline(always)]
+    fn scale<L: Lanes>(lanes: L, (): (), block: &[u8], span: usize) -> L::Floats {
+        halves_at(lanes, block, 32 * span)
+    }
+
+    #[inline(always)]
+    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
+        lanes.bits(lanes.bytes(line(block, 1 + 4 * span + quad % 4)), 4 * (quad as u32 / 4), 15)
+    }
+}

@@ -1,0 +1,47 @@
+//! Q5_K in panels: what those of Q4_K have before their nibbles, then the high bits, then the nibbles.
+
+use crate::formats::panel::{Codes, Panel, Plane, line};
+use crate::formats::q4_k::panel::{Affine, affine};
+use crate::simd::Lanes;
+
+/// Q5_K in panels.
+pub struct Q5K;
+
+impl Panel for Q5K {
+    const ELEMENTS: usize = 256;
+    const BYTES: usize = 256 + 512 + 2048;
+    const PLANES: &'static [Plane] = &[
+        Plane::new(0, 2, 2, 0),
+        Plane::new(2, 2, 2, 32),
+        Plane::new(4, 12, 4, 64),
+        Plane::new(16, 32, 4, 256),
+        Plane::new(48, 128, 4, 768),
+    ];
+    const SPAN: usize = 32;
+    const CODES: Codes = Codes::Bits5;
+    const ZERO: i32 = 0;
+    const HAS_MINIMA: bool = true;
+    type Head<L: Lanes> = Affine<L>;
+
+    #[inline(always)]
+    fn head<L: Lanes>(lanes: L, block: &[u8]) -> Affine<L> {
+        affine(lanes, block)
+    }
+
+    #[inline(always)]
+    fn scale<L: Lanes>(lanes: L, head: Affine<L>, _: &[u8], span: usize) -> L::Floats {
+        head.scale(lanes, span)
+    }
+
+    #[inline(always)]
+    fn minimum<L: Lanes>(lanes: L, head: Affine<L>, _: &[u8], span: usize) -> L::Floats {
+        head.minimum(lanes, span)
+    }
+
+    #[inline(always)]
+    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
+        let high = lanes.bits(lanes.bytes(line(block, 4 + quad)), span as u32, 1);
+        let low = lanes.bits(lanes.bytes(line(block, 12 + 8 * (span / 2) + quad)), 4 * (span as u32 % 2), 15);
+        lanes.or(low, lanes.shift_up(high))
+    }
+}

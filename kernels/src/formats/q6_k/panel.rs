@@ -1,0 +1,43 @@
+//! Q6_K in panels: the scales of the blocks, padded to 64 bytes, their signed factors, the low nibbles, then the high pairs of bits.
+
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
+use crate::simd::Lanes;
+
+/// Q6_K in panels.
+pub struct Q6K;
+
+impl Panel for Q6K {
+    const ELEMENTS: usize = 256;
+    const BYTES: usize = 64 + 256 + 2048 + 1024;
+    const PLANES: &'static [Plane] = &[
+        Plane::new(0, 128, 4, 320),
+        Plane::new(128, 64, 4, 2368),
+        Plane::new(192, 16, 4, 64),
+        Plane::new(208, 2, 2, 0),
+    ];
+    const SPAN: usize = 16;
+    const CODES: Codes = Codes::Bits6;
+    const ZERO: i32 = 32;
+    type Head<L: Lanes> = L::Floats;
+
+    #[inline(always)]
+    fn head<L: Lanes>(lanes: L, block: &[u8]) -> L::Floats {
+        halves_at(lanes, block, 0)
+    }
+
+    #[inline(always)]
+    fn scale<L: Lanes>(lanes: L, head: L::Floats, block: &[u8], span: usize) -> L::Floats {
+        let factors = lanes.words(lanes.bytes(line(block, 1 + span / 4)));
+        lanes.mul(head, lanes.to_floats(lanes.signed_byte(factors, span as u32 % 4)))
+    }
+
+    #[inline(always)]
+    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
+        // Halves of 128 elements, quarters of 32 in them, and one of two spans in these.
+        let (half, quarter, quad) = (span / 8, span % 8 / 2, span % 2 * 4 + quad);
+        let low = line(block, 5 + 16 * half + 8 * (quarter % 2) + quad);
+        let high = line(block, 37 + 8 * half + quad);
+        let low = lanes.bits(lanes.bytes(low), 4 * (quarter as u32 / 2), 15);
+        lanes.or(low, lanes.shift_up(lanes.bits(lanes.bytes(high), 2 * quarter as u32, 3)))
+    }
+}

@@ -1,0 +1,128 @@
+//! Rows of activations in 8 bits, for dot products of integers: blocks of 32 with a scale each, as ggml's `block_q8_0`, but the scale in
+//! single precision.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::host::Threads;
+use crate::simd::{Isa, LANES, Lanes, WithLanes};
+
+/// Rows that are worth several threads.
+const MANY_ROWS: usize = 16;
+
+/// Elements that share a scale.
+pub const BLOCK: usize = 32;
+
+/// Rows of activations in 8 bits, `[rows, width]`, padded with zeros.
+#[derive(Debug, Default)]
+pub struct QuantisedRows {
+    /// Elements of a row, a multiple of [`PADDED`].
+    width: usize,
+    /// Four signed bytes in each, the first in the low bits.
+    quads: Vec<i32>,
+    /// Of each block.
+    scales: Vec<f32>,
+    /// The sum of the bytes of each 16 elements.
+    sums: Vec<i32>,
+}
+
+/// Rows are padded to a multiple of this many elements: the largest block of a panel.
+const PADDED: usize = 256;
+
+/// One row of [`QuantisedRows`].
+#[derive(Debug, Clone, Copy)]
+pub struct QuantisedRow<'a> {
+    /// Four signed bytes in each, the first in the low bits.
+    pub quads: &'a [i32],
+    /// Of each block.
+    pub scales: &'a [f32],
+    /// The sum of the bytes of each 16 elements.
+    pub sums: &'a [i32],
+}
+
+impl QuantisedRows {
+    /// Quantises rows of this many elements, on all threads where there are many.
+    pub fn quantise<'a>(
+        &mut self,
+        isa: Isa,
+        threads: &dyn Threads,
+        rows: usize,
+        width: usize,
+        row: impl Fn(usize) -> &'a [f32] + Sync,
+    ) {
+        self.width = width.next_multiple_of(PADDED);
+        let (quads, blocks, sums) = (self.width / 4, self.width / BLOCK, self.width / 16);
+        self.quads.resize(self.quads.len().max(rows * quads), 0);
+        self.scales.resize(self.scales.len().max(rows * blocks), 0.0);
+        self.sums.resize(self.sums.len().max(rows * sums), 0);
+        let parts = if rows < MANY_ROWS { 1 } else { threads.count() };
+        let share = rows.div_ceil(parts).max(1);
+        let memory = self.quads.chunks_mut(share * quads).zip(self.scales.chunks_mut(share * blocks));
+        let memory = memory.zip(self.sums.chunks_mut(share * sums));
+        let quantise = |part: usize, ((all_quads, all_scales), all_sums): ((&mut [i32], &mut [f32]), &mut [i32])| {
+            let memory = all_quads.chunks_exact_mut(quads).zip(all_scales.chunks_exact_mut(blocks));
+            let memory = memory.zip(all_sums.chunks_exact_mut(sums));
+            for (index, ((quads, scales), sums)) in (part * share..rows.min((part + 1) * share)).zip(memory) {
+                isa.run(Quantise { input: row(index), row: (quads, scales, sums) });
+            }
+        };
+        if parts == 1 {
+            memory.take(1).for_each(|memory| quantise(0, memory));
+        } else {
+            let memory: Vec<_> = memory.take(parts).map(|memory| Mutex::new(Some(memory))).collect();
+            threads.each(memory.len(), &|part| {
+                let memory = memory[part].lock().unwrap_or_else(PoisonError::into_inner).take();
+                quantise(part, memory.expect("a part runs once"));
+            });
+        }
+    }
+
+    /// A row.
+    pub fn row(&self, row: usize) -> QuantisedRow<'_> {
+        let (quads, blocks, sums) = (self.width / 4, self.width / BLOCK, self.width / 16);
+        QuantisedRow {
+            quads: &self.quads[row * quads..][..quads],
+            scales: &self.scales[row * blocks..][..blocks],
+            sums: &self.sums[row * sums..][..sums],
+        }
+    }
+}
+
+/// Quantises one row.
+struct Quantise<'a> {
+    input: &'a [f32],
+    row: (&'a mut [i32], &'a mut [f32], &'a mut [i32]),
+}
+
+impl WithLanes for Quantise<'_> {
+    type Output = ();
+
+    // The compiler makes vectors of this.
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        let (quads, scales, sums) = self.row;
+        let blocks = quads.chunks_exact_mut(BLOCK / 4).zip(scales).zip(sums.chunks_exact_mut(BLOCK / 16));
+        for (index, ((quads, scale), sums)) in blocks.enumerate() {
+            let first = (index * BLOCK).min(self.input.len());
+            let given = &self.input[first..self.input.len().min(first + BLOCK)];
+            let mut numbers = [0f32; BLOCK];
+            numbers[..given.len()].copy_from_slice(given);
+            let mut largest = [0f32; LANES];
+            for lane in 0..LANES {
+                largest[lane] = numbers[lane].abs().max(numbers[lane + LANES].abs());
+            }
+            let largest = largest.iter().fold(0f32, |largest, number| largest.max(*number));
+            *scale = largest / 127.0;
+            let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+            let mut bytes = [0i32; BLOCK];
+            for (byte, number) in bytes.iter_mut().zip(numbers) {
+                *byte = (number * inverse).round_ties_even() as i32;
+            }
+            for (quad, bytes) in quads.iter_mut().zip(bytes.chunks_exact(4)) {
+                *quad = bytes[0] & 255 | (bytes[1] & 255) << 8 | (bytes[2] & 255) << 16 | bytes[3] << 24;
+            }
+            for (sum, bytes) in sums.iter_mut().zip(bytes.chunks_exact(16)) {
+                *sum = bytes.iter().sum();
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A cache slot in host memory, in pages. Keys lie in columns, so that a vector has the same element of 16 tokens' keys; values in rows.
+
+use half::f16;
+
+use crate::graph::{CacheSlot, CachedValues};
+use crate::kv_cache::KvType;
+use crate::simd::LANES;
+use crate::step::PAGE_TOKENS;
+
+/// Numbers that share a scale in [`KvType::Q8`].
+const BLOCK: usize = 32;
+
+/// A cache slot in host memory.
+#[derive(Debug)]
+pub struct PagedCache {
+    slot: CacheSlot,
+    /// `[pages, kv_heads, key_width, PAGE_TOKENS]`.
+    keys: Numbers,
+    /// `[pages, kv_heads, PAGE_TOKENS, value_width]`; empty where values are the first elements of keys.
+    values: Numbers,
+}
+
+/// Keys or values of all heads in all pages.
+#[derive(Debug)]
+enum Numbers {
+    Floats(Vec<f32>),
+    Halves(Vec<u16>),
+    /// Signed bytes, and the half-precision scale of each 32 elements of a token's key or value.
+    Blocks(Vec<i8>, Vec<u16>),
+}
+
+/// How a head's numbers lie in a page.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    width: usize,
+    /// From an element to the next of the same token.
+    element: usize,
+    /// From a token to the next.
+    token: usize,
+}
+
+impl Shape {
+    fn keys(slot: &CacheSlot) -> Shape {
+        Shape { width: slot.key_width, element: PAGE_TOKENS, token: 1 }
+    }
+
+    fn values(slot: &CacheSlot) -> Shape {
+        Shape { width: slot.value_width, element: 1, token: slot.value_width }
+    }
+
+    /// Scales of a token.
+    fn blocks(self) -> usize {
+        self.width.div_ceil(BLOCK)
+    }
+}
+
+impl PagedCache {
+    /// Bytes of the keys and of the values of this many pages.
+    pub fn bytes(slot: &CacheSlot, kv_type: KvType, pages: usize) -> [u64; 2] {
+        let of = |shape: Shape| {
+            let token_bytes = match kv_type {
+                KvType::F32 => 4 * shape.width,
+                KvType::F16 => 2 * shape.width,
+                KvType::Q8 => shape.width + 2 * shape.blocks(),
+            };
+            (pages * PAGE_TOKENS * slot.kv_heads * token_bytes) as u64
+        };
+        match slot.values {
+            CachedValues::Own => [of(Shape::keys(slot)), of(Shape::values(slot))],
+            CachedValues::InKeys => [of(Shape::keys(slot)), 0],
+        }
+    }
+
+    /// An empty cache of this many pages; all of it is NaN, or 0 where there is no NaN.
+    pub fn new(slot: CacheSlot, kv_type: KvType, pages: usize) -> PagedCache {
+        let of = |shape: Shape, pages: usize| {
+            let tokens = pages * PAGE_TOKENS * slot.kv_heads;
+            match kv_type {
+                KvType::F32 => Numbers::Floats(vec![f32::NAN; tokens * shape.width]),
+                KvType::F16 => Numbers::Halves(vec![f16::NAN.to_bits(); tokens * shape.width]),
+                KvType::Q8 => {
+                    Numbers::Blocks(vec![0; tokens * shape.width], vec![f16::NAN.to_bits(); tokens * shape.blocks()])
+                }
+            }
+        };
+        let own = if slot.values == CachedValues::Own { pages } else { 0 };
+        PagedCache { slot, keys: of(Shape::keys(&slot), pages), values: of(Shape::values(&slot), own) }
+    }
+
+    /// The slot.
+    pub fn slot(&self) -> &CacheSlot {
+        &self.slot
+    }
+
+    /// Reads the keys of a head in a page: `[key_width][PAGE_TOKENS]`.
+    #[inline(always)]
+    pub fn read_keys(&self, page: usize, head: usize, keys: &mut [[f32; PAGE_TOKENS]]) {
+        let shape = Shape::keys(&self.slot);
+        self.keys.read(page * self.slot.kv_heads + head, shape, keys.as_flattened_mut());
+    }
+
+    /// Reads the values of a head in a page: `[PAGE_TOKENS][value_width]`. Those that are the first elements of keys are not here.
+    #[inline(always)]
+    pub fn read_values(&self, page: usize, head: usize, values: &mut [f32]) {
+        let shape = Shape::values(&self.slot);
+        self.values.read(page * self.slot.kv_heads + head, shape, values);
+    }
+
+    /// Writes the keys and values of all heads at a place (page, token in it), rounded as the cache stores them; `values` are empty where they
+    /// are the first elements of keys.
+    pub fn write(&mut self, (page, token): (usize, usize), keys: &[f32], values: &[f32]) {
+        let slot = self.slot;
+        for (numbers, shape, given) in
+            [(&mut self.keys, Shape::keys(&slot), keys), (&mut self.values, Shape::values(&slot), values)]
+        {
+            for (head, given) in given.chunks(shape.width).enumerate() {
+                numbers.write(page * slot.kv_heads + head, token, shape, given);
+            }
+        }
+    }
+}
+
+impl Numbers {
+    /// Reads a head's numbers in a page, in the order in which they lie.
+    #[inline(always)]
+    fn read(&self, index: usize, shape: Shape, read: &mut [f32]) {
+        let range = index * PAGE_TOKENS * shape.width..(index + 1) * PAGE_TOKENS * shape.width;
+        match self {
+            Numbers::Floats(numbers) => read.copy_from_slice(&numbers[range]),
+            Numbers::Halves(numbers) => {
+                for (read, halves) in read.as_chunks_mut::<LANES>().0.iter_mut().zip(numbers[range].as_chunks().0) {
+                    halves_to_floats(halves, read);
+                }
+            }
+            Numbers::Blocks(bytes, scales) => {
+                let blocks = shape.blocks();
+                let scales = &scales[index * PAGE_TOKENS * blocks..][..PAGE_TOKENS * blocks];
+                for (at, (read, byte)) in read.iter_mut().zip(&bytes[range]).enumerate() {
+                    let (token, element) = match shape.element {
+                        1 => (at / shape.width, at % shape.width),
+                        _ => (at % PAGE_TOKENS, at / PAGE_TOKENS),
+                    };
+                    *read = f32::from(*byte) * f16::from_bits(scales[token * blocks + element / BLOCK]).to_f32();
+                }
+            }
+        }
+    }
+
+    /// Writes the numbers of a head's token.
+    fn write(&mut self, index: usize, token: usize, shape: Shape, given: &[f32]) {
+        let first = index * PAGE_TOKENS * shape.width + token * shape.token;
+        match self {
+            Numbers::Floats(numbers) => {
+                given.iter().enumerate().for_each(|(at, number)| numbers[first + at * shape.element] = *number);
+            }
+            Numbers::Halves(numbers) => {
+                for (at, number) in given.iter().enumerate() {
+                    let number = number.clamp(-65504.0, 65504.0);
+                    numbers[first + at * shape.element] = f16::from_f32(number).to_bits();
+                }
+            }
+            Numbers::Blocks(bytes, scales) => {
+                for (block, given) in given.chunks(BLOCK).enumerate() {
+                    let mut rounded = [0f32; BLOCK];
+                    let rounded = &mut rounded[..given.len()];
+                    rounded.copy_from_slice(given);
+                    let scale = KvType::round_block(rounded);
+                    scales[(index * PAGE_TOKENS + token) * shape.blocks() + block] = scale.to_bits();
+                    let inverse = if scale == f16::ZERO { 0.0 } else { 1.0 / scale.to_f32() };
+                    for (at, number) in rounded.iter().enumerate() {
+                        bytes[first + (block * BLOCK + at) * shape.element] = (number * inverse).round() as i8;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Half-precision numbers as floats, in a way that the compiler makes vectors of.
+#[inline(always)]
+fn halves_to_floats(halves: &[u16; LANES], floats: &mut [f32; LANES]) {
+    for lane in 0..LANES {
+        let half = u32::from(halves[lane]);
+        // The exponent and the fraction in their places, times 2^112: subnormal numbers come out right, infinity and NaN as numbers,
+        // which no cache has but where it is empty.
+        let magnitude = f32::from_bits((half & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
+        let magnitude = if half & 0x7c00 == 0x7c00 { f32::NAN } else { magnitude };
+        floats[lane] = f32::from_bits(magnitude.to_bits() | (half & 0x8000) << 16);
+    }
+}

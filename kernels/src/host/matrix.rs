@@ -1,0 +1,214 @@
+//! Weights on the host: in panels of 16 rows where the format has inner loops, else row by row as in a file.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use crate::formats::Format;
+use crate::host::Threads;
+use crate::host::activations::QuantisedRows;
+use crate::host::product::{FloatProduct, IntegerProduct, RowsProduct};
+use crate::reference::Matrix;
+use crate::simd::{Isa, LANES};
+
+/// Bytes of rows of activations that stay in the cache while panels pass by.
+const INPUT_BYTES: usize = 192 << 10;
+
+/// The most rows of activations that a panel meets at once.
+const MOST_ROWS: usize = 512;
+
+/// A matrix `[rows, columns]`, stacked from parts.
+#[derive(Debug)]
+pub struct HostMatrix {
+    /// Elements of a row.
+    pub columns: usize,
+    /// Its parts in order.
+    pub parts: Vec<MatrixPart>,
+}
+
+/// Some rows of a matrix, in one format.
+#[derive(Debug)]
+pub struct MatrixPart {
+    format: Format,
+    rows: usize,
+    /// Bytes of a panel, or of a row.
+    stride: usize,
+    /// Its panels or rows begin here in `memory`, at a multiple of 64 bytes.
+    begin: usize,
+    memory: Vec<u8>,
+}
+
+/// What is multiplied with a matrix.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// Numbers in single precision.
+    Floats(Matrix<'a>),
+    /// Numbers in 8 bits, for formats whose codes are integers, and the same in single precision for the others.
+    Quantised(&'a QuantisedRows, Matrix<'a>),
+}
+
+impl MatrixPart {
+    /// Bytes of a panel or a row, and how many there are.
+    fn layout(format: Format, rows: usize, columns: usize) -> (usize, usize) {
+        match format.panel {
+            Some(panel) => (panel.panel_bytes(columns), rows.div_ceil(LANES)),
+            None => (columns / format.block_elements * format.block_bytes, rows),
+        }
+    }
+
+    /// Bytes that rows take.
+    pub fn bytes(format: Format, rows: usize, columns: usize) -> usize {
+        let (stride, count) = MatrixPart::layout(format, rows, columns);
+        stride * count + 63
+    }
+
+    /// Rows in memory that has room for [`MatrixPart::bytes`]; all are zeros until they are put.
+    pub fn within(format: Format, rows: usize, columns: usize, mut memory: Vec<u8>) -> MatrixPart {
+        let (stride, _) = MatrixPart::layout(format, rows, columns);
+        memory.resize(MatrixPart::bytes(format, rows, columns), 0);
+        let begin = memory.as_ptr().align_offset(64).min(63);
+        MatrixPart { format, rows, stride, begin, memory }
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Puts rows as a file has them, from a row on that is a multiple of 16.
+    pub fn put(&mut self, threads: &dyn Threads, first: usize, file: &[u8], row_bytes: usize) {
+        let stretch = &mut self.memory[self.begin..];
+        match self.format.panel {
+            None => stretch[first * self.stride..][..file.len()].copy_from_slice(file),
+            Some(panel) => {
+                let panels = stretch.chunks_exact_mut(self.stride).skip(first / LANES);
+                let pairs = panels.zip(file.chunks(LANES * row_bytes)).map(|pair| Mutex::new(Some(pair)));
+                let pairs: Vec<_> = pairs.collect();
+                threads.each(pairs.len(), &|index| {
+                    let pair = pairs[index].lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let (place, file) = pair.expect("a part runs once");
+                    file.chunks_exact(row_bytes).enumerate().for_each(|(lane, row)| panel.pack_row(row, lane, place));
+                });
+            }
+        }
+    }
+
+    /// The bytes of a panel, or of a row.
+    fn stretch(&self, index: usize) -> &[u8] {
+        &self.memory[self.begin + index * self.stride..][..self.stride]
+    }
+
+    /// Decodes a row.
+    fn decode_row(&self, row: usize, elements: &mut [f32]) {
+        match self.format.panel {
+            None => self.format.decode_row(self.stretch(row), elements),
+            Some(panel) => {
+                let row_bytes = elements.len() / self.format.block_elements * self.format.block_bytes;
+                let mut file = vec![0; row_bytes];
+                panel.unpack_row(self.stretch(row / LANES), row % LANES, &mut file);
+                self.format.decode_row(&file, elements);
+            }
+        }
+    }
+
+    /// Whether its products take activations in 8 bits.
+    fn takes_integers(&self) -> bool {
+        self.format.panel.is_some_and(|panel| panel.integer.is_some())
+    }
+
+    /// The products of 16 rows with some rows of input.
+    fn multiply(&self, isa: Isa, panel: usize, input: Input, rows: &[u32], sums: &mut [[f32; LANES]]) {
+        let (quantised, input) = match input {
+            Input::Quantised(quantised, input) => (Some(quantised), input),
+            Input::Floats(input) => (None, input),
+        };
+        let Some(format) = self.format.panel else {
+            let last = self.rows.min((panel + 1) * LANES);
+            let rows_of_weight =
+                &self.memory[self.begin + panel * LANES * self.stride..self.begin + last * self.stride];
+            isa.run(RowsProduct {
+                format: self.format,
+                weights: rows_of_weight,
+                row_bytes: self.stride,
+                input,
+                rows,
+                sums,
+            });
+            return;
+        };
+        match (format.integer, quantised) {
+            (Some(integer), Some(input)) => {
+                integer(isa, IntegerProduct { panel: self.stretch(panel), input, rows, sums })
+            }
+            _ => (format.float)(isa, FloatProduct { panel: self.stretch(panel), input, rows, sums }),
+        }
+    }
+}
+
+impl HostMatrix {
+    /// Rows of all parts.
+    pub fn rows(&self) -> usize {
+        self.parts.iter().map(|part| part.rows).sum()
+    }
+
+    /// Whether products of any part take activations in 8 bits.
+    pub fn takes_integers(&self) -> bool {
+        self.parts.iter().any(MatrixPart::takes_integers)
+    }
+
+    /// Whether products of all parts take activations in 8 bits.
+    pub fn takes_only_integers(&self) -> bool {
+        self.parts.iter().all(MatrixPart::takes_integers)
+    }
+
+    /// Decodes a row.
+    pub fn decode_row(&self, row: usize, elements: &mut [f32]) {
+        let mut row = row;
+        for part in &self.parts {
+            if row < part.rows {
+                return part.decode_row(row, elements);
+            }
+            row -= part.rows;
+        }
+        panic!("row {row} lies past the end of a weight");
+    }
+
+    /// The products of some rows of the matrix with some rows of input. `put` is given the first of a run of rows, the index in `rows`, and
+    /// the products.
+    pub fn multiply(
+        &self,
+        isa: Isa,
+        range: Range<usize>,
+        input: Input,
+        rows: &[u32],
+        mut put: impl FnMut(usize, usize, &[f32]),
+    ) {
+        let mut sums = [[0f32; LANES]; MOST_ROWS];
+        let at_once = (INPUT_BYTES / self.columns.max(1)).next_multiple_of(4).clamp(4, MOST_ROWS);
+        for (chunk, rows) in rows.chunks(at_once).enumerate() {
+            let mut first_row = 0;
+            for part in &self.parts {
+                let begin = range.start.max(first_row) - first_row;
+                let end = range.end.min(first_row + part.rows).max(first_row) - first_row;
+                if begin < end {
+                    for panel in begin / LANES..end.div_ceil(LANES) {
+                        let sums = &mut sums[..rows.len()];
+                        part.multiply(isa, panel, input, rows, sums);
+                        let wanted = begin.max(panel * LANES)..end.min((panel + 1) * LANES);
+                        let lanes = wanted.start - panel * LANES..wanted.end - panel * LANES;
+                        for (index, sums) in sums.iter().enumerate() {
+                            put(first_row + wanted.start, chunk * at_once + index, &sums[lanes.clone()]);
+                        }
+                    }
+                }
+                first_row += part.rows;
+            }
+        }
+    }
+
+    /// Cuts the rows into ranges of about equal bytes that begin at a panel.
+    pub fn cut(&self, range: Range<usize>, parts: usize, part: usize) -> Range<usize> {
+        let panels = range.len().div_ceil(LANES);
+        let at = |part: usize| range.start + (panels * part / parts * LANES).min(range.len());
+        at(part)..at(part + 1)
+    }
+}

@@ -1,0 +1,371 @@
+//! Products of a panel, 16 rows of a weight, with rows of activations.
+
+use crate::formats::Format;
+use crate::formats::panel::{Codes, Panel};
+use crate::host::activations::{QuantisedRow, QuantisedRows};
+use crate::reference::Matrix;
+use crate::simd::{LANES, Lanes, WithLanes};
+
+/// How far ahead a panel's bytes are fetched.
+const AHEAD: usize = 4096;
+
+/// A panel times activations in 8 bits.
+#[derive(Debug)]
+pub struct IntegerProduct<'a> {
+    /// The panel: its blocks along the columns.
+    pub panel: &'a [u8],
+    /// The activations.
+    pub input: &'a QuantisedRows,
+    /// The rows of them that are multiplied.
+    pub rows: &'a [u32],
+    /// For each of these the 16 sums.
+    pub sums: &'a mut [[f32; LANES]],
+}
+
+/// A panel times activations in single precision.
+#[derive(Debug)]
+pub struct FloatProduct<'a> {
+    /// The panel: its blocks along the columns.
+    pub panel: &'a [u8],
+    /// The activations.
+    pub input: Matrix<'a>,
+    /// The rows of them that are multiplied.
+    pub rows: &'a [u32],
+    /// For each of these the 16 sums.
+    pub sums: &'a mut [[f32; LANES]],
+}
+
+/// [`IntegerProduct`] of a format.
+pub struct Integer<'a, P> {
+    product: IntegerProduct<'a>,
+    format: std::marker::PhantomData<P>,
+}
+
+impl<'a, P: Panel> Integer<'a, P> {
+    /// The product of a format.
+    pub fn of(product: IntegerProduct<'a>) -> Integer<'a, P> {
+        Integer { product, format: std::marker::PhantomData }
+    }
+}
+
+impl<P: Panel> WithLanes for Integer<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let IntegerProduct { panel, input, rows, sums } = self.product;
+        let (mut rows, mut sums) = (rows, sums);
+        while let Some((four, rest)) = rows.split_first_chunk::<4>() {
+            let (out, rest_of_sums) = sums.split_at_mut(4);
+            integer_rows::<L, P, 4>(lanes, panel, four.map(|row| input.row(row as usize)), out);
+            (rows, sums) = (rest, rest_of_sums);
+        }
+        if let Some((two, rest)) = rows.split_first_chunk::<2>() {
+            let (out, rest_of_sums) = sums.split_at_mut(2);
+            integer_rows::<L, P, 2>(lanes, panel, two.map(|row| input.row(row as usize)), out);
+            (rows, sums) = (rest, rest_of_sums);
+        }
+        if let [row] = rows {
+            integer_rows::<L, P, 1>(lanes, panel, [input.row(*row as usize)], sums);
+        }
+    }
+}
+
+/// A panel times some rows.
+#[inline(always)]
+fn integer_rows<L: Lanes, P: Panel, const ROWS: usize>(
+    lanes: L,
+    panel: &[u8],
+    rows: [QuantisedRow; ROWS],
+    out: &mut [[f32; LANES]],
+) {
+    let mut sums = [lanes.splat(0.0); ROWS];
+    for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
+        let head = P::head(lanes, block);
+        for ahead in 0..P::BYTES / 64 {
+            lanes.prefetch(block, AHEAD + 64 * ahead);
+        }
+        for span in 0..P::ELEMENTS / P::SPAN {
+            let first = index * P::ELEMENTS + span * P::SPAN;
+            let dots = span_dots::<L, P, ROWS>(lanes, block, span, first, &rows);
+            let scale = P::scale(lanes, head, block, span);
+            for row in 0..ROWS {
+                let of_row = lanes.splat(rows[row].scales[first / 32]);
+                sums[row] = lanes.fma(lanes.to_floats(dots[row]), lanes.mul(scale, of_row), sums[row]);
+            }
+            if P::HAS_MINIMA {
+                let minimum = P::minimum(lanes, head, block, span);
+                for row in 0..ROWS {
+                    let of_row = rows[row].scales[first / 32] * sum_of::<P>(&rows[row], first) as f32;
+                    sums[row] = lanes.fnma(minimum, lanes.splat(of_row), sums[row]);
+                }
+            }
+        }
+    }
+    for row in 0..ROWS {
+        lanes.store(sums[row], &mut out[row]);
+    }
+}
+
+/// The sum of a row's bytes in a span.
+#[inline(always)]
+fn sum_of<P: Panel>(row: &QuantisedRow, first: usize) -> i32 {
+    let sums = &row.sums[first / 16..];
+    if P::SPAN == 32 { sums[0] + sums[1] } else { sums[0] }
+}
+
+/// The dot products of a span's codes, less their zero, with some rows.
+#[inline(always)]
+fn span_dots<L: Lanes, P: Panel, const ROWS: usize>(
+    lanes: L,
+    block: &[u8],
+    span: usize,
+    first: usize,
+    rows: &[QuantisedRow; ROWS],
+) -> [L::Integers; ROWS] {
+    let mut totals = [lanes.splat_integer(0); ROWS];
+    let zero = if matches!(P::CODES, Codes::Offset) { P::ZERO - 128 + L::OFFSET } else { P::ZERO };
+    if zero != 0 {
+        for row in 0..ROWS {
+            totals[row] = lanes.splat_integer(-zero * sum_of::<P>(&rows[row], first));
+        }
+    }
+    let mut quads: [&[i32]; ROWS] = [&[]; ROWS];
+    for row in 0..ROWS {
+        quads[row] = &rows[row].quads[first / 4..first / 4 + P::SPAN / 4];
+    }
+    let chain = P::CODES.chain();
+    let mut quad = 0;
+    while quad < P::SPAN / 4 {
+        if matches!(P::CODES, Codes::Offset) {
+            let codes = P::codes(lanes, block, span, quad);
+            for row in 0..ROWS {
+                totals[row] = lanes.dot_offset(totals[row], codes, quads[row][quad]);
+            }
+            quad += 1;
+        } else {
+            let mut dots = [lanes.dots(); ROWS];
+            let end = quad + chain;
+            while quad < end && quad < P::SPAN / 4 {
+                let codes = P::codes(lanes, block, span, quad);
+                for row in 0..ROWS {
+                    dots[row] = lanes.dot(dots[row], codes, quads[row][quad]);
+                }
+                quad += 1;
+            }
+            for row in 0..ROWS {
+                totals[row] = lanes.finish(totals[row], dots[row]);
+            }
+        }
+    }
+    totals
+}
+
+/// [`FloatProduct`] of a format of codes: each block is decoded once, for all rows.
+pub struct Decoded<'a, P> {
+    product: FloatProduct<'a>,
+    format: std::marker::PhantomData<P>,
+}
+
+impl<'a, P: Panel> Decoded<'a, P> {
+    /// The product of a format.
+    pub fn of(product: FloatProduct<'a>) -> Decoded<'a, P> {
+        Decoded { product, format: std::marker::PhantomData }
+    }
+}
+
+impl<P: Panel> WithLanes for Decoded<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let FloatProduct { panel, input, rows, sums } = self.product;
+        let mut tile = [[0f32; LANES]; 256];
+        sums.fill([0.0; LANES]);
+        for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
+            let head = P::head(lanes, block);
+            for span in 0..P::ELEMENTS / P::SPAN {
+                let (scale, minimum) = (P::scale(lanes, head, block, span), P::minimum(lanes, head, block, span));
+                for quad in 0..P::SPAN / 4 {
+                    let words = lanes.words(P::codes(lanes, block, span, quad));
+                    for byte in 0..4 {
+                        let code = lanes.to_floats(lanes.field(words, 8 * byte as u32, 255));
+                        // (code - zero) * scale - minimum, each step rounded once.
+                        let code = lanes.fma(code, lanes.splat(1.0), lanes.splat(-P::ZERO as f32));
+                        let element = match P::HAS_MINIMA {
+                            true => lanes.fma(code, scale, lanes.mul(minimum, lanes.splat(-1.0))),
+                            false => lanes.mul(code, scale),
+                        };
+                        lanes.store(element, &mut tile[span * P::SPAN + 4 * quad + byte]);
+                    }
+                }
+            }
+            let first = index * P::ELEMENTS;
+            let width = P::ELEMENTS.min(input.width - first);
+            add_tile(lanes, &tile[..width], input, first, rows, sums);
+        }
+    }
+}
+
+/// A panel of floats: 16 numbers for each column.
+pub trait FloatPanel: 'static {
+    /// Bytes of a number.
+    const BYTES: usize;
+
+    /// The 16 numbers of a column.
+    fn load<L: Lanes>(lanes: L, column: &[u8]) -> L::Floats;
+}
+
+/// [`FloatProduct`] of floats.
+pub struct Floats<'a, P> {
+    product: FloatProduct<'a>,
+    format: std::marker::PhantomData<P>,
+}
+
+impl<'a, P: FloatPanel> Floats<'a, P> {
+    /// The product of a format.
+    pub fn of(product: FloatProduct<'a>) -> Floats<'a, P> {
+        Floats { product, format: std::marker::PhantomData }
+    }
+}
+
+impl<P: FloatPanel> WithLanes for Floats<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let FloatProduct { panel, input, rows, sums } = self.product;
+        let (mut rows, mut sums) = (rows, sums);
+        while let Some((four, rest)) = rows.split_first_chunk::<4>() {
+            let (out, rest_of_sums) = sums.split_at_mut(4);
+            float_rows::<L, P, 4, 1>(lanes, panel, four.map(|row| input.row(row as usize)), out);
+            (rows, sums) = (rest, rest_of_sums);
+        }
+        if let Some((two, rest)) = rows.split_first_chunk::<2>() {
+            let (out, rest_of_sums) = sums.split_at_mut(2);
+            float_rows::<L, P, 2, 2>(lanes, panel, two.map(|row| input.row(row as usize)), out);
+            (rows, sums) = (rest, rest_of_sums);
+        }
+        if let [row] = rows {
+            float_rows::<L, P, 1, 4>(lanes, panel, [input.row(*row as usize)], sums);
+        }
+    }
+}
+
+/// A panel of floats times some rows, in `CHAINS` sums each, so that an addition need not wait for the one before.
+#[inline(always)]
+fn float_rows<L: Lanes, P: FloatPanel, const ROWS: usize, const CHAINS: usize>(
+    lanes: L,
+    panel: &[u8],
+    rows: [&[f32]; ROWS],
+    out: &mut [[f32; LANES]],
+) {
+    let mut sums = [[lanes.splat(0.0); ROWS]; CHAINS];
+    let bytes = P::BYTES * LANES;
+    let width = rows[0].len();
+    for (index, columns) in panel[..width * bytes].chunks(CHAINS * bytes).enumerate() {
+        lanes.prefetch(columns, AHEAD);
+        for (chain, column) in columns.chunks_exact(bytes).enumerate() {
+            let numbers = P::load(lanes, column);
+            for row in 0..ROWS {
+                sums[chain][row] = lanes.fma(numbers, lanes.splat(rows[row][index * CHAINS + chain]), sums[chain][row]);
+            }
+        }
+    }
+    for row in 0..ROWS {
+        let mut sum = sums[0][row];
+        for chain in 1..CHAINS {
+            sum = lanes.fma(sums[chain][row], lanes.splat(1.0), sum);
+        }
+        lanes.store(sum, &mut out[row]);
+    }
+}
+
+/// Adds the products of a tile, 16 decoded numbers for each of some columns, with rows of activations.
+#[inline(always)]
+pub fn add_tile<L: Lanes>(
+    lanes: L,
+    tile: &[[f32; LANES]],
+    input: Matrix,
+    first: usize,
+    rows: &[u32],
+    sums: &mut [[f32; LANES]],
+) {
+    let (mut rows, mut sums) = (rows, sums);
+    while let Some((four, rest)) = rows.split_first_chunk::<4>() {
+        let (out, rest_of_sums) = sums.split_at_mut(4);
+        tile_rows::<L, 4, 1>(lanes, tile, four.map(|row| &input.row(row as usize)[first..]), out);
+        (rows, sums) = (rest, rest_of_sums);
+    }
+    for (row, out) in rows.iter().zip(sums.chunks_exact_mut(1)) {
+        tile_rows::<L, 1, 4>(lanes, tile, [&input.row(*row as usize)[first..]], out);
+    }
+}
+
+#[inline(always)]
+fn tile_rows<L: Lanes, const ROWS: usize, const CHAINS: usize>(
+    lanes: L,
+    tile: &[[f32; LANES]],
+    rows: [&[f32]; ROWS],
+    out: &mut [[f32; LANES]],
+) {
+    let mut sums = [[lanes.splat(0.0); ROWS]; CHAINS];
+    for (index, columns) in tile.chunks(CHAINS).enumerate() {
+        for (chain, column) in columns.iter().enumerate() {
+            let numbers = lanes.load(column);
+            for row in 0..ROWS {
+                sums[chain][row] = lanes.fma(numbers, lanes.splat(rows[row][index * CHAINS + chain]), sums[chain][row]);
+            }
+        }
+    }
+    for row in 0..ROWS {
+        let mut sum = lanes.load(&out[row]);
+        for chain in 0..CHAINS {
+            sum = lanes.fma(sums[chain][row], lanes.splat(1.0), sum);
+        }
+        lanes.store(sum, &mut out[row]);
+    }
+}
+
+/// 16 rows of a weight, or fewer, as a file has them, times activations in single precision: decoded some columns at a time, for all rows.
+#[derive(Debug)]
+pub struct RowsProduct<'a> {
+    /// The format.
+    pub format: Format,
+    /// The rows.
+    pub weights: &'a [u8],
+    /// Bytes of a row.
+    pub row_bytes: usize,
+    /// The activations.
+    pub input: Matrix<'a>,
+    /// The rows of them that are multiplied.
+    pub rows: &'a [u32],
+    /// For each of these the sums; those of rows that are not there are 0.
+    pub sums: &'a mut [[f32; LANES]],
+}
+
+/// Columns that are decoded at once: a multiple of every format's block.
+const TILE_COLUMNS: usize = 256;
+
+impl WithLanes for RowsProduct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let RowsProduct { format, weights, row_bytes, input, rows, sums } = self;
+        let mut tile = [[0f32; LANES]; TILE_COLUMNS];
+        let mut elements = [0f32; TILE_COLUMNS];
+        sums.fill([0.0; LANES]);
+        for first in (0..input.width).step_by(TILE_COLUMNS) {
+            let width = TILE_COLUMNS.min(input.width - first);
+            let bytes = |elements: usize| elements / format.block_elements * format.block_bytes;
+            for (lane, row) in weights.chunks_exact(row_bytes).enumerate() {
+                format.decode_row(&row[bytes(first)..bytes(first + width)], &mut elements[..width]);
+                for (column, element) in tile.iter_mut().zip(&elements[..width]) {
+                    column[lane] = *element;
+                }
+            }
+            add_tile(lanes, &tile[..width], input, first, rows, sums);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Products on the host: every thread takes panels of about equal bytes, and multiplies them with all rows of input.
+
+use super::MatMul;
+use crate::candidate::Candidate;
+use crate::host::matrix::Input;
+use crate::host::{HostContext, HostRun};
+use crate::simd::LANES;
+
+/// Activations in 8 bits, for formats whose codes are integers.
+pub const INTEGER: &str = "integer";
+
+/// Activations in single precision.
+pub const FLOAT: &str = "float";
+
+/// Parts for each thread where many rows make them long: one that began late then has less to do.
+const MANY_PARTS: usize = 4;
+
+/// Rows of input from which parts are many.
+const MANY_ROWS: usize = 32;
+
+/// The ways to multiply on the host, best guess first.
+pub fn candidates(context: HostContext) -> Vec<Candidate> {
+    let integer = context.may_round.then(|| Candidate::new(INTEGER).that_rounds());
+    integer.into_iter().chain([Candidate::new(FLOAT)]).collect()
+}
+
+/// Parts into which the rows of a weight are cut.
+pub fn parts(threads: usize, input_rows: usize) -> usize {
+    if input_rows < MANY_ROWS { threads } else { threads * MANY_PARTS }
+}
+
+/// The product of a step.
+pub fn run(op: &MatMul, run: &mut HostRun) {
+    let matrix = run.matrix.expect("the op has a matrix");
+    let (input, rows) = (run.operands.inputs["input"], run.operands.rows);
+    let is_integer = run.candidate.method() == INTEGER && matrix.takes_integers();
+    if is_integer {
+        run.scratch.input.quantise(run.isa, run.threads, rows, input.width, |row| input.row(row));
+    }
+    run.scratch.rows.clear();
+    run.scratch.rows.extend(0..rows as u32);
+    let given = if is_integer { Input::Quantised(&run.scratch.input, input) } else { Input::Floats(input) };
+    let bias = run.operands.weights.get("bias").map(|bias| bias.row(0));
+    let residual = run.operands.inputs.get("residual");
+    let (isa, output, list) = (run.isa, run.output(), &run.scratch.rows);
+    let parts = parts(run.threads.count(), rows);
+    run.threads.each(parts, &|part| {
+        let range = matrix.cut(0..matrix.rows(), parts, part);
+        matrix.multiply(isa, range, given, list, |first, row, products| {
+            let columns = first..first + products.len();
+            let mut out = [0f32; LANES];
+            let out = &mut out[..products.len()];
+            out.copy_from_slice(products);
+            if let Some(bias) = &bias {
+                out.iter_mut().zip(&bias[columns.clone()]).for_each(|(out, bias)| *out += bias);
+            }
+            if op.scale != 1.0 {
+                out.iter_mut().for_each(|out| *out *= op.scale);
+            }
+            if let Some(residual) = residual {
+                out.iter_mut().zip(&residual.row(row)[columns]).for_each(|(out, residual)| *out += residual);
+            }
+            output.put(row, first, out);
+        });
+    });
+}
