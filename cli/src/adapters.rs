@@ -71,10 +71,11 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if arguments.json {
         return print_json(&adapters.list().iter().map(Report::of).collect::<Vec<_>>());
     }
-    adapters.list().iter().try_for_each(|adapter| print(&describe(adapter)))
+    let default = adapters.best().index;
+    adapters.list().iter().try_for_each(|adapter| print(&describe(adapter, adapter.index == default)))
 }
 
-fn describe(adapter: &Adapter) -> String {
+fn describe(adapter: &Adapter, is_default: bool) -> String {
     let kind = format!("{:?}", adapter.kind).to_lowercase();
     let memory = match adapter.memory {
         Some(Memory { total, free: Some(free) }) => format!("{} free of {}", HumanBytes(free), HumanBytes(total)),
@@ -90,7 +91,8 @@ fn describe(adapter: &Adapter) -> String {
     let matrix = if adapter.matrix { ", matrix units" } else { "" };
     let binding = HumanBytes(adapter.max_binding);
     let what = if adapter.kind == Kind::Host {
-        format!("    {} · {memory}\n", adapter.driver)
+        let why = if is_default { " · taken where no adapter is named, since there is no GPU" } else { "" };
+        format!("    {} · {memory}{why}\n", adapter.driver)
     } else {
         format!("    {} · {memory} · {subgroup}, {f16}{matrix} · bindings to {binding}\n", adapter.driver)
     };

@@ -160,9 +160,7 @@ impl DeviceArguments {
     pub fn announce(&self, model: Model) -> Outcome<Model> {
         let stages = &model.ledger().stages;
         if self.adapters.is_empty() && stages.iter().all(|stage| stage.adapter == "host") && !self.quiet {
-            note(
-                "ply: warning: no adapter was found, so the model runs on the host, slowly; `ply adapters` lists what there is",
-            );
+            note("ply: there is no GPU, so the model runs on the CPU; `ply adapters` lists what there is");
         }
         if !self.quiet {
             model.notes().iter().for_each(|text| note(&format!("ply: {text}")));

@@ -42,7 +42,7 @@ impl From<usize> for Context {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Devices {
-    /// The fewest GPUs that hold the model, and of these the fastest; where there is no GPU, the best adapter there is.
+    /// The fewest GPUs that hold the model, and of these the fastest; where there is no GPU, the host.
     #[default]
     Best,
     /// All of these adapters: each a number, a name, `backend:name`, or `host`. One that is named twice is opened twice.

@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How a command ended.
@@ -50,25 +52,30 @@ pub fn start(command: &mut Command, input: &[u8], stdout: Stdio) -> Child {
     child
 }
 
-/// Waits for a command, but not for long; `watch` is called now and then while it runs.
-pub fn finish(mut child: Child, limit: Duration, mut watch: impl FnMut(u32)) -> Ended {
+/// Waits for a command, but not for long; `watch` is called now and then while it runs, with its id and how many bytes it wrote to standard
+/// error.
+pub fn finish(mut child: Child, limit: Duration, mut watch: impl FnMut(u32, usize)) -> Ended {
     let begin = Instant::now();
-    let read = |stream: Option<Box<dyn Read + Send>>| {
+    let said = Arc::new(AtomicUsize::new(0));
+    let read = |stream: Option<Box<dyn Read + Send>>, count: Arc<AtomicUsize>| {
         std::thread::spawn(move || {
-            let mut bytes = Vec::new();
+            let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
             if let Some(mut stream) = stream {
-                _ = stream.read_to_end(&mut bytes);
+                while let Ok(length @ 1..) = stream.read(&mut piece) {
+                    bytes.extend_from_slice(&piece[..length]);
+                    count.store(bytes.len(), Ordering::Relaxed);
+                }
             }
             String::from_utf8_lossy(&bytes).into_owned()
         })
     };
-    let stdout = read(child.stdout.take().map(|stream| Box::new(stream) as _));
-    let stderr = read(child.stderr.take().map(|stream| Box::new(stream) as _));
+    let stdout = read(child.stdout.take().map(|stream| Box::new(stream) as _), Arc::default());
+    let stderr = read(child.stderr.take().map(|stream| Box::new(stream) as _), Arc::clone(&said));
     let status: Option<ExitStatus> = loop {
         match child.try_wait().expect("a child can be waited for") {
             Some(status) => break Some(status),
             None if begin.elapsed() > limit => break None,
-            None => watch(child.id()),
+            None => watch(child.id(), said.load(Ordering::Relaxed)),
         }
         std::thread::sleep(Duration::from_millis(5));
     };

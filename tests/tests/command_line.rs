@@ -30,7 +30,7 @@ fn ply(arguments: &str) -> Command {
 }
 
 fn run(arguments: &str) -> Ended {
-    finish(start(&mut ply(arguments), b"", Stdio::piped()), LIMIT, |_| {})
+    finish(start(&mut ply(arguments), b"", Stdio::piped()), LIMIT, |_, _| {})
 }
 
 /// Arguments, the status they must end with, and what must be said.
@@ -158,7 +158,8 @@ fn inspect_tells_what_a_chat_needs() {
     std::fs::write(folder.path().join("chat_template.jinja"), template).expect("it is written");
     let inspect = |model: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
-        let ended = finish(start(command.arg("inspect").arg(model).arg("--json"), b"", Stdio::piped()), LIMIT, |_| {});
+        let ended =
+            finish(start(command.arg("inspect").arg(model).arg("--json"), b"", Stdio::piped()), LIMIT, |_, _| {});
         none_wrong(&Vec::from_iter(ended.wrong(0, &[])));
         serde_json::from_str::<Value>(&ended.stdout).expect("one JSON object")
     };
@@ -191,7 +192,7 @@ fn inspect_tells_what_a_chat_needs() {
 fn a_vocabulary_is_no_model() {
     let Some(path) = data("tokenizers/llama.cpp-vocab/ggml-vocab-starcoder.gguf") else { return };
     let mut command = ply("generate -p x");
-    let ended = finish(start(command.arg(path), b"", Stdio::piped()), LIMIT, |_| {});
+    let ended = finish(start(command.arg(path), b"", Stdio::piped()), LIMIT, |_, _| {});
     none_wrong(&Vec::from_iter(ended.wrong(1, &["ggml-vocab-starcoder.gguf", "starcoder2"])));
 }
 
@@ -200,7 +201,8 @@ fn prompts_from_standard_input() {
     if stories("").is_none() {
         return;
     }
-    let run = |input: &[u8], arguments: &str| finish(start(&mut ply(arguments), input, Stdio::piped()), LIMIT, |_| {});
+    let run =
+        |input: &[u8], arguments: &str| finish(start(&mut ply(arguments), input, Stdio::piped()), LIMIT, |_, _| {});
     let told = run(b"Once upon a time", "generate MODEL ON-HOST -n 11 --quiet");
     assert_eq!((told.status, told.stdout.as_str()), (Some(0), ", there was a little girl named Lily.\n"));
     assert_eq!(told.stderr, "", "--quiet says nothing");
@@ -230,7 +232,7 @@ fn a_full_disk_on_standard_output() {
     }
     let check = |arguments: &&str| {
         let full = File::create("/dev/full").expect("Linux has it");
-        let ended = finish(start(&mut ply(arguments), b"", full.into()), LIMIT, |_| {});
+        let ended = finish(start(&mut ply(arguments), b"", full.into()), LIMIT, |_, _| {});
         // Clap prints its help itself and does not look what became of it.
         let (status, says): (i32, &[&str]) =
             if *arguments == "--help" { (0, &[]) } else { (1, &["standard output", "No space left"]) };
@@ -248,7 +250,7 @@ fn a_closed_pipe_on_standard_output() {
     let check = |arguments: &&str| {
         let mut child = start(&mut ply(arguments), b"", Stdio::piped());
         drop(child.stdout.take());
-        let ended = finish(child, LIMIT, |_| {});
+        let ended = finish(child, LIMIT, |_, _| {});
         let wrong = ended.wrong(0, &[]).or((ended.stderr.contains("ply:")).then(|| ended.stderr.clone()))?;
         Some(format!("ply {arguments}: {wrong}"))
     };
@@ -266,7 +268,7 @@ fn a_full_disk_on_the_logits_file() {
     let out = directory.path().join("logits.safetensors");
     std::os::unix::fs::symlink("/dev/full", directory.path().join("logits.safetensors.partial")).expect("a link");
     let mut command = ply("logits MODEL --adapters host -p Once -o");
-    let ended = finish(start(command.arg(&out), b"", Stdio::piped()), LIMIT, |_| {});
+    let ended = finish(start(command.arg(&out), b"", Stdio::piped()), LIMIT, |_, _| {});
     none_wrong(&Vec::from_iter(ended.wrong(1, &["logits.safetensors", "No space left"])));
     assert!(!out.exists(), "half a file was left");
 }
@@ -283,7 +285,7 @@ fn what_logits_may_replace() {
     std::fs::write(path("other"), "something").expect("it is written");
     let logits = |arguments: &str, status: i32, says: &[&str]| {
         let mut command = ply(&format!("logits model.gguf --adapters host {arguments}"));
-        let ended = finish(start(command.current_dir(folder.path()), b"", Stdio::piped()), LIMIT, |_| {});
+        let ended = finish(start(command.current_dir(folder.path()), b"", Stdio::piped()), LIMIT, |_, _| {});
         none_wrong(&Vec::from_iter(ended.wrong(status, says).map(|wrong| format!("{arguments}: {wrong}"))));
     };
     let kept = || {
@@ -315,11 +317,11 @@ fn interrupt(arguments: &str, model: &Path) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
     command.arg("generate").arg(model).args(arguments.split_whitespace());
     let child = start(&mut command, b"", Stdio::piped());
-    let begin = std::time::Instant::now();
-    let mut pressed = false;
-    finish(child, LIMIT, |id| {
-        if !pressed && begin.elapsed() > Duration::from_secs(3) {
-            pressed = true;
+    let mut pressed = None;
+    // It says where the model lies once it is loaded, and then generates.
+    finish(child, LIMIT, |id, said| {
+        if said > 0 && pressed.get_or_insert_with(std::time::Instant::now).elapsed() > Duration::from_millis(300) {
+            pressed = Some(std::time::Instant::now() + LIMIT);
             let killed = Command::new("sh").args(["-c", &format!("kill -INT {id}")]).status();
             assert!(killed.expect("there is a shell").success());
         }
@@ -332,7 +334,7 @@ fn control_c_ends_with_what_was_generated() {
     let directory = tempfile::tempdir().expect("a temporary folder");
     let model = directory.path().join("slow.gguf");
     Synthetic::named("tiny:f32").expect("a shape").write_gguf(&model).expect("it is written");
-    let arguments = "-p w1 --adapters host --temp 0 -n 100000 --ignore-eos";
+    let arguments = "-p w1 --adapters host --temp 0 -n 100000 --ignore-eos --verbose";
     let ended = interrupt(arguments, &model);
     none_wrong(&Vec::from_iter(ended.wrong(130, &[])));
     assert!(ended.stdout.trim().len() > 2, "nothing was generated: {ended:?}");
@@ -355,7 +357,7 @@ fn no_adapter_at_all() {
             command.env(driver, "/nowhere/icd.json");
         }
         command.env("WGPU_BACKEND", "vulkan").env_remove("VK_ADD_DRIVER_FILES");
-        finish(start(&mut command, b"", Stdio::piped()), LIMIT, |_| {})
+        finish(start(&mut command, b"", Stdio::piped()), LIMIT, |_, _| {})
     };
     let listed = hidden("adapters --json");
     none_wrong(&Vec::from_iter(listed.wrong(0, &[])));
@@ -363,7 +365,7 @@ fn no_adapter_at_all() {
     let kinds: Vec<&Value> = list.as_array().expect("a list").iter().map(|adapter| &adapter["kind"]).collect();
     assert_eq!(kinds, ["host"]);
     let told = hidden("generate MODEL --temp 0 --exact -n 200 --json");
-    none_wrong(&Vec::from_iter(told.wrong(0, &["warning", "host"])));
+    none_wrong(&Vec::from_iter(told.wrong(0, &["no GPU", "CPU"])));
     let report: Value = serde_json::from_str(&told.stdout).expect("one JSON object");
     assert_eq!(plywood_tests::ids(&report["generated_tokens"]), stories[0].ids);
     assert_eq!(report["placement"][0]["adapter"], "host");

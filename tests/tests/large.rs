@@ -80,7 +80,7 @@ fn a_model_of_one_billion() {
     let mut peak = None;
     let limit = Duration::from_secs(900);
     let child = start(&mut command, b"", Stdio::piped());
-    let ended = finish(child, limit, |process| peak = peak_memory(process).or(peak));
+    let ended = finish(child, limit, |process, _| peak = peak_memory(process).or(peak));
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
     let report: Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
     let ledger: u64 = report["placement"][0]["bytes"].as_object().expect("bytes by purpose").values().map(number).sum();
@@ -107,7 +107,8 @@ fn a_model_of_one_billion() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
     command.arg("quantize").arg(&path).arg(directory.path().join("smaller.gguf")).args(["-t", "q4_k_m", "--json"]);
     let mut peak = None;
-    let ended = finish(start(&mut command, b"", Stdio::piped()), limit, |process| peak = peak_memory(process).or(peak));
+    let ended =
+        finish(start(&mut command, b"", Stdio::piped()), limit, |process, _| peak = peak_memory(process).or(peak));
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
     let report: Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
     println!("quantised {} bytes to {} in {} s", report["input_bytes"], report["output_bytes"], report["seconds"]);
@@ -223,7 +224,7 @@ fn ply(words: &str, adapters: &[Adapter]) -> Value {
     command.args(words).arg("--json");
     // What else there is has room for nothing.
     command.args(adapters[4..].iter().map(|adapter| format!("--memory={}=1MB", adapter.index)));
-    let ended = finish(start(&mut command, b"", Stdio::piped()), Duration::from_secs(600), |_| {});
+    let ended = finish(start(&mut command, b"", Stdio::piped()), Duration::from_secs(600), |_, _| {});
     assert_eq!(ended.status, Some(0), "{command:?}: {}", ended.stderr);
     println!("{command:?}: {:.1} s", ended.time.as_secs_f64());
     serde_json::from_str(&ended.stdout).expect("JSON")

@@ -247,7 +247,7 @@ fn a_plan_is_what_is_loaded() {
             if command == "generate" {
                 ply.args(["-p", "x", "-n", "1"]);
             }
-            let ended = finish(start(&mut ply, b"", Stdio::piped()), Duration::from_secs(120), |_| {});
+            let ended = finish(start(&mut ply, b"", Stdio::piped()), Duration::from_secs(120), |_, _| {});
             assert_eq!(ended.status, Some(0), "{way}: {}", ended.stderr);
             serde_json::from_str::<Value>(&ended.stdout).expect("one JSON object")
         };
@@ -321,7 +321,7 @@ fn speeds_are_measured_once() {
         ply.args(["plan", "demo", "--json", "--adapters", &entries]);
         // Where programs keep what they can make anew, by system.
         ply.envs(["XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"].map(|name| (name, cache.path())));
-        let ended = finish(start(&mut ply, b"", Stdio::piped()), Duration::from_secs(120), |_| {});
+        let ended = finish(start(&mut ply, b"", Stdio::piped()), Duration::from_secs(120), |_, _| {});
         assert_eq!(ended.status, Some(0), "{}", ended.stderr);
         let plan: Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
         println!("{:.2} s: {}", ended.time.as_secs_f64(), plan["notes"]);

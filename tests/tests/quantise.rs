@@ -238,7 +238,7 @@ fn quantised_at_load() {
 }
 
 /// Runs the command in a folder, where `watch` may look at it.
-fn ply(folder: &Path, arguments: &str, watch: impl FnMut(u32)) -> Ended {
+fn ply(folder: &Path, arguments: &str, watch: impl FnMut(u32, usize)) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
     command.current_dir(folder).arg("quantize").args(arguments.split_whitespace());
     finish(start(&mut command, b"", Stdio::piped()), LIMIT, watch)
@@ -259,7 +259,7 @@ fn the_command() {
     let folder = folder.path();
     let mut wrong = Vec::new();
     let mut check = |arguments: &str, status: i32, says: &[&str]| {
-        let ended = ply(folder, arguments, |_| {});
+        let ended = ply(folder, arguments, |_, _| {});
         wrong.extend(ended.wrong(status, says).map(|wrong| format!("{arguments}: {wrong}")));
         ended
     };
@@ -292,7 +292,7 @@ fn a_full_disk() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let partial = partial_path(&folder.path().join("out.gguf"));
     std::os::unix::fs::symlink("/dev/full", partial).expect("a link");
-    let ended = ply(folder.path(), "demo out.gguf -t q8_0", |_| {});
+    let ended = ply(folder.path(), "demo out.gguf -t q8_0", |_, _| {});
     none_wrong(&Vec::from_iter(ended.wrong(1, &["out.gguf", "disk is full", "bytes are needed"])));
     assert_eq!(names(folder.path()), [""; 0]);
 }
@@ -307,7 +307,7 @@ fn control_c() {
     let partial = partial_path(&folder.path().join("out.gguf"));
     for signals in ["INT", "INT INT", "TERM", "HUP"] {
         let mut pressed = false;
-        let ended = ply(folder.path(), "in.gguf out.gguf -t q8_0 --force", |id| {
+        let ended = ply(folder.path(), "in.gguf out.gguf -t q8_0 --force", |id, _| {
             let begun = fs::metadata(&partial).is_ok_and(|facts| facts.len() > 1 << 20);
             if !pressed && begun {
                 pressed = true;

@@ -162,7 +162,7 @@ fn a_prompt_is_left_between_submissions() {
     placements.push(vec![host, host]);
     placements.extend(gpus.windows(2).map(|pair| pair.iter().collect()));
     for placement in placements {
-        // The host computes slowly, and is left between nodes.
+        // The host is left between nodes, of which a short prompt has enough.
         let length = if placement[0].kind == Kind::Host { 24 } else { 240 };
         let prompt: Vec<u32> = (0..length).map(|token| token * 7 + 3).collect();
         let what = plywood_tests::names(&placement);

@@ -90,8 +90,9 @@ pub(crate) fn best(list: &[Adapter]) -> Option<&Adapter> {
             Kind::Discrete => 0,
             Kind::Integrated => 1,
             Kind::Virtual => 2,
-            Kind::Software => 3,
-            Kind::Host => 4,
+            // Kernels for the CPU are faster there than shaders are through a software driver.
+            Kind::Host => 3,
+            Kind::Software => 4,
         };
         (kind, Reverse(adapter.features.subgroup.map_or(0, |(_, largest)| largest)))
     };

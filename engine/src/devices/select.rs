@@ -158,7 +158,8 @@ mod tests {
             PlacementPolicy::Best,
             &["1,2,0", "1,2,0,host", "0", "host"],
         );
-        check(&[Software, Software], &none, &[0], PlacementPolicy::Best, &["0,1", "0,1,host", "1", "host"]);
+        // Where there is no GPU, the host.
+        check(&[Software, Software], &none, &[2], PlacementPolicy::Best, &["host,0", "host,0,1", "0", "1"]);
         check(&[], &none, &[0], PlacementPolicy::Best, &[]);
         check(&[Discrete, Discrete], &named(&["1"]), &[1], PlacementPolicy::InOrder, &["1,0", "1,0,host", "0", "host"]);
         check(&[Discrete], &named(&["0", "0"]), &[0, 0], PlacementPolicy::InOrder, &["0,0,host", "0", "host"]);

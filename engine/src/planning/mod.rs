@@ -173,7 +173,7 @@ fn resolved(layout: Layout, devices: Vec<DeviceCandidate>, settings: Settings, n
             ));
         }
         if has_gpu && device.facts.kind == Kind::Host {
-            notes.push(format!("layers {} to {} run on the CPU, slowly", layers.start, layers.end.saturating_sub(1)));
+            notes.push(format!("layers {} to {} run on the CPU", layers.start, layers.end.saturating_sub(1)));
         }
     }
     notes.dedup();

@@ -10,6 +10,7 @@ use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::dispatch::Shader;
 use plywood_kernels::graph::{Element, Output, ValueId, Values};
 use plywood_kernels::reference::{Machine, nmse};
+use plywood_kernels::simd::Isa;
 use serde::Serialize;
 
 use crate::devices::adapter::Adapter;
@@ -194,10 +195,19 @@ impl TimedCase {
     }
 }
 
-/// What a case's steps run: shaders, and on the host an instruction set and the candidates.
-fn runs(case: &Case, plan: &StagePlan) -> (Vec<Arc<Shader>>, Option<(Processor, Vec<ChosenKernel>)>) {
-    let processor = plan.limits.features.processor;
-    (shaders(case, plan), matches!(processor, Processor::Host(_)).then(|| (processor, plan.kernels())))
+/// What a case's steps run.
+#[derive(PartialEq)]
+enum Runs {
+    Shaders(Vec<Arc<Shader>>),
+    /// Kernels of the host in an instruction set.
+    Host(Isa, Vec<ChosenKernel>),
+}
+
+fn runs(case: &Case, plan: &StagePlan) -> Runs {
+    match plan.limits.features.processor {
+        Processor::Host(isa) => Runs::Host(isa, plan.kernels()),
+        Processor::Gpu | Processor::Cpu => Runs::Shaders(shaders(case, plan)),
+    }
 }
 
 /// The shaders that a case's steps run, in order.

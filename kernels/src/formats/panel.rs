@@ -51,6 +51,9 @@ impl Codes {
     }
 }
 
+/// The most spans of a block.
+pub const MOST_SPANS: usize = 16;
+
 /// The inner loops of a format of codes. An element is `scale * (code - ZERO) - minimum`.
 pub trait Panel: 'static {
     /// Elements of a row in a block of the panel: those of one or several blocks of the file.
@@ -67,17 +70,14 @@ pub trait Panel: 'static {
     const ZERO: i32;
     /// Whether there are minima.
     const HAS_MINIMA: bool = false;
-    /// What all scales of a block are made from.
-    type Head<L: Lanes>: Copy;
 
-    /// What all scales of a block are made from.
-    fn head<L: Lanes>(lanes: L, block: &[u8]) -> Self::Head<L>;
-    /// The scales of a span.
-    fn scale<L: Lanes>(lanes: L, head: Self::Head<L>, block: &[u8], span: usize) -> L::Floats;
-    /// The minima of a span.
-    fn minimum<L: Lanes>(lanes: L, _head: Self::Head<L>, _block: &[u8], _span: usize) -> L::Floats {
-        lanes.splat(0.0)
-    }
+    /// Puts the scales of every span, and the minima where there are some.
+    fn scales<L: Lanes>(
+        lanes: L,
+        block: &[u8],
+        scales: &mut [[f32; LANES]; MOST_SPANS],
+        minima: &mut [[f32; LANES]; MOST_SPANS],
+    );
     /// Codes `4 * quad..` of a span.
     fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes;
 }
@@ -125,17 +125,18 @@ impl PanelFormat {
         columns.div_ceil(self.elements) * self.bytes
     }
 
-    /// Puts the file's bytes of one row into its lane of a panel. What pads the row stays as it is.
-    pub fn pack_row(&self, file: &[u8], lane: usize, panel: &mut [u8]) {
+    /// Puts the file's bytes of up to 16 rows into a panel. What pads rows, and lanes without a row, stay as they are.
+    pub fn pack(&self, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
         let file_bytes = self.file_bytes();
-        for (file, block) in file.chunks(file_bytes).zip(panel.chunks_exact_mut(self.bytes)) {
+        for (index, block) in panel.chunks_exact_mut(self.bytes).enumerate() {
+            let first = index * file_bytes;
             // A row may end within a block of the panel.
-            for plane in self.planes.iter().filter(|plane| plane.file + plane.bytes <= file.len()) {
-                let groups = file[plane.file..plane.file + plane.bytes].chunks_exact(plane.group);
-                let lanes = block[plane.panel..].chunks_mut(LANES * plane.group);
-                for (group, lanes) in groups.zip(lanes) {
-                    let place = &mut lanes[lane * plane.group..][..plane.group];
-                    place.iter_mut().zip(group).for_each(|(to, from)| *to = from ^ plane.flipped);
+            for plane in self.planes.iter().filter(|plane| first + plane.file + plane.bytes <= row_bytes) {
+                let (rows, block) = (&rows[first + plane.file..], &mut block[plane.panel..]);
+                match plane.group {
+                    4 => pack_groups::<4>(rows, row_bytes, plane, block),
+                    2 => pack_groups::<2>(rows, row_bytes, plane, block),
+                    group => unreachable!("no plane has groups of {group} bytes"),
                 }
             }
         }
@@ -160,6 +161,24 @@ impl PanelFormat {
     /// Bytes of a row in a file that make a block of the panel.
     fn file_bytes(&self) -> usize {
         self.planes.iter().map(|plane| plane.bytes).sum()
+    }
+}
+
+/// Puts a plane of some rows into its place, group by group; rows begin with the plane's bytes.
+#[inline(always)]
+fn pack_groups<const GROUP: usize>(rows: &[u8], row_bytes: usize, plane: &Plane, place: &mut [u8]) {
+    let flipped = [plane.flipped; GROUP];
+    let (lines, _) = place.as_chunks_mut::<GROUP>();
+    for (lane, row) in rows.chunks(row_bytes).enumerate() {
+        // The last row's bytes after the plane are not there.
+        let (groups, _) = row[..plane.bytes].as_chunks::<GROUP>();
+        for (index, group) in groups.iter().enumerate() {
+            let mut bytes = *group;
+            for byte in 0..GROUP {
+                bytes[byte] ^= flipped[byte];
+            }
+            lines[index * LANES + lane] = bytes;
+        }
     }
 }
 

@@ -21,8 +21,8 @@ pub struct QuantisedRows {
     quads: Vec<i32>,
     /// Of each block.
     scales: Vec<f32>,
-    /// The sum of the bytes of each 16 elements.
-    sums: Vec<i32>,
+    /// The sum of each 16 elements, as they are rounded.
+    weighted_sums: Vec<f32>,
 }
 
 /// Rows are padded to a multiple of this many elements: the largest block of a panel.
@@ -35,8 +35,8 @@ pub struct QuantisedRow<'a> {
     pub quads: &'a [i32],
     /// Of each block.
     pub scales: &'a [f32],
-    /// The sum of the bytes of each 16 elements.
-    pub sums: &'a [i32],
+    /// The sum of each 16 elements, as they are rounded.
+    pub weighted_sums: &'a [f32],
 }
 
 impl QuantisedRows {
@@ -53,12 +53,12 @@ impl QuantisedRows {
         let (quads, blocks, sums) = (self.width / 4, self.width / BLOCK, self.width / 16);
         self.quads.resize(self.quads.len().max(rows * quads), 0);
         self.scales.resize(self.scales.len().max(rows * blocks), 0.0);
-        self.sums.resize(self.sums.len().max(rows * sums), 0);
+        self.weighted_sums.resize(self.weighted_sums.len().max(rows * sums), 0.0);
         let parts = if rows < MANY_ROWS { 1 } else { threads.count() };
         let share = rows.div_ceil(parts).max(1);
         let memory = self.quads.chunks_mut(share * quads).zip(self.scales.chunks_mut(share * blocks));
-        let memory = memory.zip(self.sums.chunks_mut(share * sums));
-        let quantise = |part: usize, ((all_quads, all_scales), all_sums): ((&mut [i32], &mut [f32]), &mut [i32])| {
+        let memory = memory.zip(self.weighted_sums.chunks_mut(share * sums));
+        let quantise = |part: usize, ((all_quads, all_scales), all_sums): ((&mut [i32], &mut [f32]), &mut [f32])| {
             let memory = all_quads.chunks_exact_mut(quads).zip(all_scales.chunks_exact_mut(blocks));
             let memory = memory.zip(all_sums.chunks_exact_mut(sums));
             for (index, ((quads, scales), sums)) in (part * share..rows.min((part + 1) * share)).zip(memory) {
@@ -82,7 +82,7 @@ impl QuantisedRows {
         QuantisedRow {
             quads: &self.quads[row * quads..][..quads],
             scales: &self.scales[row * blocks..][..blocks],
-            sums: &self.sums[row * sums..][..sums],
+            weighted_sums: &self.weighted_sums[row * sums..][..sums],
         }
     }
 }
@@ -90,7 +90,7 @@ impl QuantisedRows {
 /// Quantises one row.
 struct Quantise<'a> {
     input: &'a [f32],
-    row: (&'a mut [i32], &'a mut [f32], &'a mut [i32]),
+    row: (&'a mut [i32], &'a mut [f32], &'a mut [f32]),
 }
 
 impl WithLanes for Quantise<'_> {
@@ -121,7 +121,7 @@ impl WithLanes for Quantise<'_> {
                 *quad = bytes[0] & 255 | (bytes[1] & 255) << 8 | (bytes[2] & 255) << 16 | bytes[3] << 24;
             }
             for (sum, bytes) in sums.iter_mut().zip(bytes.chunks_exact(16)) {
-                *sum = bytes.iter().sum();
+                *sum = *scale * bytes.iter().sum::<i32>() as f32;
             }
         }
     }

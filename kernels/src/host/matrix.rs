@@ -86,7 +86,7 @@ impl MatrixPart {
                 threads.each(pairs.len(), &|index| {
                     let pair = pairs[index].lock().unwrap_or_else(PoisonError::into_inner).take();
                     let (place, file) = pair.expect("a part runs once");
-                    file.chunks_exact(row_bytes).enumerate().for_each(|(lane, row)| panel.pack_row(row, lane, place));
+                    panel.pack(file, row_bytes, place);
                 });
             }
         }

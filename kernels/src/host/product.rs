@@ -1,7 +1,9 @@
 //! Products of a panel, 16 rows of a weight, with rows of activations.
 
+use std::marker::PhantomData;
+
 use crate::formats::Format;
-use crate::formats::panel::{Codes, Panel};
+use crate::formats::panel::{Codes, MOST_SPANS, Panel};
 use crate::host::activations::{QuantisedRow, QuantisedRows};
 use crate::reference::Matrix;
 use crate::simd::{LANES, Lanes, WithLanes};
@@ -38,15 +40,18 @@ pub struct FloatProduct<'a> {
 /// [`IntegerProduct`] of a format.
 pub struct Integer<'a, P> {
     product: IntegerProduct<'a>,
-    format: std::marker::PhantomData<P>,
+    format: PhantomData<P>,
 }
 
 impl<'a, P: Panel> Integer<'a, P> {
     /// The product of a format.
     pub fn of(product: IntegerProduct<'a>) -> Integer<'a, P> {
-        Integer { product, format: std::marker::PhantomData }
+        Integer { product, format: PhantomData }
     }
 }
+
+/// Rows from which a block's codes are unpacked once for all of them.
+const MANY_ROWS: usize = 8;
 
 impl<P: Panel> WithLanes for Integer<'_, P> {
     type Output = ();
@@ -54,51 +59,174 @@ impl<P: Panel> WithLanes for Integer<'_, P> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let IntegerProduct { panel, input, rows, sums } = self.product;
-        let (mut rows, mut sums) = (rows, sums);
-        while let Some((four, rest)) = rows.split_first_chunk::<4>() {
-            let (out, rest_of_sums) = sums.split_at_mut(4);
-            integer_rows::<L, P, 4>(lanes, panel, four.map(|row| input.row(row as usize)), out);
-            (rows, sums) = (rest, rest_of_sums);
-        }
-        if let Some((two, rest)) = rows.split_first_chunk::<2>() {
-            let (out, rest_of_sums) = sums.split_at_mut(2);
-            integer_rows::<L, P, 2>(lanes, panel, two.map(|row| input.row(row as usize)), out);
-            (rows, sums) = (rest, rest_of_sums);
-        }
-        if let [row] = rows {
-            integer_rows::<L, P, 1>(lanes, panel, [input.row(*row as usize)], sums);
+        sums.fill([0.0; LANES]);
+        let (mut scales, mut minima) = ([[0.0; LANES]; MOST_SPANS], [[0.0; LANES]; MOST_SPANS]);
+        let mut unpacked = [[0; 4 * LANES]; 64];
+        for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
+            begin_block::<L, P>(lanes, block, &mut scales, &mut minima);
+            let block = Scaled {
+                scales: &scales,
+                minima: &minima,
+                first: index * P::ELEMENTS,
+                codes: Packed::<P>(block, PhantomData),
+            };
+            if rows.len() < MANY_ROWS {
+                add_rows::<L, P, _>(lanes, block, input, rows, sums);
+                continue;
+            }
+            for span in 0..P::ELEMENTS / P::SPAN {
+                for quad in 0..P::SPAN / 4 {
+                    let codes = P::codes(lanes, block.codes.0, span, quad);
+                    lanes.store_bytes(codes, &mut unpacked[span * P::SPAN / 4 + quad]);
+                }
+            }
+            let codes = Unpacked(&unpacked);
+            let block = Scaled { scales: block.scales, minima: block.minima, first: block.first, codes };
+            add_rows::<L, P, _>(lanes, block, input, rows, sums);
         }
     }
 }
 
-/// A panel times some rows.
+type Spans = [[f32; LANES]; MOST_SPANS];
+
+/// The codes of a block. (No closure: it would be compiled for another instruction set.)
+trait BlockCodes<P: Panel>: Copy {
+    /// Codes `4 * quad..` of a span.
+    fn codes<L: Lanes>(self, lanes: L, span: usize, quad: usize) -> L::Bytes;
+}
+
+/// Codes as they lie in a panel.
+struct Packed<'a, P>(&'a [u8], PhantomData<P>);
+
+impl<P> Clone for Packed<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for Packed<'_, P> {}
+
+impl<P: Panel> BlockCodes<P> for Packed<'_, P> {
+    #[inline(always)]
+    fn codes<L: Lanes>(self, lanes: L, span: usize, quad: usize) -> L::Bytes {
+        P::codes(lanes, self.0, span, quad)
+    }
+}
+
+/// Codes that were unpacked, a byte each.
+#[derive(Clone, Copy)]
+struct Unpacked<'a>(&'a [[u8; 4 * LANES]; 64]);
+
+impl<P: Panel> BlockCodes<P> for Unpacked<'_> {
+    #[inline(always)]
+    fn codes<L: Lanes>(self, lanes: L, span: usize, quad: usize) -> L::Bytes {
+        lanes.bytes(&self.0[span * P::SPAN / 4 + quad])
+    }
+}
+
+/// A block with its scales and minima.
+#[derive(Clone, Copy)]
+struct Scaled<'a, C> {
+    scales: &'a Spans,
+    minima: &'a Spans,
+    /// Its first element.
+    first: usize,
+    codes: C,
+}
+
+/// Fetches what comes after a block, and finds its scales.
 #[inline(always)]
-fn integer_rows<L: Lanes, P: Panel, const ROWS: usize>(
+fn begin_block<L: Lanes, P: Panel>(lanes: L, block: &[u8], scales: &mut Spans, minima: &mut Spans) {
+    for ahead in 0..P::BYTES / 64 {
+        lanes.prefetch(block, AHEAD + 64 * ahead);
+    }
+    P::scales(lanes, block, scales, minima);
+}
+
+/// Adds the products of a block with rows of input: as many at a time as there are registers for.
+#[inline(always)]
+fn add_rows<L: Lanes, P: Panel, C: BlockCodes<P>>(
     lanes: L,
-    panel: &[u8],
-    rows: [QuantisedRow; ROWS],
-    out: &mut [[f32; LANES]],
+    block: Scaled<C>,
+    input: &QuantisedRows,
+    rows: &[u32],
+    sums: &mut [[f32; LANES]],
 ) {
+    let (mut rows, mut sums) = (rows, sums);
+    while let Some((four, rest)) = rows.split_first_chunk::<4>() {
+        let (out, rest_of_sums) = sums.split_first_chunk_mut::<4>().expect("there are as many sums as rows");
+        add_block::<L, P, C, 4>(lanes, block, four.map(|row| input.row(row as usize)), out);
+        (rows, sums) = (rest, rest_of_sums);
+    }
+    if let Some((two, rest)) = rows.split_first_chunk::<2>() {
+        let (out, rest_of_sums) = sums.split_first_chunk_mut::<2>().expect("there are as many sums as rows");
+        add_block::<L, P, C, 2>(lanes, block, two.map(|row| input.row(row as usize)), out);
+        (rows, sums) = (rest, rest_of_sums);
+    }
+    if let ([row], Some(out)) = (rows, sums.first_chunk_mut::<1>()) {
+        add_block::<L, P, C, 1>(lanes, block, [input.row(*row as usize)], out);
+    }
+}
+
+/// Adds the products of a block with some rows of input.
+#[inline(always)]
+fn add_block<L: Lanes, P: Panel, C: BlockCodes<P>, const ROWS: usize>(
+    lanes: L,
+    block: Scaled<C>,
+    rows: [QuantisedRow; ROWS],
+    out: &mut [[f32; LANES]; ROWS],
+) {
+    let Scaled { scales, minima, first, codes: block_codes } = block;
     let mut sums = [lanes.splat(0.0); ROWS];
-    for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
-        let head = P::head(lanes, block);
-        for ahead in 0..P::BYTES / 64 {
-            lanes.prefetch(block, AHEAD + 64 * ahead);
-        }
-        for span in 0..P::ELEMENTS / P::SPAN {
-            let first = index * P::ELEMENTS + span * P::SPAN;
-            let dots = span_dots::<L, P, ROWS>(lanes, block, span, first, &rows);
-            let scale = P::scale(lanes, head, block, span);
-            for row in 0..ROWS {
-                let of_row = lanes.splat(rows[row].scales[first / 32]);
-                sums[row] = lanes.fma(lanes.to_floats(dots[row]), lanes.mul(scale, of_row), sums[row]);
-            }
-            if P::HAS_MINIMA {
-                let minimum = P::minimum(lanes, head, block, span);
+    for row in 0..ROWS {
+        sums[row] = lanes.load(&out[row]);
+    }
+    let mut quads: [&[i32]; ROWS] = [&[]; ROWS];
+    for row in 0..ROWS {
+        quads[row] = &rows[row].quads[first / 4..first / 4 + P::ELEMENTS / 4];
+    }
+    let spans = P::ELEMENTS / P::SPAN;
+    for span in 0..spans {
+        let mut totals = [lanes.splat_integer(0); ROWS];
+        let mut quad = 0;
+        while quad < P::SPAN / 4 {
+            if matches!(P::CODES, Codes::Offset) {
+                let codes = block_codes.codes(lanes, span, quad);
                 for row in 0..ROWS {
-                    let of_row = rows[row].scales[first / 32] * sum_of::<P>(&rows[row], first) as f32;
-                    sums[row] = lanes.fnma(minimum, lanes.splat(of_row), sums[row]);
+                    totals[row] = lanes.dot_offset(totals[row], codes, quads[row][span * P::SPAN / 4 + quad]);
                 }
+                quad += 1;
+                continue;
+            }
+            let mut dots = [lanes.dots(); ROWS];
+            for quad in quad..quad + P::CODES.chain().min(P::SPAN / 4) {
+                let codes = block_codes.codes(lanes, span, quad);
+                for row in 0..ROWS {
+                    dots[row] = lanes.dot(dots[row], codes, quads[row][span * P::SPAN / 4 + quad]);
+                }
+            }
+            for row in 0..ROWS {
+                totals[row] = lanes.finish(totals[row], dots[row]);
+            }
+            quad += P::CODES.chain();
+        }
+        let element = first + span * P::SPAN;
+        let scale = lanes.load(&scales[span]);
+        for row in 0..ROWS {
+            let of_row = lanes.mul(scale, lanes.splat(rows[row].scales[element / 32]));
+            sums[row] = lanes.fma(lanes.to_floats(totals[row]), of_row, sums[row]);
+        }
+        // What codes stand for less than they are.
+        let zero = if matches!(P::CODES, Codes::Offset) { P::ZERO - 128 + L::OFFSET } else { P::ZERO };
+        if P::HAS_MINIMA || zero != 0 {
+            let minimum = match P::HAS_MINIMA {
+                true => lanes.load(&minima[span]),
+                false => lanes.mul(scale, lanes.splat(zero as f32)),
+            };
+            for row in 0..ROWS {
+                let sum = rows[row].weighted_sums[element / P::SPAN * (P::SPAN / 16)];
+                let sum = if P::SPAN == 32 { sum + rows[row].weighted_sums[element / 16 + 1] } else { sum };
+                sums[row] = lanes.fnma(minimum, lanes.splat(sum), sums[row]);
             }
         }
     }
@@ -107,70 +235,16 @@ fn integer_rows<L: Lanes, P: Panel, const ROWS: usize>(
     }
 }
 
-/// The sum of a row's bytes in a span.
-#[inline(always)]
-fn sum_of<P: Panel>(row: &QuantisedRow, first: usize) -> i32 {
-    let sums = &row.sums[first / 16..];
-    if P::SPAN == 32 { sums[0] + sums[1] } else { sums[0] }
-}
-
-/// The dot products of a span's codes, less their zero, with some rows.
-#[inline(always)]
-fn span_dots<L: Lanes, P: Panel, const ROWS: usize>(
-    lanes: L,
-    block: &[u8],
-    span: usize,
-    first: usize,
-    rows: &[QuantisedRow; ROWS],
-) -> [L::Integers; ROWS] {
-    let mut totals = [lanes.splat_integer(0); ROWS];
-    let zero = if matches!(P::CODES, Codes::Offset) { P::ZERO - 128 + L::OFFSET } else { P::ZERO };
-    if zero != 0 {
-        for row in 0..ROWS {
-            totals[row] = lanes.splat_integer(-zero * sum_of::<P>(&rows[row], first));
-        }
-    }
-    let mut quads: [&[i32]; ROWS] = [&[]; ROWS];
-    for row in 0..ROWS {
-        quads[row] = &rows[row].quads[first / 4..first / 4 + P::SPAN / 4];
-    }
-    let chain = P::CODES.chain();
-    let mut quad = 0;
-    while quad < P::SPAN / 4 {
-        if matches!(P::CODES, Codes::Offset) {
-            let codes = P::codes(lanes, block, span, quad);
-            for row in 0..ROWS {
-                totals[row] = lanes.dot_offset(totals[row], codes, quads[row][quad]);
-            }
-            quad += 1;
-        } else {
-            let mut dots = [lanes.dots(); ROWS];
-            let end = quad + chain;
-            while quad < end && quad < P::SPAN / 4 {
-                let codes = P::codes(lanes, block, span, quad);
-                for row in 0..ROWS {
-                    dots[row] = lanes.dot(dots[row], codes, quads[row][quad]);
-                }
-                quad += 1;
-            }
-            for row in 0..ROWS {
-                totals[row] = lanes.finish(totals[row], dots[row]);
-            }
-        }
-    }
-    totals
-}
-
 /// [`FloatProduct`] of a format of codes: each block is decoded once, for all rows.
 pub struct Decoded<'a, P> {
     product: FloatProduct<'a>,
-    format: std::marker::PhantomData<P>,
+    format: PhantomData<P>,
 }
 
 impl<'a, P: Panel> Decoded<'a, P> {
     /// The product of a format.
     pub fn of(product: FloatProduct<'a>) -> Decoded<'a, P> {
-        Decoded { product, format: std::marker::PhantomData }
+        Decoded { product, format: PhantomData }
     }
 }
 
@@ -182,10 +256,12 @@ impl<P: Panel> WithLanes for Decoded<'_, P> {
         let FloatProduct { panel, input, rows, sums } = self.product;
         let mut tile = [[0f32; LANES]; 256];
         sums.fill([0.0; LANES]);
+        let (mut scales, mut minima) = ([[0.0; LANES]; MOST_SPANS], [[0.0; LANES]; MOST_SPANS]);
         for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
-            let head = P::head(lanes, block);
+            begin_block::<L, P>(lanes, block, &mut scales, &mut minima);
+            let first = index * P::ELEMENTS;
             for span in 0..P::ELEMENTS / P::SPAN {
-                let (scale, minimum) = (P::scale(lanes, head, block, span), P::minimum(lanes, head, block, span));
+                let (scale, minimum) = (lanes.load(&scales[span]), lanes.load(&minima[span]));
                 for quad in 0..P::SPAN / 4 {
                     let words = lanes.words(P::codes(lanes, block, span, quad));
                     for byte in 0..4 {
@@ -200,7 +276,6 @@ impl<P: Panel> WithLanes for Decoded<'_, P> {
                     }
                 }
             }
-            let first = index * P::ELEMENTS;
             let width = P::ELEMENTS.min(input.width - first);
             add_tile(lanes, &tile[..width], input, first, rows, sums);
         }
@@ -219,13 +294,13 @@ pub trait FloatPanel: 'static {
 /// [`FloatProduct`] of floats.
 pub struct Floats<'a, P> {
     product: FloatProduct<'a>,
-    format: std::marker::PhantomData<P>,
+    format: PhantomData<P>,
 }
 
 impl<'a, P: FloatPanel> Floats<'a, P> {
     /// The product of a format.
     pub fn of(product: FloatProduct<'a>) -> Floats<'a, P> {
-        Floats { product, format: std::marker::PhantomData }
+        Floats { product, format: PhantomData }
     }
 }
 
@@ -274,8 +349,8 @@ fn float_rows<L: Lanes, P: FloatPanel, const ROWS: usize, const CHAINS: usize>(
     }
     for row in 0..ROWS {
         let mut sum = sums[0][row];
-        for chain in 1..CHAINS {
-            sum = lanes.fma(sums[chain][row], lanes.splat(1.0), sum);
+        for chain in &sums[1..] {
+            sum = lanes.fma(chain[row], lanes.splat(1.0), sum);
         }
         lanes.store(sum, &mut out[row]);
     }
@@ -320,8 +395,8 @@ fn tile_rows<L: Lanes, const ROWS: usize, const CHAINS: usize>(
     }
     for row in 0..ROWS {
         let mut sum = lanes.load(&out[row]);
-        for chain in 0..CHAINS {
-            sum = lanes.fma(sums[chain][row], lanes.splat(1.0), sum);
+        for chain in &sums {
+            sum = lanes.fma(chain[row], lanes.splat(1.0), sum);
         }
         lanes.store(sum, &mut out[row]);
     }

@@ -110,14 +110,11 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn field(self, words: [__m256i; 2], shift: u32, mask: i32) -> [__m256i; 2] {
-        let field = |words| {
-            // SAFETY: as above.
-            unsafe {
-                let shifted = _mm256_srl_epi32(words, _mm_cvtsi32_si128(shift as i32));
-                _mm256_and_si256(shifted, _mm256_set1_epi32(mask))
-            }
-        };
-        [field(words[0]), field(words[1])]
+        let shift = shift as i32;
+        each_half!(
+            _mm256_and_si256(_mm256_srl_epi32(words[0], _mm_cvtsi32_si128(shift)), _mm256_set1_epi32(mask)),
+            _mm256_and_si256(_mm256_srl_epi32(words[1], _mm_cvtsi32_si128(shift)), _mm256_set1_epi32(mask))
+        )
     }
 
     #[inline(always)]
@@ -138,6 +135,12 @@ impl Lanes for Avx2 {
     fn bytes(self, bytes: &[u8; 4 * LANES]) -> [__m256i; 2] {
         let at: *const __m256i = bytes.as_ptr().cast();
         each_half!(_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1)))
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, bytes: [__m256i; 2], place: &mut [u8; 4 * LANES]) {
+        let at: *mut __m256i = place.as_mut_ptr().cast();
+        each_half!(_mm256_storeu_si256(at, bytes[0]), _mm256_storeu_si256(at.add(1), bytes[1]));
     }
 
     #[inline(always)]
@@ -193,15 +196,16 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn dot_offset(self, integers: [__m256i; 2], codes: [__m256i; 2], activations: i32) -> [__m256i; 2] {
         // |w| times a with the sign of w: a pair is at most 2 * 128 * 127, which 16 bits hold.
-        let dots = |codes| {
-            // SAFETY: as above.
-            unsafe {
-                let weights = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
-                let signed = _mm256_sign_epi8(_mm256_set1_epi32(activations), weights);
-                _mm256_maddubs_epi16(_mm256_abs_epi8(weights), signed)
-            }
-        };
-        self.finish(integers, [dots(codes[0]), dots(codes[1])])
+        let flipped = self.splat_integer(i32::from_ne_bytes([0x80; 4]));
+        let activations = self.splat_integer(activations);
+        let weights = each_half!(_mm256_xor_si256(codes[0], flipped[0]), _mm256_xor_si256(codes[1], flipped[1]));
+        let signed =
+            each_half!(_mm256_sign_epi8(activations[0], weights[0]), _mm256_sign_epi8(activations[1], weights[1]));
+        let dots = each_half!(
+            _mm256_maddubs_epi16(_mm256_abs_epi8(weights[0]), signed[0]),
+            _mm256_maddubs_epi16(_mm256_abs_epi8(weights[1]), signed[1])
+        );
+        self.finish(integers, dots)
     }
 
     #[inline(always)]

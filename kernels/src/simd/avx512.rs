@@ -130,6 +130,11 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn store_bytes(self, bytes: __m512i, place: &mut [u8; 4 * LANES]) {
+        intrinsic!(_mm512_storeu_si512(place.as_mut_ptr().cast(), bytes));
+    }
+
+    #[inline(always)]
     fn bits(self, bytes: __m512i, shift: u32, mask: u8) -> __m512i {
         intrinsic!({
             let shifted = _mm512_srl_epi16(bytes, _mm_cvtsi32_si128(shift as i32));

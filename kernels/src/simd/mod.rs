@@ -69,6 +69,8 @@ pub trait Lanes: Copy + Send + Sync + 'static {
 
     /// 64 bytes.
     fn bytes(self, bytes: &[u8; 4 * LANES]) -> Self::Bytes;
+    /// Puts 64 bytes.
+    fn store_bytes(self, bytes: Self::Bytes, place: &mut [u8; 4 * LANES]);
     /// Bits `shift..` of each byte, of which `mask` keeps some; `mask` keeps none of the bits that came from the byte above.
     fn bits(self, bytes: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes;
     /// `bytes << 4`, of bytes below 16.

@@ -96,6 +96,11 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn store_bytes(self, bytes: [[u8; 4]; LANES], place: &mut [u8; 4 * LANES]) {
+        place.copy_from_slice(bytes.as_flattened());
+    }
+
+    #[inline(always)]
     fn bits(self, bytes: [[u8; 4]; LANES], shift: u32, mask: u8) -> [[u8; 4]; LANES] {
         each(|lane| bytes[lane].map(|byte| byte >> shift & mask))
     }

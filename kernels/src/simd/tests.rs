@@ -35,6 +35,9 @@ impl WithLanes for Everything<'_> {
         // Words of few bits, since floats hold 24.
         let few = |words: L::Integers| lanes.to_floats(lanes.field(words, 3, 0x3f_ffff));
         put(few(lanes.words(bytes)));
+        let mut stored = [0; 64];
+        lanes.store_bytes(bytes, &mut stored);
+        assert_eq!(stored, self.bytes[1]);
         for (shift, mask) in [(0, 15), (4, 15), (6, 3), (7, 1), (1, 1)] {
             put(few(lanes.words(lanes.bits(bytes, shift, mask))));
         }

@@ -44,7 +44,7 @@ fn command(folder: &Path, arguments: &str) -> Command {
 }
 
 fn pipe(folder: &Path, arguments: &str, input: &str) -> Ended {
-    finish(start(&mut command(folder, arguments), input.as_bytes(), Stdio::piped()), LIMIT, |_| {})
+    finish(start(&mut command(folder, arguments), input.as_bytes(), Stdio::piped()), LIMIT, |_, _| {})
 }
 
 /// What the demo model answers to messages, one after the other, each prompt run anew. Rendered by hand.
@@ -204,7 +204,7 @@ fn wrong_usage_and_a_model_without_a_template() {
     let check = |arguments: &str, status: i32, says: &[&str]| {
         let mut command = Command::new(PROGRAM);
         command.current_dir(folder.path()).args(arguments.split_whitespace());
-        let wrong = finish(start(&mut command, b"Hi\n", Stdio::piped()), LIMIT, |_| {}).wrong(status, says)?;
+        let wrong = finish(start(&mut command, b"Hi\n", Stdio::piped()), LIMIT, |_, _| {}).wrong(status, says)?;
         Some(format!("ply {arguments}: {wrong}"))
     };
     let cases: [(&str, i32, &[&str]); 8] = [
@@ -247,7 +247,7 @@ fn variables_are_json_or_texts() {
         "--set",
         "d={\"x\": [1]}",
     ];
-    let ended = finish(start(command.current_dir(folder.path()).args(sets), b"", Stdio::piped()), LIMIT, |_| {});
+    let ended = finish(start(command.current_dir(folder.path()).args(sets), b"", Stdio::piped()), LIMIT, |_, _| {});
     assert_eq!(ended.stdout, "[false, \"no thinking\", \"2\", {\"x\": [1]}]", "{}", ended.stderr);
 }
 
@@ -272,7 +272,7 @@ fn a_full_disk_on_standard_output() {
     let folder = folder();
     let full = std::fs::File::create("/dev/full").expect("Linux has it");
     let mut command = command(folder.path(), "plain.jinja -n 3");
-    let ended = finish(start(&mut command, b"Hi\nHi\n", full.into()), LIMIT, |_| {});
+    let ended = finish(start(&mut command, b"Hi\nHi\n", full.into()), LIMIT, |_, _| {});
     none_wrong(&Vec::from_iter(ended.wrong(1, &["standard output", "No space left"])));
     assert_eq!(ended.stderr.matches("No space left").count(), 1, "the first message is the last: {}", ended.stderr);
 }
@@ -461,7 +461,7 @@ mod unix {
         for (arguments, ends) in [("plain.jinja", false), ("plain.jinja -n 1", true)] {
             let (child, input, begun) = answering(folder.path(), arguments);
             signal("INT", child.id());
-            let ended = finish(child, LIMIT, |_| {});
+            let ended = finish(child, LIMIT, |_, _| {});
             none_wrong(&Vec::from_iter(ended.wrong(130, &[])));
             drop(input);
             let shown = begun + &ended.stdout;
@@ -471,7 +471,7 @@ mod unix {
         // Whoever reads has gone.
         let (mut child, input, _) = answering(folder.path(), "plain.jinja");
         drop(child.stdout.take());
-        let ended = finish(child, LIMIT, |_| {});
+        let ended = finish(child, LIMIT, |_, _| {});
         assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""));
         drop(input);
     }

@@ -1,9 +1,9 @@
 //! IQ4_NL in panels, which lie as those of Q4_0 do.
 
 use super::VALUES;
-use crate::formats::panel::{Codes, Panel, Plane};
+use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane};
 use crate::formats::q4_0;
-use crate::simd::Lanes;
+use crate::simd::{LANES, Lanes};
 
 /// IQ4_NL in panels.
 pub struct Iq4Nl;
@@ -26,14 +26,15 @@ impl Panel for Iq4Nl {
     const SPAN: usize = 32;
     const CODES: Codes = Codes::Offset;
     const ZERO: i32 = 128;
-    type Head<L: Lanes> = ();
 
     #[inline(always)]
-    fn head<L: Lanes>(_: L, _: &[u8]) {}
-
-    #[inline(always)]
-    fn scale<L: Lanes>(lanes: L, (): (), block: &[u8], span: usize) -> L::Floats {
-        q4_0::panel::Q4_0::scale(lanes, (), block, span)
+    fn scales<L: Lanes>(
+        lanes: L,
+        block: &[u8],
+        scales: &mut [[f32; LANES]; MOST_SPANS],
+        minima: &mut [[f32; LANES]; MOST_SPANS],
+    ) {
+        q4_0::panel::Q4_0::scales(lanes, block, scales, minima);
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Q4_0 in panels: the scales of two blocks, then the nibbles of the first and of the second.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
-use crate::simd::Lanes;
+use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, halves_at, line};
+use crate::simd::{LANES, Lanes};
 
 /// Q4_0 in panels.
 pub struct Q4_0;
@@ -14,14 +14,17 @@ impl Panel for Q4_0 {
     const SPAN: usize = 32;
     const CODES: Codes = Codes::Bits4;
     const ZERO: i32 = 8;
-    type Head<L: Lanes> = ();
 
     #[inline(always)]
-    fn head<L: Lanes>(_: L, _: &[u8]) {}
-
-    #[inline(always)]
-    fn scale<L: Lanes>(lanes: L, (): (), block: &[u8], span: usize) -> L::Floats {
-        halves_at(lanes, block, 32 * span)
+    fn scales<L: Lanes>(
+        lanes: L,
+        block: &[u8],
+        scales: &mut [[f32; LANES]; MOST_SPANS],
+        _: &mut [[f32; LANES]; MOST_SPANS],
+    ) {
+        for (span, scales) in scales[..2].iter_mut().enumerate() {
+            lanes.store(halves_at(lanes, block, 32 * span), scales);
+        }
     }
 
     #[inline(always)]

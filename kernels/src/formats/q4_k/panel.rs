@@ -1,52 +1,39 @@
 //! Q4_K in panels: scales and minima of the blocks, their factors, then the nibbles.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
-use crate::simd::Lanes;
+use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, halves_at, line};
+use crate::simd::{LANES, Lanes};
 
 /// Q4_K in panels.
 pub struct Q4K;
 
-/// Scales and minima of the blocks, and the 8 factors of each, a byte each in two words.
-#[derive(Clone, Copy)]
-pub struct Affine<L: Lanes> {
-    scale: L::Floats,
-    minimum: L::Floats,
-    scale_factors: [L::Integers; 2],
-    minimum_factors: [L::Integers; 2],
-}
-
-/// What the scales and minima of a block of Q4_K or Q5_K are made from, out of its first 256 bytes.
+/// The scales and minima of a block of Q4_K or Q5_K, out of its first 256 bytes.
 #[inline(always)]
-pub fn affine<L: Lanes>(lanes: L, block: &[u8]) -> Affine<L> {
-    let [scales, minima, nibbles] = [1, 2, 3].map(|index| line(block, index));
-    let (scales, minima) = (lanes.words(lanes.bytes(scales)), lanes.words(lanes.bytes(minima)));
-    let nibbles = lanes.words(lanes.bytes(nibbles));
-    // Of factors 4 to 7 the low 4 bits are nibbles, and the high 2 lie above the first four's 6.
-    let high = |words: L::Integers, shift: u32| {
-        lanes.or_words(lanes.field(nibbles, shift, 0x0f0f_0f0f), lanes.field(words, 2, 0x3030_3030))
-    };
-    Affine {
-        scale: halves_at(lanes, block, 0),
-        minimum: halves_at(lanes, block, 32),
-        scale_factors: [lanes.field(scales, 0, 0x3f3f_3f3f), high(scales, 0)],
-        minimum_factors: [lanes.field(minima, 0, 0x3f3f_3f3f), high(minima, 4)],
+pub fn affine<L: Lanes>(
+    lanes: L,
+    block: &[u8],
+    scales: &mut [[f32; LANES]; MOST_SPANS],
+    minima: &mut [[f32; LANES]; MOST_SPANS],
+) {
+    let (scale, minimum) = (halves_at(lanes, block, 0), halves_at(lanes, block, 32));
+    let low_scales = lanes.words(lanes.bytes(line(block, 1)));
+    let low_minima = lanes.words(lanes.bytes(line(block, 2)));
+    let nibbles = lanes.words(lanes.bytes(line(block, 3)));
+    for span in 0..4 {
+        let shift = 8 * span as u32;
+        lanes.store(times(lanes, scale, lanes.field(low_scales, shift, 63)), &mut scales[span]);
+        lanes.store(times(lanes, minimum, lanes.field(low_minima, shift, 63)), &mut minima[span]);
+        // Of factors 4 to 7 the low 4 bits are nibbles, and the high 2 lie above the first four's 6.
+        let high = lanes.or_words(lanes.field(nibbles, shift, 15), lanes.field(low_scales, shift + 2, 48));
+        lanes.store(times(lanes, scale, high), &mut scales[span + 4]);
+        let high = lanes.or_words(lanes.field(nibbles, shift + 4, 15), lanes.field(low_minima, shift + 2, 48));
+        lanes.store(times(lanes, minimum, high), &mut minima[span + 4]);
     }
 }
 
-impl<L: Lanes> Affine<L> {
-    /// The scales of 32 elements.
-    #[inline(always)]
-    pub fn scale(&self, lanes: L, span: usize) -> L::Floats {
-        let factors = lanes.field(self.scale_factors[span / 4], 8 * (span as u32 % 4), 63);
-        lanes.mul(self.scale, lanes.to_floats(factors))
-    }
-
-    /// The minima of 32 elements.
-    #[inline(always)]
-    pub fn minimum(&self, lanes: L, span: usize) -> L::Floats {
-        let factors = lanes.field(self.minimum_factors[span / 4], 8 * (span as u32 % 4), 63);
-        lanes.mul(self.minimum, lanes.to_floats(factors))
-    }
+/// A number times a small integer.
+#[inline(always)]
+fn times<L: Lanes>(lanes: L, number: L::Floats, factor: L::Integers) -> L::Floats {
+    lanes.mul(number, lanes.to_floats(factor))
 }
 
 impl Panel for Q4K {
@@ -58,21 +45,15 @@ impl Panel for Q4K {
     const CODES: Codes = Codes::Bits4;
     const ZERO: i32 = 0;
     const HAS_MINIMA: bool = true;
-    type Head<L: Lanes> = Affine<L>;
 
     #[inline(always)]
-    fn head<L: Lanes>(lanes: L, block: &[u8]) -> Affine<L> {
-        affine(lanes, block)
-    }
-
-    #[inline(always)]
-    fn scale<L: Lanes>(lanes: L, head: Affine<L>, _: &[u8], span: usize) -> L::Floats {
-        head.scale(lanes, span)
-    }
-
-    #[inline(always)]
-    fn minimum<L: Lanes>(lanes: L, head: Affine<L>, _: &[u8], span: usize) -> L::Floats {
-        head.minimum(lanes, span)
+    fn scales<L: Lanes>(
+        lanes: L,
+        block: &[u8],
+        scales: &mut [[f32; LANES]; MOST_SPANS],
+        minima: &mut [[f32; LANES]; MOST_SPANS],
+    ) {
+        affine(lanes, block, scales, minima);
     }
 
     #[inline(always)]

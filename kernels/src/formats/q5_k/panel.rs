@@ -1,8 +1,8 @@
 //! Q5_K in panels: what those of Q4_K have before their nibbles, then the high bits, then the nibbles.
 
-use crate::formats::panel::{Codes, Panel, Plane, line};
-use crate::formats::q4_k::panel::{Affine, affine};
-use crate::simd::Lanes;
+use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, line};
+use crate::formats::q4_k::panel::affine;
+use crate::simd::{LANES, Lanes};
 
 /// Q5_K in panels.
 pub struct Q5K;
@@ -21,21 +21,15 @@ impl Panel for Q5K {
     const CODES: Codes = Codes::Bits5;
     const ZERO: i32 = 0;
     const HAS_MINIMA: bool = true;
-    type Head<L: Lanes> = Affine<L>;
 
     #[inline(always)]
-    fn head<L: Lanes>(lanes: L, block: &[u8]) -> Affine<L> {
-        affine(lanes, block)
-    }
-
-    #[inline(always)]
-    fn scale<L: Lanes>(lanes: L, head: Affine<L>, _: &[u8], span: usize) -> L::Floats {
-        head.scale(lanes, span)
-    }
-
-    #[inline(always)]
-    fn minimum<L: Lanes>(lanes: L, head: Affine<L>, _: &[u8], span: usize) -> L::Floats {
-        head.minimum(lanes, span)
+    fn scales<L: Lanes>(
+        lanes: L,
+        block: &[u8],
+        scales: &mut [[f32; LANES]; MOST_SPANS],
+        minima: &mut [[f32; LANES]; MOST_SPANS],
+    ) {
+        affine(lanes, block, scales, minima);
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Q6_K in panels: the scales of the blocks, padded to 64 bytes, their signed factors, the low nibbles, then the high pairs of bits.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
-use crate::simd::Lanes;
+use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, halves_at, line};
+use crate::simd::{LANES, Lanes};
 
 /// Q6_K in panels.
 pub struct Q6K;
@@ -18,17 +18,20 @@ impl Panel for Q6K {
     const SPAN: usize = 16;
     const CODES: Codes = Codes::Bits6;
     const ZERO: i32 = 32;
-    type Head<L: Lanes> = L::Floats;
 
     #[inline(always)]
-    fn head<L: Lanes>(lanes: L, block: &[u8]) -> L::Floats {
-        halves_at(lanes, block, 0)
-    }
-
-    #[inline(always)]
-    fn scale<L: Lanes>(lanes: L, head: L::Floats, block: &[u8], span: usize) -> L::Floats {
-        let factors = lanes.words(lanes.bytes(line(block, 1 + span / 4)));
-        lanes.mul(head, lanes.to_floats(lanes.signed_byte(factors, span as u32 % 4)))
+    fn scales<L: Lanes>(
+        lanes: L,
+        block: &[u8],
+        scales: &mut [[f32; LANES]; MOST_SPANS],
+        _: &mut [[f32; LANES]; MOST_SPANS],
+    ) {
+        let scale = halves_at(lanes, block, 0);
+        for (span, scales) in scales.iter_mut().enumerate() {
+            let factors = lanes.words(lanes.bytes(line(block, 1 + span / 4)));
+            let factors = lanes.to_floats(lanes.signed_byte(factors, span as u32 % 4));
+            lanes.store(lanes.mul(scale, factors), scales);
+        }
     }
 
     #[inline(always)]

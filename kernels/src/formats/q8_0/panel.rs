@@ -1,7 +1,7 @@
 //! Q8_0 in panels: the scales of two blocks, then the codes of the first and of the second, 128 more than they are.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
-use crate::simd::Lanes;
+use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, halves_at, line};
+use crate::simd::{LANES, Lanes};
 
 /// Q8_0 in panels.
 pub struct Q8_0;
@@ -19,14 +19,17 @@ impl Panel for Q8_0 {
     const SPAN: usize = 32;
     const CODES: Codes = Codes::Offset;
     const ZERO: i32 = 128;
-    type Head<L: Lanes> = ();
 
     #[inline(always)]
-    fn head<L: Lanes>(_: L, _: &[u8]) {}
-
-    #[inline(always)]
-    fn scale<L: Lanes>(lanes: L, (): (), block: &[u8], span: usize) -> L::Floats {
-        halves_at(lanes, block, 32 * span)
+    fn scales<L: Lanes>(
+        lanes: L,
+        block: &[u8],
+        scales: &mut [[f32; LANES]; MOST_SPANS],
+        _: &mut [[f32; LANES]; MOST_SPANS],
+    ) {
+        for (span, scales) in scales[..2].iter_mut().enumerate() {
+            lanes.store(halves_at(lanes, block, 32 * span), scales);
+        }
     }
 
     #[inline(always)]
