@@ -127,35 +127,36 @@ impl PanelFormat {
 
     /// Puts the file's bytes of up to 16 rows into a panel. What pads rows, and lanes without a row, stay as they are.
     pub fn pack(&self, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
+        if let Some(plane) = self.whole_rows(row_bytes) {
+            return plane.pack(rows, row_bytes, panel);
+        }
         let file_bytes = self.file_bytes();
         for (index, block) in panel.chunks_exact_mut(self.bytes).enumerate() {
             let first = index * file_bytes;
             // A row may end within a block of the panel.
             for plane in self.planes.iter().filter(|plane| first + plane.file + plane.bytes <= row_bytes) {
-                let (rows, block) = (&rows[first + plane.file..], &mut block[plane.panel..]);
-                match plane.group {
-                    4 => pack_groups::<4>(rows, row_bytes, plane, block),
-                    2 => pack_groups::<2>(rows, row_bytes, plane, block),
-                    group => unreachable!("no plane has groups of {group} bytes"),
-                }
+                plane.pack(&rows[first + plane.file..], row_bytes, &mut block[plane.panel..]);
             }
         }
     }
 
     /// Gives the file's bytes of one row back.
     pub fn unpack_row(&self, panel: &[u8], lane: usize, file: &mut [u8]) {
+        if let Some(plane) = self.whole_rows(file.len()) {
+            return plane.unpack(panel, lane, file);
+        }
         let file_bytes = self.file_bytes();
         for (file, block) in file.chunks_mut(file_bytes).zip(panel.chunks_exact(self.bytes)) {
             let end = file.len();
             for plane in self.planes.iter().filter(|plane| plane.file + plane.bytes <= end) {
-                let groups = file[plane.file..plane.file + plane.bytes].chunks_exact_mut(plane.group);
-                let lanes = block[plane.panel..].chunks(LANES * plane.group);
-                for (group, lanes) in groups.zip(lanes) {
-                    let place = &lanes[lane * plane.group..][..plane.group];
-                    group.iter_mut().zip(place).for_each(|(to, from)| *to = from ^ plane.flipped);
-                }
+                plane.unpack(&block[plane.panel..], lane, &mut file[plane.file..plane.file + plane.bytes]);
             }
         }
+    }
+
+    /// The one plane of floats, in which rows lie as a whole.
+    fn whole_rows(&self, row_bytes: usize) -> Option<Plane> {
+        (self.elements == 1).then(|| Plane { bytes: row_bytes, ..self.planes[0] })
     }
 
     /// Bytes of a row in a file that make a block of the panel.
@@ -164,20 +165,40 @@ impl PanelFormat {
     }
 }
 
-/// Puts a plane of some rows into its place, group by group; rows begin with the plane's bytes.
+impl Plane {
+    /// Puts the bytes of some rows, which begin with the plane's, into its place.
+    fn pack(&self, rows: &[u8], row_bytes: usize, place: &mut [u8]) {
+        match self.group {
+            4 => pack_groups::<4>(rows, row_bytes, self, place),
+            2 => pack_groups::<2>(rows, row_bytes, self, place),
+            1 => pack_groups::<1>(rows, row_bytes, self, place),
+            group => unreachable!("no plane has groups of {group} bytes"),
+        }
+    }
+
+    /// Gives the bytes of one row back.
+    fn unpack(&self, place: &[u8], lane: usize, bytes: &mut [u8]) {
+        for (group, lanes) in bytes.chunks_exact_mut(self.group).zip(place.chunks(LANES * self.group)) {
+            let place = &lanes[lane * self.group..][..self.group];
+            group.iter_mut().zip(place).for_each(|(to, from)| *to = from ^ self.flipped);
+        }
+    }
+}
+
+/// Puts a plane of some rows into its place, group by group.
 #[inline(always)]
 fn pack_groups<const GROUP: usize>(rows: &[u8], row_bytes: usize, plane: &Plane, place: &mut [u8]) {
-    let flipped = [plane.flipped; GROUP];
-    let (lines, _) = place.as_chunks_mut::<GROUP>();
-    for (lane, row) in rows.chunks(row_bytes).enumerate() {
+    let mut lanes: [&[[u8; GROUP]]; LANES] = [&[]; LANES];
+    let mut count = 0;
+    for (lane, row) in lanes.iter_mut().zip(rows.chunks(row_bytes)) {
         // The last row's bytes after the plane are not there.
-        let (groups, _) = row[..plane.bytes].as_chunks::<GROUP>();
-        for (index, group) in groups.iter().enumerate() {
-            let mut bytes = *group;
-            for byte in 0..GROUP {
-                bytes[byte] ^= flipped[byte];
-            }
-            lines[index * LANES + lane] = bytes;
+        *lane = row[..plane.bytes].as_chunks().0;
+        count += 1;
+    }
+    let (places, _) = place.as_chunks_mut::<GROUP>();
+    for (index, places) in places.chunks_exact_mut(LANES).take(plane.bytes / GROUP).enumerate() {
+        for (place, lane) in places.iter_mut().zip(&lanes[..count]) {
+            *place = lane[index].map(|byte| byte ^ plane.flipped);
         }
     }
 }

@@ -85,3 +85,6 @@ impl HostRun<'_> {
 
 /// Operations that are worth a thread.
 const MIN_WORK: usize = 20_000;
+
+#[cfg(test)]
+mod tests;

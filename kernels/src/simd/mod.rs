@@ -8,6 +8,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use std::fmt;
@@ -16,6 +18,8 @@ use std::fmt;
 use self::avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use self::avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+use self::neon::Neon;
 use self::portable::Portable;
 
 /// Lanes of a vector: one for each row of a panel.
@@ -114,6 +118,8 @@ enum Kind {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 impl Isa {
@@ -128,6 +134,8 @@ impl Isa {
             all.extend(Avx512::detect().map(Kind::Avx512));
             all.extend(Avx2::detect().map(Kind::Avx2));
         }
+        #[cfg(target_arch = "aarch64")]
+        all.extend(Neon::detect().map(Kind::Neon));
         all.push(Kind::Portable(Portable));
         all.into_iter().map(Isa).collect()
     }
@@ -137,7 +145,7 @@ impl Isa {
         Isa::all()[0]
     }
 
-    /// Its name: `avx512`, `avx2`, `portable`.
+    /// Its name: `avx512`, `avx2`, `neon`, `portable`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable(_) => "portable",
@@ -145,6 +153,8 @@ impl Isa {
             Kind::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(_) => "neon",
         }
     }
 
@@ -156,6 +166,8 @@ impl Isa {
             Kind::Avx2(lanes) => lanes.compiled(work),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(lanes) => lanes.compiled(work),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(lanes) => lanes.compiled(work),
         }
     }
 }

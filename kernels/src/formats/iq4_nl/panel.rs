@@ -9,7 +9,7 @@ use crate::simd::{LANES, Lanes};
 pub struct Iq4Nl;
 
 /// What nibbles stand for, 128 more.
-const TABLE: [u8; 16] = {
+pub const TABLE: [u8; 16] = {
     let mut table = [0; 16];
     let mut code = 0;
     while code < 16 {

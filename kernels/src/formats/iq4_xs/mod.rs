@@ -3,8 +3,11 @@
 //!
 //! A nibble stands for its one of IQ4_NL's values, a factor for itself minus 32.
 
+pub mod panel;
+
 use super::iq4_nl::{VALUES, Values, nibble};
 use super::packing::{NIBBLES, Packing};
+use super::panel::PanelFormat;
 use super::search::scale::ScaledBlock;
 use super::search::{Group, Integers, each_block};
 use super::{BLOCK32, Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
@@ -38,7 +41,7 @@ static INFO: FormatInfo = FormatInfo {
         });
     }),
     encode: Some(encode),
-    panel: None,
+    panel: Some(&PanelFormat::of_codes::<panel::Iq4Xs>()),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../iq4_nl/values.wgsl"), include_str!("../plane.wgsl")),
 };
 

@@ -3,7 +3,10 @@
 //!
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31.
 
+pub mod panel;
+
 use super::packing::NIBBLES;
+use super::panel::PanelFormat;
 use super::{BLOCK32, Format, FormatInfo, Scale, planes_row_bytes, repack_planes};
 
 const BLOCK_BYTES: usize = 1 + 16;
@@ -29,7 +32,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: Some(repack),
     encode: Some(encode),
-    panel: None,
+    panel: Some(&PanelFormat::of_codes::<panel::Mxfp4>()),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("values.wgsl"), include_str!("../plane.wgsl")),
 };
 

@@ -3,7 +3,10 @@
 //!
 //! Of a byte of factors the low nibble is the scale's, the high one the minimum's.
 
+pub mod panel;
+
 use super::packing::{PAIRS, Packing};
+use super::panel::PanelFormat;
 use super::search::affine::AffineBlock;
 use super::search::{Group, each_block};
 use super::{Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
@@ -31,7 +34,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: Some(repack),
     encode: Some(encode),
-    panel: None,
+    panel: Some(&PanelFormat::of_codes::<panel::Q2K>()),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
 };
 

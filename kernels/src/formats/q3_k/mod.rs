@@ -3,7 +3,10 @@
 //!
 //! A code stands for itself minus 4, a scale for itself minus 32.
 
+pub mod panel;
+
 use super::packing::{BITS, PAIRS, Packing};
+use super::panel::PanelFormat;
 use super::search::scale::ScaledBlock;
 use super::search::{Group, Integers, each_block};
 use super::{Format, FormatInfo, SUPER_BLOCK, Scale, half_at, planes_row_bytes, put_half, repack_planes};
@@ -36,7 +39,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: Some(repack),
     encode: Some(encode),
-    panel: None,
+    panel: Some(&PanelFormat::of_codes::<panel::Q3K>()),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
 };
 

@@ -2,7 +2,10 @@
 //!
 //! The low nibbles are elements 0 to 15, the high ones 16 to 31.
 
+pub mod panel;
+
 use super::packing::NIBBLES;
+use super::panel::PanelFormat;
 use super::search::{Group, each_block};
 use super::{BLOCK32, Format, FormatInfo, Scale, half_at, planes_row_bytes, put_half, repack_planes, rounding};
 
@@ -26,7 +29,7 @@ static INFO: FormatInfo = FormatInfo {
     decode,
     repack: Some(repack),
     encode: Some(encode),
-    panel: None,
+    panel: Some(&PanelFormat::of_codes::<panel::Q4_1>()),
     wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
 };
 

@@ -1,0 +1,53 @@
+//! MXFP4 in panels: the exponents of four blocks, then the nibbles of each.
+
+use super::{DOUBLED, half_scale};
+use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, line};
+use crate::simd::{LANES, Lanes};
+
+/// MXFP4 in panels.
+pub struct Mxfp4;
+
+/// Twice what nibbles stand for, 128 more.
+const TABLE: [u8; 16] = {
+    let mut table = [0; 16];
+    let mut code = 0;
+    while code < 16 {
+        table[code] = (DOUBLED[code] as i32 + 128) as u8;
+        code += 1;
+    }
+    table
+};
+
+/// The exponents and the nibbles of a block of the file.
+const fn planes(block: usize) -> [Plane; 2] {
+    [Plane::new(17 * block, 1, 1, LANES * block), Plane::new(17 * block + 1, 16, 4, 64 + 256 * block)]
+}
+
+impl Panel for Mxfp4 {
+    const ELEMENTS: usize = 128;
+    const BYTES: usize = 64 + 4 * 256;
+    const PLANES: &'static [Plane] = const { [planes(0), planes(1), planes(2), planes(3)] }.as_flattened();
+    const SPAN: usize = 32;
+    const CODES: Codes = Codes::Offset;
+    const ZERO: i32 = 128;
+
+    #[inline(always)]
+    fn scales<L: Lanes>(
+        _: L,
+        block: &[u8],
+        scales: &mut [[f32; LANES]; MOST_SPANS],
+        _: &mut [[f32; LANES]; MOST_SPANS],
+    ) {
+        for (exponents, scales) in block.chunks_exact(LANES).zip(&mut scales[..4]) {
+            for lane in 0..LANES {
+                scales[lane] = half_scale(exponents[lane]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
+        let nibbles = lanes.bytes(line(block, 1 + 4 * span + quad % 4));
+        lanes.lookup(lanes.bits(nibbles, 4 * (quad as u32 / 4), 15), &TABLE)
+    }
+}
