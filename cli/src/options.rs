@@ -45,6 +45,9 @@ pub struct DeviceArguments {
     /// Quantise the model's matrices of floats while they load, such as to q8_0 or q4_0
     #[arg(long, value_name = "TYPE", value_parser = quantisation)]
     pub quantize: Option<Format>,
+    /// Threads that compute on the CPU [default: one for each core]
+    #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
     /// Only float kernels and an f32 cache, for comparing
     #[arg(long)]
     pub exact: bool,
@@ -148,6 +151,7 @@ impl DeviceArguments {
             .kv_type(self.kv_type)
             .quantize(self.quantize)
             .exact(self.exact)
+            .threads(self.threads.map(|threads| threads as usize))
             .progress(loading_bar(self.quiet))
     }
 

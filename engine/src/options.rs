@@ -110,6 +110,8 @@ pub struct Options {
     pub exact: bool,
     /// How many sessions may be open at once.
     pub sessions: usize,
+    /// Threads that compute on the host; as many as there are cores where `None`. Models with equal numbers share them.
+    pub threads: Option<usize>,
     /// The most tokens in a step; chosen by device where `None`.
     pub step_tokens: Option<usize>,
     /// The most tokens of a step whose logits can be asked for; at least [`Options::sessions`].
@@ -134,6 +136,7 @@ impl Default for Options {
             quantize: None,
             exact: false,
             sessions: 1,
+            threads: None,
             step_tokens: None,
             step_rows: 8,
             deadline: faults::DEADLINE,
@@ -170,6 +173,7 @@ setters! {
     quantize: impl Into<Option<Format>>,
     exact: bool,
     sessions: usize,
+    threads: impl Into<Option<usize>>,
     step_tokens: impl Into<Option<usize>>,
     step_rows: usize,
     deadline: Duration,

@@ -76,6 +76,7 @@ impl Adapter {
             features: self.features,
             precision: Precision::Fast,
             choices: Choices::default(),
+            threads: None,
             max_binding: self.max_binding.min(self.max_buffer),
             max_shard: self.max_binding.min(self.max_buffer),
             uniform_alignment: self.uniform_alignment,

@@ -29,6 +29,7 @@ pub(crate) struct HostStage {
     graph: Arc<Graph>,
     plan: StagePlan,
     isa: Isa,
+    team: &'static Team,
     /// Vectors and tables, as a file has them; those of matrices are empty.
     weights: Vec<HostWeight>,
     /// What products and embeddings read.
@@ -60,6 +61,7 @@ impl HostStage {
             Processor::Host(isa) => isa,
             Processor::Gpu | Processor::Cpu => Isa::best(),
         };
+        let team = Team::of(plan.limits.threads);
         let is_matrix = matrices(&plan);
         let (mut weights, mut found) = (Vec::new(), Vec::new());
         for (index, weight) in graph.weights.iter().enumerate() {
@@ -67,7 +69,7 @@ impl HostStage {
             let mut plain = HostWeight { columns: weight.columns, parts: Vec::new() };
             let mut matrix = None;
             if is_matrix.contains(&id) {
-                matrix = Some(load_matrix(weight, reader, watch, progress)?);
+                matrix = Some(load_matrix(weight, team, reader, watch, progress)?);
             } else if plan.weights.contains_key(&id) {
                 plain.parts = load_plain(weight, reader, watch, progress)?;
             }
@@ -100,6 +102,7 @@ impl HostStage {
             graph,
             plan,
             isa,
+            team,
             weights,
             matrices: found,
             caches,
@@ -167,7 +170,7 @@ impl HostStage {
                 .map(|(value, data)| OutputRows::new(data, stride(*value), graph.values[value.0].width)),
             candidate: &candidate,
             isa: self.isa,
-            threads: Team::of_process(),
+            threads: self.team,
             scratch: &mut self.scratch,
         };
         node.op.kernel().host(&mut run);
@@ -193,6 +196,7 @@ impl HostStage {
 /// Reads a weight that kernels read as a matrix.
 fn load_matrix(
     weight: &Weight,
+    team: &Team,
     reader: &dyn WeightReader,
     watch: &Watch,
     progress: &mut dyn FnMut(u64) -> Result<()>,
@@ -209,7 +213,7 @@ fn load_matrix(
             let rows = first..(first + step).min(part.rows);
             file.resize(rows.len() * row_bytes, 0);
             part_rows(weight, part, rows, reader, &mut file)?;
-            held.put(Team::of_process(), first, &file, row_bytes);
+            held.put(team, first, &file, row_bytes);
             progress(file.len() as u64)?;
         }
         parts.push(held);
@@ -267,7 +271,8 @@ impl Stage for HostStage {
             }
         }
         let Needed { nodes, results: read } = self.plan.needed(requested);
-        Team::of_process().enter(|| self.run_nodes(&nodes, step, is_cancelled))?;
+        let team = self.team;
+        team.enter(|| self.run_nodes(&nodes, step, is_cancelled))?;
         results.retain(|value, _| read.contains(value));
         for value in read {
             let Some(handle) = self.plan.values.get(&value) else { continue };

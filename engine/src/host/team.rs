@@ -1,7 +1,8 @@
 //! The threads of the process that compute on the host.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use plywood_kernels::host::Threads;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -12,12 +13,15 @@ use crate::threads::threads;
 pub(super) struct Team(Option<ThreadPool>);
 
 impl Team {
-    /// Those of the process, begun when they are first needed. Where the system gives none, the thread that asks computes alone.
-    pub fn of_process() -> &'static Team {
-        static TEAM: OnceLock<Team> = OnceLock::new();
-        TEAM.get_or_init(|| {
+    /// The threads of the process that are this many, or as many as there are cores; begun when they are first needed. Where the system gives
+    /// none, the thread that asks computes alone.
+    pub fn of(count: Option<usize>) -> &'static Team {
+        static TEAMS: Mutex<BTreeMap<usize, &'static Team>> = Mutex::new(BTreeMap::new());
+        let count = count.unwrap_or_else(threads).max(1);
+        let mut teams = TEAMS.lock().unwrap_or_else(PoisonError::into_inner);
+        teams.entry(count).or_insert_with(|| {
             let name = |index| format!("plywood {index}");
-            Team(ThreadPoolBuilder::new().num_threads(threads()).thread_name(name).build().ok())
+            Box::leak(Box::new(Team(ThreadPoolBuilder::new().num_threads(count).thread_name(name).build().ok())))
         })
     }
 

@@ -237,6 +237,7 @@ fn limits(candidate: &DeviceCandidate, settings: &Settings) -> Limits {
     let mut limits = candidate.facts.limits();
     limits.precision = if settings.exact { Precision::Exact } else { Precision::Fast };
     limits.choices = settings.choices.clone();
+    limits.threads = settings.threads;
     limits.max_shard = settings.max_shard.unwrap_or(limits.max_shard).min(limits.max_shard);
     limits
 }

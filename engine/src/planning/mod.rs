@@ -189,6 +189,7 @@ fn settings(config: &Config, options: &Options) -> Result<Settings> {
         stored: None,
         exact: options.exact,
         sessions: options.sessions,
+        threads: options.threads,
         step_tokens: options.step_tokens,
         step_rows: options.step_rows,
         choices: options.hooks.choices.clone(),

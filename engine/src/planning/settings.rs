@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub choices: Choices,
     /// Sessions that may be open at once.
     pub sessions: usize,
+    /// Threads that compute on the host; as many as there are cores where `None`.
+    pub threads: Option<usize>,
     /// Tokens in a step; chosen by device where `None`.
     pub step_tokens: Option<usize>,
     /// Tokens of a step whose logits can be asked for.

@@ -66,6 +66,7 @@ fn rows_go_straight_to_the_device() {
             device: "test".into(),
             features,
             precision: Precision::Fast,
+            threads: None,
             choices: Choices::default(),
             max_binding: 1 << 30,
             max_shard,

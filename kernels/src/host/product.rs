@@ -61,27 +61,26 @@ impl<P: Panel> WithLanes for Integer<'_, P> {
         let IntegerProduct { panel, input, rows, sums } = self.product;
         sums.fill([0.0; LANES]);
         let (mut scales, mut minima) = ([[0.0; LANES]; MOST_SPANS], [[0.0; LANES]; MOST_SPANS]);
+        if rows.len() < MANY_ROWS {
+            for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
+                begin_block::<L, P>(lanes, block, &mut scales, &mut minima);
+                let (first, codes) = (index * P::ELEMENTS, Packed::<P>(block, PhantomData));
+                let block = Scaled { scales: &scales, minima: &minima, first, codes };
+                add_rows::<L, P, _>(lanes, block, input, rows, sums);
+            }
+            return;
+        }
         let mut unpacked = [[0; 4 * LANES]; 64];
         for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
             begin_block::<L, P>(lanes, block, &mut scales, &mut minima);
-            let block = Scaled {
-                scales: &scales,
-                minima: &minima,
-                first: index * P::ELEMENTS,
-                codes: Packed::<P>(block, PhantomData),
-            };
-            if rows.len() < MANY_ROWS {
-                add_rows::<L, P, _>(lanes, block, input, rows, sums);
-                continue;
-            }
             for span in 0..P::ELEMENTS / P::SPAN {
                 for quad in 0..P::SPAN / 4 {
-                    let codes = P::codes(lanes, block.codes.0, span, quad);
+                    let codes = P::codes(lanes, block, span, quad);
                     lanes.store_bytes(codes, &mut unpacked[span * P::SPAN / 4 + quad]);
                 }
             }
-            let codes = Unpacked(&unpacked);
-            let block = Scaled { scales: block.scales, minima: block.minima, first: block.first, codes };
+            let first = index * P::ELEMENTS;
+            let block = Scaled { scales: &scales, minima: &minima, first, codes: Unpacked(&unpacked) };
             add_rows::<L, P, _>(lanes, block, input, rows, sums);
         }
     }

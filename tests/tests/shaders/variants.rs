@@ -38,6 +38,7 @@ fn limits(features: Features, max_shard: u64) -> Limits {
         device: "a device".into(),
         features,
         precision: Precision::Fast,
+        threads: None,
         choices: Choices::default(),
         max_binding: 1 << 40,
         max_shard,

@@ -13,6 +13,7 @@ fn settings(context: usize) -> Settings {
         quantize: None,
         stored: None,
         exact: false,
+        threads: None,
         choices: Choices::default(),
         sessions: 2,
         step_tokens: None,

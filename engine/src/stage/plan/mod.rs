@@ -42,6 +42,8 @@ pub struct Limits {
     pub precision: Precision,
     /// Which of its kernels are taken.
     pub choices: Choices,
+    /// Threads that compute on the host; as many as there are cores where `None`.
+    pub threads: Option<usize>,
     /// The largest storage binding and buffer, in bytes.
     pub max_binding: u64,
     /// The largest shard of a weight or a cache, in bytes; the largest binding but where a test forces shards.

@@ -33,6 +33,7 @@ fn limits(max_shard: u64) -> Limits {
         device: "test".into(),
         features,
         precision: Precision::Fast,
+        threads: None,
         choices: Choices::default(),
         max_binding: 1 << 20,
         max_shard,
