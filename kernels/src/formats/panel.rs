@@ -72,12 +72,7 @@ pub trait Panel: 'static {
     const HAS_MINIMA: bool = false;
 
     /// Puts the scales of every span, and the minima where there are some.
-    fn scales<L: Lanes>(
-        lanes: L,
-        block: &[u8],
-        scales: &mut [[f32; LANES]; MOST_SPANS],
-        minima: &mut [[f32; LANES]; MOST_SPANS],
-    );
+    fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], minima: &mut [[f32; LANES]]);
     /// Codes `4 * quad..` of a span.
     fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes;
 }

@@ -15,7 +15,7 @@ pub const BLOCK: usize = 32;
 /// Rows of activations in 8 bits, `[rows, width]`, padded with zeros.
 #[derive(Debug, Default)]
 pub struct QuantisedRows {
-    /// Elements of a row, a multiple of [`PADDED`].
+    /// Elements from a row to the next.
     width: usize,
     /// Four signed bytes in each, the first in the low bits.
     quads: Vec<i32>,
@@ -25,8 +25,10 @@ pub struct QuantisedRows {
     weighted_sums: Vec<f32>,
 }
 
-/// Rows are padded to a multiple of this many elements: the largest block of a panel.
+/// Rows are padded to a multiple of this many elements, the largest block of a panel, and by a cache line: rows a power of two apart would
+/// all lie in the same few places of the cache.
 const PADDED: usize = 256;
+const APART: usize = 64;
 
 /// One row of [`QuantisedRows`].
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +51,7 @@ impl QuantisedRows {
         width: usize,
         row: impl Fn(usize) -> &'a [f32] + Sync,
     ) {
-        self.width = width.next_multiple_of(PADDED);
+        self.width = width.next_multiple_of(PADDED) + APART;
         let (quads, blocks, sums) = (self.width / 4, self.width / BLOCK, self.width / 16);
         self.quads.resize(self.quads.len().max(rows * quads), 0);
         self.scales.resize(self.scales.len().max(rows * blocks), 0.0);

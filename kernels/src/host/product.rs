@@ -65,26 +65,40 @@ impl<P: Panel> WithLanes for Integer<'_, P> {
             for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
                 begin_block::<L, P>(lanes, block, &mut scales, &mut minima);
                 let (first, codes) = (index * P::ELEMENTS, Packed::<P>(block, PhantomData));
-                let block = Scaled { scales: &scales, minima: &minima, first, codes };
+                let spans = P::ELEMENTS / P::SPAN;
+                let block = Scaled { scales: &scales, minima: &minima, first, spans, codes };
                 add_rows::<L, P, _>(lanes, block, input, rows, sums);
             }
             return;
         }
-        let mut unpacked = [[0; 4 * LANES]; 64];
-        for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
-            begin_block::<L, P>(lanes, block, &mut scales, &mut minima);
-            for span in 0..P::ELEMENTS / P::SPAN {
-                for quad in 0..P::SPAN / 4 {
-                    let codes = P::codes(lanes, block, span, quad);
-                    lanes.store_bytes(codes, &mut unpacked[span * P::SPAN / 4 + quad]);
+        // Small blocks together, so that sums are loaded and stored less often.
+        let mut unpacked = [[0; 4 * LANES]; TOGETHER / 4];
+        let spans = P::ELEMENTS / P::SPAN;
+        for (index, blocks) in panel.chunks(TOGETHER / P::ELEMENTS * P::BYTES).enumerate() {
+            for (place, block) in blocks.chunks_exact(P::BYTES).enumerate() {
+                begin_block::<L, P>(lanes, block, &mut scales[place * spans..], &mut minima[place * spans..]);
+                for span in 0..spans {
+                    for quad in 0..P::SPAN / 4 {
+                        let codes = P::codes(lanes, block, span, quad);
+                        lanes.store_bytes(codes, &mut unpacked[(place * spans + span) * P::SPAN / 4 + quad]);
+                    }
                 }
             }
-            let first = index * P::ELEMENTS;
-            let block = Scaled { scales: &scales, minima: &minima, first, codes: Unpacked(&unpacked) };
-            add_rows::<L, P, _>(lanes, block, input, rows, sums);
+            let spans = blocks.len() / P::BYTES * spans;
+            let (first, codes) = (index * TOGETHER, Unpacked(&unpacked));
+            add_rows::<L, P, _>(
+                lanes,
+                Scaled { scales: &scales, minima: &minima, first, spans, codes },
+                input,
+                rows,
+                sums,
+            );
         }
     }
 }
+
+/// Elements of a row that are unpacked together: those of the largest block.
+const TOGETHER: usize = 256;
 
 type Spans = [[f32; LANES]; MOST_SPANS];
 
@@ -114,7 +128,7 @@ impl<P: Panel> BlockCodes<P> for Packed<'_, P> {
 
 /// Codes that were unpacked, a byte each.
 #[derive(Clone, Copy)]
-struct Unpacked<'a>(&'a [[u8; 4 * LANES]; 64]);
+struct Unpacked<'a>(&'a [[u8; 4 * LANES]; TOGETHER / 4]);
 
 impl<P: Panel> BlockCodes<P> for Unpacked<'_> {
     #[inline(always)]
@@ -130,12 +144,14 @@ struct Scaled<'a, C> {
     minima: &'a Spans,
     /// Its first element.
     first: usize,
+    /// How many spans there are.
+    spans: usize,
     codes: C,
 }
 
 /// Fetches what comes after a block, and finds its scales.
 #[inline(always)]
-fn begin_block<L: Lanes, P: Panel>(lanes: L, block: &[u8], scales: &mut Spans, minima: &mut Spans) {
+fn begin_block<L: Lanes, P: Panel>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], minima: &mut [[f32; LANES]]) {
     for ahead in 0..P::BYTES / 64 {
         lanes.prefetch(block, AHEAD + 64 * ahead);
     }
@@ -175,41 +191,41 @@ fn add_block<L: Lanes, P: Panel, C: BlockCodes<P>, const ROWS: usize>(
     rows: [QuantisedRow; ROWS],
     out: &mut [[f32; LANES]; ROWS],
 ) {
-    let Scaled { scales, minima, first, codes: block_codes } = block;
+    let Scaled { scales, minima, first, spans, codes: block_codes } = block;
     let mut sums = [lanes.splat(0.0); ROWS];
     for row in 0..ROWS {
         sums[row] = lanes.load(&out[row]);
     }
-    let mut quads: [&[i32]; ROWS] = [&[]; ROWS];
-    for row in 0..ROWS {
-        quads[row] = &rows[row].quads[first / 4..first / 4 + P::ELEMENTS / 4];
-    }
-    let spans = P::ELEMENTS / P::SPAN;
     for span in 0..spans {
+        let element = first + span * P::SPAN;
+        let mut quads: [&[i32]; ROWS] = [&[]; ROWS];
+        for row in 0..ROWS {
+            quads[row] = &rows[row].quads[element / 4..element / 4 + P::SPAN / 4];
+        }
         let mut totals = [lanes.splat_integer(0); ROWS];
         let mut quad = 0;
         while quad < P::SPAN / 4 {
             if matches!(P::CODES, Codes::Offset) {
                 let codes = block_codes.codes(lanes, span, quad);
                 for row in 0..ROWS {
-                    totals[row] = lanes.dot_offset(totals[row], codes, quads[row][span * P::SPAN / 4 + quad]);
+                    totals[row] = lanes.dot_offset(totals[row], codes, quads[row][quad]);
                 }
                 quad += 1;
                 continue;
             }
             let mut dots = [lanes.dots(); ROWS];
-            for quad in quad..quad + P::CODES.chain().min(P::SPAN / 4) {
+            let end = quad + P::CODES.chain().min(P::SPAN / 4);
+            while quad < end {
                 let codes = block_codes.codes(lanes, span, quad);
                 for row in 0..ROWS {
-                    dots[row] = lanes.dot(dots[row], codes, quads[row][span * P::SPAN / 4 + quad]);
+                    dots[row] = lanes.dot(dots[row], codes, quads[row][quad]);
                 }
+                quad += 1;
             }
             for row in 0..ROWS {
                 totals[row] = lanes.finish(totals[row], dots[row]);
             }
-            quad += P::CODES.chain();
         }
-        let element = first + span * P::SPAN;
         let scale = lanes.load(&scales[span]);
         for row in 0..ROWS {
             let of_row = lanes.mul(scale, lanes.splat(rows[row].scales[element / 32]));

@@ -1,7 +1,7 @@
 //! IQ4_NL in panels, which lie as those of Q4_0 do.
 
 use super::VALUES;
-use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane};
+use crate::formats::panel::{Codes, Panel, Plane};
 use crate::formats::q4_0;
 use crate::simd::{LANES, Lanes};
 
@@ -28,12 +28,7 @@ impl Panel for Iq4Nl {
     const ZERO: i32 = 128;
 
     #[inline(always)]
-    fn scales<L: Lanes>(
-        lanes: L,
-        block: &[u8],
-        scales: &mut [[f32; LANES]; MOST_SPANS],
-        minima: &mut [[f32; LANES]; MOST_SPANS],
-    ) {
+    fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], minima: &mut [[f32; LANES]]) {
         q4_0::panel::Q4_0::scales(lanes, block, scales, minima);
     }
 

@@ -1,7 +1,7 @@
 //! IQ4_XS in panels: scales of the blocks and the high bits of their factors, the factors' nibbles, then the elements' nibbles.
 
 use crate::formats::iq4_nl::panel::TABLE;
-use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
 use crate::simd::{LANES, Lanes};
 
 /// IQ4_XS in panels.
@@ -17,12 +17,7 @@ impl Panel for Iq4Xs {
     const ZERO: i32 = 128;
 
     #[inline(always)]
-    fn scales<L: Lanes>(
-        lanes: L,
-        block: &[u8],
-        scales: &mut [[f32; LANES]; MOST_SPANS],
-        _: &mut [[f32; LANES]; MOST_SPANS],
-    ) {
+    fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], _: &mut [[f32; LANES]]) {
         let mut of_block = [0.0; LANES];
         lanes.store(halves_at(lanes, block, 0), &mut of_block);
         for (span, scales) in scales[..8].iter_mut().enumerate() {

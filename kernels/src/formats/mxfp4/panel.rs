@@ -1,7 +1,7 @@
 //! MXFP4 in panels: the exponents of four blocks, then the nibbles of each.
 
 use super::{DOUBLED, half_scale};
-use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, line};
+use crate::formats::panel::{Codes, Panel, Plane, line};
 use crate::simd::{LANES, Lanes};
 
 /// MXFP4 in panels.
@@ -32,12 +32,7 @@ impl Panel for Mxfp4 {
     const ZERO: i32 = 128;
 
     #[inline(always)]
-    fn scales<L: Lanes>(
-        _: L,
-        block: &[u8],
-        scales: &mut [[f32; LANES]; MOST_SPANS],
-        _: &mut [[f32; LANES]; MOST_SPANS],
-    ) {
+    fn scales<L: Lanes>(_: L, block: &[u8], scales: &mut [[f32; LANES]], _: &mut [[f32; LANES]]) {
         for (exponents, scales) in block.chunks_exact(LANES).zip(&mut scales[..4]) {
             for lane in 0..LANES {
                 scales[lane] = half_scale(exponents[lane]);

@@ -1,6 +1,6 @@
 //! Q2_K in panels: scales and minima of the blocks, the nibbles of their factors, then the pairs of bits.
 
-use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
 use crate::simd::{LANES, Lanes};
 
 /// Q2_K in panels.
@@ -17,12 +17,7 @@ impl Panel for Q2K {
     const HAS_MINIMA: bool = true;
 
     #[inline(always)]
-    fn scales<L: Lanes>(
-        lanes: L,
-        block: &[u8],
-        scales: &mut [[f32; LANES]; MOST_SPANS],
-        minima: &mut [[f32; LANES]; MOST_SPANS],
-    ) {
+    fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], minima: &mut [[f32; LANES]]) {
         let (scale, minimum) = (halves_at(lanes, block, 0), halves_at(lanes, block, 32));
         for span in 0..16 {
             let factors = lanes.words(lanes.bytes(line(block, 1 + span / 4)));

@@ -1,6 +1,6 @@
 //! Q3_K in panels: the scales of the blocks, padded to 64 bytes, their factors, the high bits, then the low pairs of bits.
 
-use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
 use crate::simd::{LANES, Lanes};
 
 /// Q3_K in panels.
@@ -16,15 +16,10 @@ impl Panel for Q3K {
     const ZERO: i32 = 4;
 
     #[inline(always)]
-    fn scales<L: Lanes>(
-        lanes: L,
-        block: &[u8],
-        scales: &mut [[f32; LANES]; MOST_SPANS],
-        _: &mut [[f32; LANES]; MOST_SPANS],
-    ) {
+    fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], _: &mut [[f32; LANES]]) {
         let scale = halves_at(lanes, block, 0);
         let high_pairs = lanes.words(lanes.bytes(line(block, 3)));
-        for (span, scales) in scales.iter_mut().enumerate() {
+        for (span, scales) in scales[..16].iter_mut().enumerate() {
             // Low nibbles of factors 0 to 7, then of 8 to 15; the high pairs of factors 0 to 3, 4 to 7 and so on lie in each other.
             let (byte, group) = (span % 8, span / 4);
             let nibbles = lanes.words(lanes.bytes(line(block, 1 + byte / 4)));

@@ -1,6 +1,6 @@
 //! Q4_0 in panels: the scales of two blocks, then the nibbles of the first and of the second.
 
-use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
 use crate::simd::{LANES, Lanes};
 
 /// Q4_0 in panels.
@@ -16,12 +16,7 @@ impl Panel for Q4_0 {
     const ZERO: i32 = 8;
 
     #[inline(always)]
-    fn scales<L: Lanes>(
-        lanes: L,
-        block: &[u8],
-        scales: &mut [[f32; LANES]; MOST_SPANS],
-        _: &mut [[f32; LANES]; MOST_SPANS],
-    ) {
+    fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], _: &mut [[f32; LANES]]) {
         for (span, scales) in scales[..2].iter_mut().enumerate() {
             lanes.store(halves_at(lanes, block, 32 * span), scales);
         }

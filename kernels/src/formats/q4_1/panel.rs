@@ -1,6 +1,6 @@
 //! Q4_1 in panels: the scales of two blocks, their minima, then the nibbles of the first and of the second.
 
-use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
 use crate::simd::{LANES, Lanes};
 
 /// Q4_1 in panels.
@@ -23,12 +23,7 @@ impl Panel for Q4_1 {
     const HAS_MINIMA: bool = true;
 
     #[inline(always)]
-    fn scales<L: Lanes>(
-        lanes: L,
-        block: &[u8],
-        scales: &mut [[f32; LANES]; MOST_SPANS],
-        minima: &mut [[f32; LANES]; MOST_SPANS],
-    ) {
+    fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], minima: &mut [[f32; LANES]]) {
         for span in 0..2 {
             lanes.store(halves_at(lanes, block, 32 * span), &mut scales[span]);
             // The file has what is added.

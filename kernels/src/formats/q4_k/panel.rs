@@ -1,6 +1,6 @@
 //! Q4_K in panels: scales and minima of the blocks, their factors, then the nibbles.
 
-use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
 use crate::simd::{LANES, Lanes};
 
 /// Q4_K in panels.
@@ -8,12 +8,7 @@ pub struct Q4K;
 
 /// The scales and minima of a block of Q4_K or Q5_K, out of its first 256 bytes.
 #[inline(always)]
-pub fn affine<L: Lanes>(
-    lanes: L,
-    block: &[u8],
-    scales: &mut [[f32; LANES]; MOST_SPANS],
-    minima: &mut [[f32; LANES]; MOST_SPANS],
-) {
+pub fn affine<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], minima: &mut [[f32; LANES]]) {
     let (scale, minimum) = (halves_at(lanes, block, 0), halves_at(lanes, block, 32));
     let low_scales = lanes.words(lanes.bytes(line(block, 1)));
     let low_minima = lanes.words(lanes.bytes(line(block, 2)));
@@ -47,12 +42,7 @@ impl Panel for Q4K {
     const HAS_MINIMA: bool = true;
 
     #[inline(always)]
-    fn scales<L: Lanes>(
-        lanes: L,
-        block: &[u8],
-        scales: &mut [[f32; LANES]; MOST_SPANS],
-        minima: &mut [[f32; LANES]; MOST_SPANS],
-    ) {
+    fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], minima: &mut [[f32; LANES]]) {
         affine(lanes, block, scales, minima);
     }
 

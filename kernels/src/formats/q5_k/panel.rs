@@ -1,6 +1,6 @@
 //! Q5_K in panels: what those of Q4_K have before their nibbles, then the high bits, then the nibbles.
 
-use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, line};
+use crate::formats::panel::{Codes, Panel, Plane, line};
 use crate::formats::q4_k::panel::affine;
 use crate::simd::{LANES, Lanes};
 
@@ -23,12 +23,7 @@ impl Panel for Q5K {
     const HAS_MINIMA: bool = true;
 
     #[inline(always)]
-    fn scales<L: Lanes>(
-        lanes: L,
-        block: &[u8],
-        scales: &mut [[f32; LANES]; MOST_SPANS],
-        minima: &mut [[f32; LANES]; MOST_SPANS],
-    ) {
+    fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], minima: &mut [[f32; LANES]]) {
         affine(lanes, block, scales, minima);
     }
 

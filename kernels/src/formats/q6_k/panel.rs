@@ -1,6 +1,6 @@
 //! Q6_K in panels: the scales of the blocks, padded to 64 bytes, their signed factors, the low nibbles, then the high pairs of bits.
 
-use crate::formats::panel::{Codes, MOST_SPANS, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
 use crate::simd::{LANES, Lanes};
 
 /// Q6_K in panels.
@@ -20,14 +20,9 @@ impl Panel for Q6K {
     const ZERO: i32 = 32;
 
     #[inline(always)]
-    fn scales<L: Lanes>(
-        lanes: L,
-        block: &[u8],
-        scales: &mut [[f32; LANES]; MOST_SPANS],
-        _: &mut [[f32; LANES]; MOST_SPANS],
-    ) {
+    fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], _: &mut [[f32; LANES]]) {
         let scale = halves_at(lanes, block, 0);
-        for (span, scales) in scales.iter_mut().enumerate() {
+        for (span, scales) in scales[..16].iter_mut().enumerate() {
             let factors = lanes.words(lanes.bytes(line(block, 1 + span / 4)));
             let factors = lanes.to_floats(lanes.signed_byte(factors, span as u32 % 4));
             lanes.store(lanes.mul(scale, factors), scales);
