@@ -10,10 +10,10 @@ use crate::dispatch::Lowered;
 use crate::embedding::Embedding;
 use crate::gated::Gated;
 use crate::grouped_matmul::GroupedMatMul;
-use crate::host::{HostContext, HostRun};
+use crate::host::HostRun;
 use crate::kv_cache::KvWrite;
 use crate::latent_heads::LatentHeads;
-use crate::lowering::LoweringContext;
+use crate::lowering::{LoweringContext, Precision};
 use crate::matmul::MatMul;
 use crate::moe_combine::MoeCombine;
 use crate::reference::Operands;
@@ -129,7 +129,7 @@ pub trait Kernel: fmt::Debug + Send + Sync {
     fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered;
 
     /// The ways to compute it on the host, best guess first; at least one.
-    fn host_candidates(&self, _context: HostContext) -> Vec<Candidate> {
+    fn host_candidates(&self, _precision: Precision) -> Vec<Candidate> {
         vec![Candidate::new("reference")]
     }
 

@@ -161,7 +161,7 @@ pub struct Architecture {
     pub local: LocalLayers,
     /// Whether local layers are rotated by a base of their own.
     pub local_base: bool,
-    /// The last of every so many layers is not rotated.
+    /// Of each group of this many layers, the last is not rotated.
     pub unrotated: Option<usize>,
     /// What its GGUF files do not say of yarn.
     pub gguf_yarn: GgufYarn,

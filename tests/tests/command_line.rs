@@ -317,11 +317,12 @@ fn interrupt(arguments: &str, model: &Path) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ply-tested"));
     command.arg("generate").arg(model).args(arguments.split_whitespace());
     let child = start(&mut command, b"", Stdio::piped());
-    let mut pressed = None;
+    let (mut loaded, mut pressed) = (None, false);
     // It says where the model lies once it is loaded, and then generates.
     finish(child, LIMIT, |id, said| {
-        if said > 0 && pressed.get_or_insert_with(std::time::Instant::now).elapsed() > Duration::from_millis(300) {
-            pressed = Some(std::time::Instant::now() + LIMIT);
+        let loaded = (said > 0).then(|| *loaded.get_or_insert_with(std::time::Instant::now));
+        if !pressed && loaded.is_some_and(|loaded| loaded.elapsed() > Duration::from_millis(300)) {
+            pressed = true;
             let killed = Command::new("sh").args(["-c", &format!("kill -INT {id}")]).status();
             assert!(killed.expect("there is a shell").success());
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use plywood_kernels::Graph;
 use plywood_kernels::device::Processor;
-use plywood_kernels::graph::{CacheId, Output, Rows, ValueId, Values, Weight, WeightId};
+use plywood_kernels::graph::{CacheId, Output, Slice, ValueId, Values, Weight, WeightId};
 use plywood_kernels::host::cache::PagedCache;
 use plywood_kernels::host::matrix::{HostMatrix, MatrixPart};
 use plywood_kernels::host::output::OutputRows;
@@ -80,13 +80,13 @@ impl HostStage {
         for (index, slot) in graph.caches.iter().enumerate() {
             let mut cache = None;
             if plan.caches.contains_key(&CacheId(index)) {
-                for (what, bytes) in
-                    ["keys", "values"].into_iter().zip(PagedCache::bytes(slot, plan.steps.kv_type, plan.steps.pages))
-                {
-                    // Whether there is room is asked before it is taken.
-                    drop(reserve::<u8>(bytes as usize, what, watch)?);
+                let (kv_type, pages) = (plan.steps.kv_type, plan.steps.pages);
+                let bytes = PagedCache::bytes(slot, kv_type, pages);
+                for (what, bytes) in ["keys", "values"].into_iter().zip(bytes) {
+                    take(bytes, what, watch)?;
                 }
-                cache = Some(PagedCache::new(*slot, plan.steps.kv_type, plan.steps.pages));
+                let refused = |_| out_of_memory("keys and values", bytes.iter().sum());
+                cache = Some(PagedCache::new(*slot, kv_type, pages).map_err(refused)?);
             }
             caches.push(cache);
         }
@@ -137,18 +137,13 @@ impl HostStage {
     fn run_node(&mut self, index: usize, step: &Step) {
         let (plan, graph) = (&self.plan, &self.graph);
         let node = &plan.nodes[index];
-        let rows_kind = node.output.map_or(Rows::Tokens, |value| graph.values[value.0].rows);
-        let rows = match rows_kind {
-            Rows::Tokens => step.tokens.len(),
-            Rows::Selected => step.selected.len(),
-        };
-        let lowered = &plan.lowered[index];
-        let candidate = lowered.get(&Batch::of(rows)).or_else(|| lowered.values().next());
-        let Some(candidate) = candidate.map(|lowered| Arc::clone(&lowered.candidate)) else { return };
+        let rows = node.output.map_or(step.tokens.len(), |value| rows_of(graph, value, step));
+        // Of no rows there is nothing to compute.
+        let Some(lowered) = plan.lowered[index].get(&Batch::of(rows)) else { return };
         // A value never shares the buffer of what its node reads.
         let mut written = node.output.map(|value| (value, std::mem::take(&mut self.buffers[plan.values[&value].0])));
         let stride = |value: ValueId| StagePlan::stride(graph, value);
-        let matrix = |slice: &plywood_kernels::graph::Slice| Matrix {
+        let matrix = |slice: &Slice| Matrix {
             data: &self.buffers[plan.values[&slice.value].0],
             stride: stride(slice.value),
             offset: slice.offset,
@@ -168,7 +163,7 @@ impl HostStage {
             output: written
                 .as_mut()
                 .map(|(value, data)| OutputRows::new(data, stride(*value), graph.values[value.0].width)),
-            candidate: &candidate,
+            candidate: &lowered.candidate,
             isa: self.isa,
             threads: self.team,
             scratch: &mut self.scratch,
@@ -243,14 +238,24 @@ fn load_plain(
 /// Memory for this many, unless the system refuses it.
 fn reserve<T>(count: usize, what: &str, watch: &Watch) -> Result<Vec<T>> {
     let (mut memory, bytes) = (Vec::new(), (count * size_of::<T>()) as u64);
+    take(bytes, what, watch)?;
+    memory.try_reserve_exact(count).map_err(|_| out_of_memory(what, bytes))?;
+    Ok(memory)
+}
+
+/// Counts memory that is about to be allocated; an error where a failure was ordered.
+fn take(bytes: u64, what: &str, watch: &Watch) -> Result<()> {
     if bytes > 0 {
-        let refused = watch.reach(label, Call::Allocate).is_some();
-        if refused || memory.try_reserve_exact(count).is_err() {
-            return Err(Error::OutOfMemory { device: label(), what: what.into(), bytes });
+        if watch.reach(label, Call::Allocate).is_some() {
+            return Err(out_of_memory(what, bytes));
         }
         watch.allocated(label, what, bytes);
     }
-    Ok(memory)
+    Ok(())
+}
+
+fn out_of_memory(what: &str, bytes: u64) -> Error {
+    Error::OutOfMemory { device: label(), what: what.into(), bytes }
 }
 
 impl Stage for HostStage {

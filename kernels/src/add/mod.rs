@@ -4,8 +4,8 @@ use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Launch, Lowered};
 use crate::graph::Rows;
-use crate::host::{HostContext, HostRun};
-use crate::lowering::LoweringContext;
+use crate::host::HostRun;
+use crate::lowering::{LoweringContext, Precision};
 use crate::op::{Kernel, Op};
 use crate::reference::Operands;
 
@@ -23,7 +23,7 @@ impl Kernel for Add {
         Lowered::one(Launch::elementwise(context, shader, vec![], vec![], vec![]))
     }
 
-    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
         vec![Candidate::new("rows")]
     }
 

@@ -102,9 +102,9 @@ impl WithLanes for Queries<'_> {
         let seen_from = |position: usize| (position + 1).saturating_sub(attention.window.unwrap_or(usize::MAX));
         for page_number in seen_from(first) / PAGE_TOKENS..=last / PAGE_TOKENS {
             let (page, _) = step.place(block.sequence, page_number * PAGE_TOKENS);
-            cache.read_keys(page, kv_head, keys);
+            cache.read_keys(lanes, page, kv_head, keys);
             if slot.values == CachedValues::Own {
-                cache.read_values(page, kv_head, values);
+                cache.read_values(lanes, page, kv_head, values);
             } else {
                 for (element, keys) in keys[..slot.value_width].iter().enumerate() {
                     for (token, key) in keys.iter().enumerate() {

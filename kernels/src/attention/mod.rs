@@ -12,9 +12,9 @@ use crate::candidate::Candidate;
 use crate::dispatch::{
     Binding, Bound, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_pages, read_tokens, write,
 };
-use crate::host::{HostContext, HostRun};
+use crate::host::HostRun;
 use crate::kv_cache::PAGES;
-use crate::lowering::{Batch, DeviceCache, LoweringContext};
+use crate::lowering::{Batch, DeviceCache, LoweringContext, Precision};
 use crate::op::Kernel;
 use crate::reference::Operands;
 use crate::step::{BLOCK_TOKENS, PAGE_TOKENS};
@@ -132,7 +132,7 @@ impl Kernel for Attention {
         }
     }
 
-    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
         vec![Candidate::new("pages")]
     }
 

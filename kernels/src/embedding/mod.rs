@@ -5,8 +5,8 @@ use crate::cases::Case;
 use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Work, read, read_tokens, write};
 use crate::formats::{self, BLOCK32, Format};
 use crate::graph::Rows;
-use crate::host::{HostContext, HostRun};
-use crate::lowering::{LoweringContext, Shard};
+use crate::host::HostRun;
+use crate::lowering::{LoweringContext, Precision, Shard};
 use crate::op::{Kernel, Op};
 use crate::reference::Operands;
 use crate::step::Token;
@@ -72,7 +72,7 @@ impl Kernel for Embedding {
         lowered
     }
 
-    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
         vec![Candidate::new("rows")]
     }
 

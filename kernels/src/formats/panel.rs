@@ -1,6 +1,8 @@
 //! Panels: how the host holds a weight. 16 rows lie interleaved, so that one vector has the same 4 elements of each, and no sum is ever taken
 //! across lanes. The bytes are those of the file in another order.
 
+use std::marker::PhantomData;
+
 use crate::host::product::{Decoded, FloatPanel, FloatProduct, Floats, Integer, IntegerProduct};
 use crate::simd::{Isa, LANES, Lanes};
 
@@ -99,8 +101,8 @@ impl PanelFormat {
             elements: P::ELEMENTS,
             bytes: P::BYTES,
             planes: P::PLANES,
-            integer: Some(|isa, product| isa.run(Integer::<P>::of(product))),
-            float: |isa, product| isa.run(Decoded::<P>::of(product)),
+            integer: Some(|isa, product| isa.run(Integer::<P>(product, PhantomData))),
+            float: |isa, product| isa.run(Decoded::<P>(product, PhantomData)),
         }
     }
 
@@ -111,7 +113,7 @@ impl PanelFormat {
             bytes: LANES * P::BYTES,
             planes: &const { [Plane::new(0, P::BYTES, P::BYTES, 0)] },
             integer: None,
-            float: |isa, product| isa.run(Floats::<P>::of(product)),
+            float: |isa, product| isa.run(Floats::<P>(product, PhantomData)),
         }
     }
 
@@ -202,6 +204,37 @@ fn pack_groups<const GROUP: usize>(rows: &[u8], row_bytes: usize, plane: &Plane,
 #[inline(always)]
 pub fn line(block: &[u8], index: usize) -> &[u8; 64] {
     block[64 * index..64 * index + 64].try_into().expect("64 bytes")
+}
+
+/// Codes `4 * quad..` of a span of 32 whose nibbles lie from a line on: the low ones are the first 16, the high ones the others.
+#[inline(always)]
+pub fn nibbles<L: Lanes>(lanes: L, block: &[u8], first_line: usize, quad: usize) -> L::Bytes {
+    lanes.bits(lanes.bytes(line(block, first_line + quad % 4)), 4 * (quad as u32 / 4), 15)
+}
+
+/// The scales of two blocks, in half precision.
+#[inline(always)]
+pub fn two_scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]]) {
+    for (span, scales) in scales[..2].iter_mut().enumerate() {
+        lanes.store(halves_at(lanes, block, 32 * span), scales);
+    }
+}
+
+/// Which half of 128 elements a span of 16 is in, which quarter of 32 of that, and which quad of the quarter is the span's: formats of 256 elements
+/// pack quarters over each other.
+pub const fn quarter(span: usize, quad: usize) -> (usize, usize, usize) {
+    (span / 8, span % 8 / 2, span % 2 * 4 + quad)
+}
+
+/// A table of what codes stand for, 128 more, as [`Codes::Offset`] wants it.
+pub const fn offset_table(values: [i8; 16]) -> [u8; 16] {
+    let mut table = [0; 16];
+    let mut code = 0;
+    while code < 16 {
+        table[code] = (values[code] as i32 + 128) as u8;
+        code += 1;
+    }
+    table
 }
 
 /// The 16 half-precision numbers at a byte.

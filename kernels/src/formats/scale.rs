@@ -87,7 +87,7 @@ impl Scale {
         }
     }
 
-    /// Whether the number in each of some blocks is finite, of which each has this many bytes.
+    /// Whether the number is finite in each of some blocks of this many bytes.
     pub fn is_finite(self, blocks: &[u8], block_bytes: usize) -> bool {
         // Without an end at the first that is not, so that the loops are vectorised: all weights pass here.
         let all = |finite: fn(&[u8]) -> bool, at: usize, bytes: usize| {

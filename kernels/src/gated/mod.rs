@@ -4,8 +4,8 @@ use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Launch, Lowered};
 use crate::graph::{Rows, Slice};
-use crate::host::{HostContext, HostRun};
-use crate::lowering::LoweringContext;
+use crate::host::HostRun;
+use crate::lowering::{LoweringContext, Precision};
 use crate::op::{Kernel, Op};
 use crate::params;
 use crate::reference::Operands;
@@ -76,7 +76,7 @@ impl Kernel for Gated {
         Lowered::one(Launch::elementwise(context, shader, modules, params, vec![]))
     }
 
-    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
         vec![Candidate::new("rows")]
     }
 

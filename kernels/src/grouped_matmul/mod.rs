@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use crate::candidate::Candidate;
 use crate::dispatch::{Binding, Bound, Count, Extent, Grid, Launch, Lowered, Param, StepSize, Work, read, write};
-use crate::host::{HostContext, HostRun};
-use crate::lowering::{Batch, LoweringContext, Shard};
+use crate::host::HostRun;
+use crate::lowering::{Batch, LoweringContext, Precision, Shard};
 use crate::matmul::{self, Product, SMALL_TILE};
 use crate::op::Kernel;
 use crate::params;
@@ -139,8 +139,8 @@ impl Kernel for GroupedMatMul {
         lowered
     }
 
-    fn host_candidates(&self, context: HostContext) -> Vec<Candidate> {
-        matmul::host::candidates(context)
+    fn host_candidates(&self, precision: Precision) -> Vec<Candidate> {
+        matmul::host::candidates(precision)
     }
 
     fn host(&self, run: &mut HostRun) {

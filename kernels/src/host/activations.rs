@@ -1,9 +1,7 @@
 //! Rows of activations in 8 bits, for dot products of integers: blocks of 32 with a scale each, as ggml's `block_q8_0`, but the scale in
 //! single precision.
 
-use std::sync::{Mutex, PoisonError};
-
-use crate::host::Threads;
+use crate::host::{Threads, each_item};
 use crate::simd::{Isa, LANES, Lanes, WithLanes};
 
 /// Rows that are worth several threads.
@@ -70,11 +68,7 @@ impl QuantisedRows {
         if parts == 1 {
             memory.take(1).for_each(|memory| quantise(0, memory));
         } else {
-            let memory: Vec<_> = memory.take(parts).map(|memory| Mutex::new(Some(memory))).collect();
-            threads.each(memory.len(), &|part| {
-                let memory = memory[part].lock().unwrap_or_else(PoisonError::into_inner).take();
-                quantise(part, memory.expect("a part runs once"));
-            });
+            each_item(threads, memory.take(parts), quantise);
         }
     }
 

@@ -1,14 +1,13 @@
 //! A cache slot in host memory, in pages. Keys lie in columns, so that a vector has the same element of 16 tokens' keys; values in rows.
 
+use std::collections::TryReserveError;
+
 use half::f16;
 
 use crate::graph::{CacheSlot, CachedValues};
-use crate::kv_cache::KvType;
-use crate::simd::LANES;
+use crate::kv_cache::{BLOCK, KvType, LARGEST_HALF};
+use crate::simd::{LANES, Lanes};
 use crate::step::PAGE_TOKENS;
-
-/// Numbers that share a scale in [`KvType::Q8`].
-const BLOCK: usize = 32;
 
 /// A cache slot in host memory.
 #[derive(Debug)]
@@ -24,7 +23,8 @@ pub struct PagedCache {
 #[derive(Debug)]
 enum Numbers {
     Floats(Vec<f32>),
-    Halves(Vec<u16>),
+    /// In little-endian order.
+    Halves(Vec<[u8; 2]>),
     /// Signed bytes, and the half-precision scale of each 32 elements of a token's key or value.
     Blocks(Vec<i8>, Vec<u16>),
 }
@@ -71,20 +71,21 @@ impl PagedCache {
         }
     }
 
-    /// An empty cache of this many pages; all of it is NaN, or 0 where there is no NaN.
-    pub fn new(slot: CacheSlot, kv_type: KvType, pages: usize) -> PagedCache {
-        let of = |shape: Shape, pages: usize| {
+    /// An empty cache of this many pages: all of it is NaN, or 0 where there is no NaN. An error where the system refuses the memory.
+    pub fn new(slot: CacheSlot, kv_type: KvType, pages: usize) -> Result<PagedCache, TryReserveError> {
+        let of = |shape: Shape, pages: usize| -> Result<Numbers, TryReserveError> {
             let tokens = pages * PAGE_TOKENS * slot.kv_heads;
-            match kv_type {
-                KvType::F32 => Numbers::Floats(vec![f32::NAN; tokens * shape.width]),
-                KvType::F16 => Numbers::Halves(vec![f16::NAN.to_bits(); tokens * shape.width]),
+            let numbers = tokens * shape.width;
+            Ok(match kv_type {
+                KvType::F32 => Numbers::Floats(filled(numbers, f32::NAN)?),
+                KvType::F16 => Numbers::Halves(filled(numbers, f16::NAN.to_le_bytes())?),
                 KvType::Q8 => {
-                    Numbers::Blocks(vec![0; tokens * shape.width], vec![f16::NAN.to_bits(); tokens * shape.blocks()])
+                    Numbers::Blocks(filled(numbers, 0)?, filled(tokens * shape.blocks(), f16::NAN.to_bits())?)
                 }
-            }
+            })
         };
         let own = if slot.values == CachedValues::Own { pages } else { 0 };
-        PagedCache { slot, keys: of(Shape::keys(&slot), pages), values: of(Shape::values(&slot), own) }
+        Ok(PagedCache { slot, keys: of(Shape::keys(&slot), pages)?, values: of(Shape::values(&slot), own)? })
     }
 
     /// The slot.
@@ -94,16 +95,16 @@ impl PagedCache {
 
     /// Reads the keys of a head in a page: `[key_width][PAGE_TOKENS]`.
     #[inline(always)]
-    pub fn read_keys(&self, page: usize, head: usize, keys: &mut [[f32; PAGE_TOKENS]]) {
+    pub fn read_keys<L: Lanes>(&self, lanes: L, page: usize, head: usize, keys: &mut [[f32; PAGE_TOKENS]]) {
         let shape = Shape::keys(&self.slot);
-        self.keys.read(page * self.slot.kv_heads + head, shape, keys.as_flattened_mut());
+        self.keys.read(lanes, page * self.slot.kv_heads + head, shape, keys.as_flattened_mut());
     }
 
     /// Reads the values of a head in a page: `[PAGE_TOKENS][value_width]`. Those that are the first elements of keys are not here.
     #[inline(always)]
-    pub fn read_values(&self, page: usize, head: usize, values: &mut [f32]) {
+    pub fn read_values<L: Lanes>(&self, lanes: L, page: usize, head: usize, values: &mut [f32]) {
         let shape = Shape::values(&self.slot);
-        self.values.read(page * self.slot.kv_heads + head, shape, values);
+        self.values.read(lanes, page * self.slot.kv_heads + head, shape, values);
     }
 
     /// Writes the keys and values of all heads at a place (page, token in it), rounded as the cache stores them; `values` are empty where they
@@ -123,13 +124,14 @@ impl PagedCache {
 impl Numbers {
     /// Reads a head's numbers in a page, in the order in which they lie.
     #[inline(always)]
-    fn read(&self, index: usize, shape: Shape, read: &mut [f32]) {
+    fn read<L: Lanes>(&self, lanes: L, index: usize, shape: Shape, read: &mut [f32]) {
         let range = index * PAGE_TOKENS * shape.width..(index + 1) * PAGE_TOKENS * shape.width;
         match self {
             Numbers::Floats(numbers) => read.copy_from_slice(&numbers[range]),
             Numbers::Halves(numbers) => {
-                for (read, halves) in read.as_chunks_mut::<LANES>().0.iter_mut().zip(numbers[range].as_chunks().0) {
-                    halves_to_floats(halves, read);
+                let (chunks, _) = numbers[range].as_flattened().as_chunks();
+                for (read, halves) in read.as_chunks_mut::<LANES>().0.iter_mut().zip(chunks) {
+                    lanes.store(lanes.halves(halves), read);
                 }
             }
             Numbers::Blocks(bytes, scales) => {
@@ -155,8 +157,8 @@ impl Numbers {
             }
             Numbers::Halves(numbers) => {
                 for (at, number) in given.iter().enumerate() {
-                    let number = number.clamp(-65504.0, 65504.0);
-                    numbers[first + at * shape.element] = f16::from_f32(number).to_bits();
+                    let number = number.clamp(-LARGEST_HALF, LARGEST_HALF);
+                    numbers[first + at * shape.element] = f16::from_f32(number).to_le_bytes();
                 }
             }
             Numbers::Blocks(bytes, scales) => {
@@ -176,15 +178,10 @@ impl Numbers {
     }
 }
 
-/// Half-precision numbers as floats, in a way that the compiler makes vectors of.
-#[inline(always)]
-fn halves_to_floats(halves: &[u16; LANES], floats: &mut [f32; LANES]) {
-    for lane in 0..LANES {
-        let half = u32::from(halves[lane]);
-        // The exponent and the fraction in their places, times 2^112: subnormal numbers come out right, infinity and NaN as numbers,
-        // which no cache has but where it is empty.
-        let magnitude = f32::from_bits((half & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
-        let magnitude = if half & 0x7c00 == 0x7c00 { f32::NAN } else { magnitude };
-        floats[lane] = f32::from_bits(magnitude.to_bits() | (half & 0x8000) << 16);
-    }
+/// Memory full of a number, unless the system refuses it.
+fn filled<T: Clone>(count: usize, number: T) -> Result<Vec<T>, TryReserveError> {
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(count)?;
+    memory.resize(count, number);
+    Ok(memory)
 }

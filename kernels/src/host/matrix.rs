@@ -1,12 +1,11 @@
 //! Weights on the host: in panels of 16 rows where the format has inner loops, else row by row as in a file.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use crate::formats::Format;
-use crate::host::Threads;
 use crate::host::activations::QuantisedRows;
-use crate::host::product::{FloatProduct, IntegerProduct, RowsProduct};
+use crate::host::product::{PanelProduct, RowsProduct};
+use crate::host::{Threads, each_item};
 use crate::reference::Matrix;
 use crate::simd::{Isa, LANES};
 
@@ -81,13 +80,8 @@ impl MatrixPart {
             None => stretch[first * self.stride..][..file.len()].copy_from_slice(file),
             Some(panel) => {
                 let panels = stretch.chunks_exact_mut(self.stride).skip(first / LANES);
-                let pairs = panels.zip(file.chunks(LANES * row_bytes)).map(|pair| Mutex::new(Some(pair)));
-                let pairs: Vec<_> = pairs.collect();
-                threads.each(pairs.len(), &|index| {
-                    let pair = pairs[index].lock().unwrap_or_else(PoisonError::into_inner).take();
-                    let (place, file) = pair.expect("a part runs once");
-                    panel.pack(file, row_bytes, place);
-                });
+                let rows = file.chunks(LANES * row_bytes);
+                each_item(threads, panels.zip(rows), |_, (place, rows)| panel.pack(rows, row_bytes, place));
             }
         }
     }
@@ -137,9 +131,9 @@ impl MatrixPart {
         };
         match (format.integer, quantised) {
             (Some(integer), Some(input)) => {
-                integer(isa, IntegerProduct { panel: self.stretch(panel), input, rows, sums })
+                integer(isa, PanelProduct { panel: self.stretch(panel), input, rows, sums })
             }
-            _ => (format.float)(isa, FloatProduct { panel: self.stretch(panel), input, rows, sums }),
+            _ => (format.float)(isa, PanelProduct { panel: self.stretch(panel), input, rows, sums }),
         }
     }
 }

@@ -6,7 +6,7 @@ pub mod matrix;
 pub mod output;
 pub mod product;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::attention::AttentionScratch;
 use crate::candidate::Candidate;
@@ -26,13 +26,13 @@ pub trait Threads: Sync {
     fn each(&self, parts: usize, part: &(dyn Fn(usize) + Sync));
 }
 
-/// What a kernel of the host knows of a node.
-#[derive(Debug, Clone, Copy)]
-pub struct HostContext {
-    /// The best instruction set that it may use.
-    pub isa: Isa,
-    /// Whether activations may be rounded to 8 bits.
-    pub may_round: bool,
+/// Has each of some things taken by one thread, with its number.
+pub fn each_item<T: Send>(threads: &dyn Threads, items: impl Iterator<Item = T>, take: impl Fn(usize, T) + Sync) {
+    let items: Vec<Mutex<Option<T>>> = items.map(|item| Mutex::new(Some(item))).collect();
+    threads.each(items.len(), &|index| {
+        let item = items[index].lock().unwrap_or_else(PoisonError::into_inner).take();
+        take(index, item.expect("a part runs once"));
+    });
 }
 
 /// Memory that ops use while they run, kept from one to the next.

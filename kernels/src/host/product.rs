@@ -11,44 +11,27 @@ use crate::simd::{LANES, Lanes, WithLanes};
 /// How far ahead a panel's bytes are fetched.
 const AHEAD: usize = 4096;
 
-/// A panel times activations in 8 bits.
+/// A panel times rows of activations.
 #[derive(Debug)]
-pub struct IntegerProduct<'a> {
+pub struct PanelProduct<'a, Input> {
     /// The panel: its blocks along the columns.
     pub panel: &'a [u8],
     /// The activations.
-    pub input: &'a QuantisedRows,
+    pub input: Input,
     /// The rows of them that are multiplied.
     pub rows: &'a [u32],
     /// For each of these the 16 sums.
     pub sums: &'a mut [[f32; LANES]],
 }
+
+/// A panel times activations in 8 bits.
+pub type IntegerProduct<'a> = PanelProduct<'a, &'a QuantisedRows>;
 
 /// A panel times activations in single precision.
-#[derive(Debug)]
-pub struct FloatProduct<'a> {
-    /// The panel: its blocks along the columns.
-    pub panel: &'a [u8],
-    /// The activations.
-    pub input: Matrix<'a>,
-    /// The rows of them that are multiplied.
-    pub rows: &'a [u32],
-    /// For each of these the 16 sums.
-    pub sums: &'a mut [[f32; LANES]],
-}
+pub type FloatProduct<'a> = PanelProduct<'a, Matrix<'a>>;
 
 /// [`IntegerProduct`] of a format.
-pub struct Integer<'a, P> {
-    product: IntegerProduct<'a>,
-    format: PhantomData<P>,
-}
-
-impl<'a, P: Panel> Integer<'a, P> {
-    /// The product of a format.
-    pub fn of(product: IntegerProduct<'a>) -> Integer<'a, P> {
-        Integer { product, format: PhantomData }
-    }
-}
+pub struct Integer<'a, P>(pub IntegerProduct<'a>, pub PhantomData<P>);
 
 /// Rows from which a block's codes are unpacked once for all of them.
 const MANY_ROWS: usize = 8;
@@ -58,7 +41,7 @@ impl<P: Panel> WithLanes for Integer<'_, P> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let IntegerProduct { panel, input, rows, sums } = self.product;
+        let PanelProduct { panel, input, rows, sums } = self.0;
         sums.fill([0.0; LANES]);
         let (mut scales, mut minima) = ([[0.0; LANES]; MOST_SPANS], [[0.0; LANES]; MOST_SPANS]);
         if rows.len() < MANY_ROWS {
@@ -251,24 +234,14 @@ fn add_block<L: Lanes, P: Panel, C: BlockCodes<P>, const ROWS: usize>(
 }
 
 /// [`FloatProduct`] of a format of codes: each block is decoded once, for all rows.
-pub struct Decoded<'a, P> {
-    product: FloatProduct<'a>,
-    format: PhantomData<P>,
-}
-
-impl<'a, P: Panel> Decoded<'a, P> {
-    /// The product of a format.
-    pub fn of(product: FloatProduct<'a>) -> Decoded<'a, P> {
-        Decoded { product, format: PhantomData }
-    }
-}
+pub struct Decoded<'a, P>(pub FloatProduct<'a>, pub PhantomData<P>);
 
 impl<P: Panel> WithLanes for Decoded<'_, P> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let FloatProduct { panel, input, rows, sums } = self.product;
+        let PanelProduct { panel, input, rows, sums } = self.0;
         let mut tile = [[0f32; LANES]; 256];
         sums.fill([0.0; LANES]);
         let (mut scales, mut minima) = ([[0.0; LANES]; MOST_SPANS], [[0.0; LANES]; MOST_SPANS]);
@@ -307,24 +280,14 @@ pub trait FloatPanel: 'static {
 }
 
 /// [`FloatProduct`] of floats.
-pub struct Floats<'a, P> {
-    product: FloatProduct<'a>,
-    format: PhantomData<P>,
-}
-
-impl<'a, P: FloatPanel> Floats<'a, P> {
-    /// The product of a format.
-    pub fn of(product: FloatProduct<'a>) -> Floats<'a, P> {
-        Floats { product, format: PhantomData }
-    }
-}
+pub struct Floats<'a, P>(pub FloatProduct<'a>, pub PhantomData<P>);
 
 impl<P: FloatPanel> WithLanes for Floats<'_, P> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let FloatProduct { panel, input, rows, sums } = self.product;
+        let PanelProduct { panel, input, rows, sums } = self.0;
         let (mut rows, mut sums) = (rows, sums);
         while let Some((four, rest)) = rows.split_first_chunk::<4>() {
             let (out, rest_of_sums) = sums.split_at_mut(4);

@@ -10,8 +10,8 @@ use crate::dispatch::{
     Binding, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_pages, read_tokens, write,
 };
 use crate::graph::{CacheSlot, CachedValues};
-use crate::host::{HostContext, HostRun};
-use crate::lowering::{LoweringContext, View};
+use crate::host::HostRun;
+use crate::lowering::{LoweringContext, Precision, View};
 use crate::op::Kernel;
 use crate::params;
 use crate::reference::Operands;
@@ -20,9 +20,9 @@ use crate::step::PAGE_TOKENS;
 const WORKGROUP: u32 = 64;
 
 /// Numbers of a block with one scale.
-const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 32;
 
-const LARGEST_HALF: f32 = 65504.0;
+pub(crate) const LARGEST_HALF: f32 = 65504.0;
 
 /// How the numbers of a KV cache are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -214,7 +214,7 @@ impl Kernel for KvWrite {
         lowered
     }
 
-    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
         vec![Candidate::new("pages")]
     }
 

@@ -2,8 +2,9 @@
 
 use super::MatMul;
 use crate::candidate::Candidate;
+use crate::host::HostRun;
 use crate::host::matrix::Input;
-use crate::host::{HostContext, HostRun};
+use crate::lowering::Precision;
 use crate::simd::LANES;
 
 /// Activations in 8 bits, for formats whose codes are integers.
@@ -19,8 +20,8 @@ const MANY_PARTS: usize = 4;
 const MANY_ROWS: usize = 32;
 
 /// The ways to multiply on the host, best guess first.
-pub fn candidates(context: HostContext) -> Vec<Candidate> {
-    let integer = context.may_round.then(|| Candidate::new(INTEGER).that_rounds());
+pub fn candidates(precision: Precision) -> Vec<Candidate> {
+    let integer = (precision == Precision::Fast).then(|| Candidate::new(INTEGER).that_rounds());
     integer.into_iter().chain([Candidate::new(FLOAT)]).collect()
 }
 

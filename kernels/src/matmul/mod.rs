@@ -12,8 +12,8 @@ use std::ops::Range;
 
 use crate::candidate::Candidate;
 use crate::dispatch::{Binding, Count, Extent, Launch, Lowered, read};
-use crate::host::{HostContext, HostRun};
-use crate::lowering::{Batch, LoweringContext, View};
+use crate::host::HostRun;
+use crate::lowering::{Batch, LoweringContext, Precision, View};
 use crate::op::Kernel;
 use crate::params;
 use crate::reference::Operands;
@@ -55,8 +55,8 @@ impl Kernel for MatMul {
         lowered
     }
 
-    fn host_candidates(&self, context: HostContext) -> Vec<Candidate> {
-        host::candidates(context)
+    fn host_candidates(&self, precision: Precision) -> Vec<Candidate> {
+        host::candidates(precision)
     }
 
     fn host(&self, run: &mut HostRun) {

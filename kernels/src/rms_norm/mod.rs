@@ -4,8 +4,8 @@ use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Work, read, write};
 use crate::graph::Rows;
-use crate::host::{HostContext, HostRun};
-use crate::lowering::LoweringContext;
+use crate::host::HostRun;
+use crate::lowering::{LoweringContext, Precision};
 use crate::op::{Kernel, Op};
 use crate::reference::Operands;
 use crate::simd::{LANES, Lanes, WithLanes};
@@ -50,7 +50,7 @@ impl Kernel for RmsNorm {
         })
     }
 
-    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
         vec![Candidate::new("rows")]
     }
 

@@ -10,8 +10,8 @@ use crate::dispatch::{
     Binding, Bound, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_tokens, write,
 };
 use crate::graph::{Rows, Slice, Weight};
-use crate::host::{HostContext, HostRun};
-use crate::lowering::{DeviceWeight, LoweringContext};
+use crate::host::HostRun;
+use crate::lowering::{DeviceWeight, LoweringContext, Precision};
 use crate::op::{Kernel, Op};
 use crate::params;
 use crate::reference::{HostWeight, Operands};
@@ -121,7 +121,7 @@ impl Kernel for Rope {
         })
     }
 
-    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
         vec![Candidate::new("rows")]
     }
 

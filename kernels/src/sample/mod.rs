@@ -8,8 +8,8 @@ use crate::cases::Case;
 use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, write};
 use crate::formats::BLOCK32;
 use crate::graph::Rows;
-use crate::host::{HostContext, HostRun};
-use crate::lowering::{LoweringContext, View};
+use crate::host::HostRun;
+use crate::lowering::{LoweringContext, Precision, View};
 use crate::op::{Kernel, Op};
 use crate::params;
 use crate::reference::Operands;
@@ -54,7 +54,7 @@ impl Kernel for Argmax {
         fold(context, candidate, "argmax", include_str!("argmax.wgsl"))
     }
 
-    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
         vec![Candidate::new("rows")]
     }
 
@@ -90,7 +90,7 @@ impl Kernel for LogSumExp {
         fold(context, candidate, "log_sum_exp", include_str!("log_sum_exp.wgsl"))
     }
 
-    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
         vec![Candidate::new("rows")]
     }
 
@@ -127,7 +127,7 @@ impl Kernel for TopK {
         })
     }
 
-    fn host_candidates(&self, _: HostContext) -> Vec<Candidate> {
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
         vec![Candidate::new("rows")]
     }
 

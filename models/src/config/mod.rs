@@ -248,7 +248,7 @@ impl Config {
     }
 }
 
-/// How layers attend: local ones by a rule of the family, those that are not rotated as every so many-th.
+/// How layers attend: local ones by a rule of the family, and those without rotation at an interval.
 fn attends(layers: usize, window: Option<usize>, local: LocalLayers, unrotated: Option<usize>) -> Vec<Attends> {
     let is_local = |layer: usize| match local {
         LocalLayers::None => false,

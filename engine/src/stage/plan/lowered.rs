@@ -7,8 +7,7 @@ use plywood_kernels::candidate::Candidate;
 use plywood_kernels::device::Processor;
 use plywood_kernels::dispatch::{Binding, Dispatch, Lowered, Shader};
 use plywood_kernels::graph::{Node, Slice};
-use plywood_kernels::host::HostContext;
-use plywood_kernels::lowering::{Batch, LoweringContext, Precision, View};
+use plywood_kernels::lowering::{Batch, LoweringContext, View};
 
 use super::buffers::allot;
 use super::{ChosenKernel, LoweredNode, PlannedDispatch, StagePlan};
@@ -71,10 +70,7 @@ impl StagePlan {
     /// The candidates that a node has in a batch, the kernel's best guess first.
     pub fn candidates(&self, node: &Node, batch: Batch) -> Vec<Candidate> {
         match self.limits.features.processor {
-            Processor::Host(isa) => {
-                let may_round = self.limits.precision == Precision::Fast;
-                node.op.kernel().host_candidates(HostContext { isa, may_round })
-            }
+            Processor::Host(_) => node.op.kernel().host_candidates(self.limits.precision),
             Processor::Gpu | Processor::Cpu => node.op.kernel().candidates(&self.context(node, batch)),
         }
     }

@@ -1,7 +1,7 @@
 //! IQ4_NL in panels, which lie as those of Q4_0 do.
 
 use super::VALUES;
-use crate::formats::panel::{Codes, Panel, Plane};
+use crate::formats::panel::{Codes, Panel, Plane, offset_table};
 use crate::formats::q4_0;
 use crate::simd::{LANES, Lanes};
 
@@ -9,15 +9,7 @@ use crate::simd::{LANES, Lanes};
 pub struct Iq4Nl;
 
 /// What nibbles stand for, 128 more.
-pub const TABLE: [u8; 16] = {
-    let mut table = [0; 16];
-    let mut code = 0;
-    while code < 16 {
-        table[code] = (VALUES[code] as i32 + 128) as u8;
-        code += 1;
-    }
-    table
-};
+pub const TABLE: [u8; 16] = offset_table(VALUES);
 
 impl Panel for Iq4Nl {
     const ELEMENTS: usize = q4_0::panel::Q4_0::ELEMENTS;

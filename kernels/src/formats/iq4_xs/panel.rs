@@ -1,7 +1,7 @@
 //! IQ4_XS in panels: scales of the blocks and the high bits of their factors, the factors' nibbles, then the elements' nibbles.
 
 use crate::formats::iq4_nl::panel::TABLE;
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, nibbles};
 use crate::simd::{LANES, Lanes};
 
 /// IQ4_XS in panels.
@@ -31,7 +31,6 @@ impl Panel for Iq4Xs {
 
     #[inline(always)]
     fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        let nibbles = lanes.bytes(line(block, 2 + 4 * span + quad % 4));
-        lanes.lookup(lanes.bits(nibbles, 4 * (quad as u32 / 4), 15), &TABLE)
+        lanes.lookup(nibbles(lanes, block, 2 + 4 * span, quad), &TABLE)
     }
 }

@@ -1,22 +1,14 @@
 //! MXFP4 in panels: the exponents of four blocks, then the nibbles of each.
 
 use super::{DOUBLED, half_scale};
-use crate::formats::panel::{Codes, Panel, Plane, line};
+use crate::formats::panel::{Codes, Panel, Plane, nibbles, offset_table};
 use crate::simd::{LANES, Lanes};
 
 /// MXFP4 in panels.
 pub struct Mxfp4;
 
 /// Twice what nibbles stand for, 128 more.
-const TABLE: [u8; 16] = {
-    let mut table = [0; 16];
-    let mut code = 0;
-    while code < 16 {
-        table[code] = (DOUBLED[code] as i32 + 128) as u8;
-        code += 1;
-    }
-    table
-};
+const TABLE: [u8; 16] = offset_table(DOUBLED);
 
 /// The exponents and the nibbles of a block of the file.
 const fn planes(block: usize) -> [Plane; 2] {
@@ -42,7 +34,6 @@ impl Panel for Mxfp4 {
 
     #[inline(always)]
     fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        let nibbles = lanes.bytes(line(block, 1 + 4 * span + quad % 4));
-        lanes.lookup(lanes.bits(nibbles, 4 * (quad as u32 / 4), 15), &TABLE)
+        lanes.lookup(nibbles(lanes, block, 1 + 4 * span, quad), &TABLE)
     }
 }

@@ -1,6 +1,6 @@
 //! Q2_K in panels: scales and minima of the blocks, the nibbles of their factors, then the pairs of bits.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line, quarter};
 use crate::simd::{LANES, Lanes};
 
 /// Q2_K in panels.
@@ -29,8 +29,7 @@ impl Panel for Q2K {
 
     #[inline(always)]
     fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        // Halves of 128 elements, quarters of 32 in them, and one of two spans in these.
-        let (half, quarter, quad) = (span / 8, span % 8 / 2, span % 2 * 4 + quad);
+        let (half, quarter, quad) = quarter(span, quad);
         lanes.bits(lanes.bytes(line(block, 5 + 8 * half + quad)), 2 * quarter as u32, 3)
     }
 }

@@ -1,6 +1,6 @@
 //! Q3_K in panels: the scales of the blocks, padded to 64 bytes, their factors, the high bits, then the low pairs of bits.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line, quarter};
 use crate::simd::{LANES, Lanes};
 
 /// Q3_K in panels.
@@ -34,8 +34,7 @@ impl Panel for Q3K {
 
     #[inline(always)]
     fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        // Halves of 128 elements, quarters of 32 in them, and one of two spans in these.
-        let (half, quarter, quad) = (span / 8, span % 8 / 2, span % 2 * 4 + quad);
+        let (half, quarter, quad) = quarter(span, quad);
         let low = lanes.bits(lanes.bytes(line(block, 12 + 8 * half + quad)), 2 * quarter as u32, 3);
         let high = lanes.bits(lanes.bytes(line(block, 4 + quad)), span as u32 / 2, 1);
         // 16 times the high bit, and of that a quarter.

@@ -1,6 +1,6 @@
 //! Q4_0 in panels: the scales of two blocks, then the nibbles of the first and of the second.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, nibbles, two_scales};
 use crate::simd::{LANES, Lanes};
 
 /// Q4_0 in panels.
@@ -17,13 +17,11 @@ impl Panel for Q4_0 {
 
     #[inline(always)]
     fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], _: &mut [[f32; LANES]]) {
-        for (span, scales) in scales[..2].iter_mut().enumerate() {
-            lanes.store(halves_at(lanes, block, 32 * span), scales);
-        }
+        two_scales(lanes, block, scales);
     }
 
     #[inline(always)]
     fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        lanes.bits(lanes.bytes(line(block, 1 + 4 * span + quad % 4)), 4 * (quad as u32 / 4), 15)
+        nibbles(lanes, block, 1 + 4 * span, quad)
     }
 }

@@ -1,6 +1,6 @@
 //! Q4_1 in panels: the scales of two blocks, their minima, then the nibbles of the first and of the second.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, nibbles};
 use crate::simd::{LANES, Lanes};
 
 /// Q4_1 in panels.
@@ -34,6 +34,6 @@ impl Panel for Q4_1 {
 
     #[inline(always)]
     fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        lanes.bits(lanes.bytes(line(block, 2 + 4 * span + quad % 4)), 4 * (quad as u32 / 4), 15)
+        nibbles(lanes, block, 2 + 4 * span, quad)
     }
 }

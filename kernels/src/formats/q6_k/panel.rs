@@ -1,6 +1,6 @@
 //! Q6_K in panels: the scales of the blocks, padded to 64 bytes, their signed factors, the low nibbles, then the high pairs of bits.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line, quarter};
 use crate::simd::{LANES, Lanes};
 
 /// Q6_K in panels.
@@ -31,8 +31,7 @@ impl Panel for Q6K {
 
     #[inline(always)]
     fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        // Halves of 128 elements, quarters of 32 in them, and one of two spans in these.
-        let (half, quarter, quad) = (span / 8, span % 8 / 2, span % 2 * 4 + quad);
+        let (half, quarter, quad) = quarter(span, quad);
         let low = line(block, 5 + 16 * half + 8 * (quarter % 2) + quad);
         let high = line(block, 37 + 8 * half + quad);
         let low = lanes.bits(lanes.bytes(low), 4 * (quarter as u32 / 2), 15);

@@ -1,6 +1,6 @@
 //! Q8_0 in panels: the scales of two blocks, then the codes of the first and of the second, 128 more than they are.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, line, two_scales};
 use crate::simd::{LANES, Lanes};
 
 /// Q8_0 in panels.
@@ -22,9 +22,7 @@ impl Panel for Q8_0 {
 
     #[inline(always)]
     fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], _: &mut [[f32; LANES]]) {
-        for (span, scales) in scales[..2].iter_mut().enumerate() {
-            lanes.store(halves_at(lanes, block, 32 * span), scales);
-        }
+        two_scales(lanes, block, scales);
     }
 
     #[inline(always)]
