@@ -17,7 +17,7 @@ use plywood_kernels::simd::{Isa, LANES};
 use plywood_kernels::step::Step;
 
 use super::adapter::label;
-use super::team::Team;
+use super::team::{Crew, Team};
 use crate::error::{Error, Result};
 use crate::faults::{Call, Watch};
 use crate::ledger::Bytes;
@@ -134,7 +134,7 @@ impl HostStage {
     }
 
     /// Runs one node.
-    fn run_node(&mut self, index: usize, step: &Step) {
+    fn run_node(&mut self, index: usize, step: &Step, crew: &Crew) {
         let (plan, graph) = (&self.plan, &self.graph);
         let node = &plan.nodes[index];
         let rows = node.output.map_or(step.tokens.len(), |value| rows_of(graph, value, step));
@@ -165,7 +165,7 @@ impl HostStage {
                 .map(|(value, data)| OutputRows::new(data, stride(*value), graph.values[value.0].width)),
             candidate: &lowered.candidate,
             isa: self.isa,
-            threads: self.team,
+            threads: crew,
             scratch: &mut self.scratch,
         };
         node.op.kernel().host(&mut run);
@@ -174,7 +174,13 @@ impl HostStage {
         }
     }
 
-    fn run_nodes(&mut self, nodes: &[usize], step: &Step, is_cancelled: &(dyn Fn() -> bool + Sync)) -> Result<()> {
+    fn run_nodes(
+        &mut self,
+        nodes: &[usize],
+        step: &Step,
+        is_cancelled: &(dyn Fn() -> bool + Sync),
+        crew: &Crew,
+    ) -> Result<()> {
         for index in nodes {
             if is_cancelled() {
                 return Err(Error::Cancelled);
@@ -182,7 +188,7 @@ impl HostStage {
             if self.watch.reach(label, Call::Submit).is_some() {
                 return Err(Error::device(&label(), "a failure was ordered"));
             }
-            self.run_node(*index, step);
+            self.run_node(*index, step, crew);
         }
         Ok(())
     }
@@ -208,7 +214,7 @@ fn load_matrix(
             let rows = first..(first + step).min(part.rows);
             file.resize(rows.len() * row_bytes, 0);
             part_rows(weight, part, rows, reader, &mut file)?;
-            held.put(team, first, &file, row_bytes);
+            team.enter(|crew| held.put(crew, first, &file, row_bytes));
             progress(file.len() as u64)?;
         }
         parts.push(held);
@@ -277,7 +283,7 @@ impl Stage for HostStage {
         }
         let Needed { nodes, results: read } = self.plan.needed(requested);
         let team = self.team;
-        team.enter(|| self.run_nodes(&nodes, step, is_cancelled))?;
+        team.enter(|crew| self.run_nodes(&nodes, step, is_cancelled, crew))?;
         results.retain(|value, _| read.contains(value));
         for value in read {
             let Some(handle) = self.plan.values.get(&value) else { continue };

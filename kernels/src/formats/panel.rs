@@ -53,10 +53,16 @@ impl Codes {
     }
 }
 
+/// The most ways to read a byte.
+pub const MOST_WAYS: usize = 4;
+
 /// The most spans of a block.
 pub const MOST_SPANS: usize = 16;
 
 /// The inner loops of a format of codes. An element is `scale * (code - ZERO) - minimum`.
+///
+/// A quad is 4 elements of a row. Codes that share bytes, such as low and high nibbles, are several ways to read them: a block is groups of
+/// `WAYS * RUN` quads, and each way gives a run of them.
 pub trait Panel: 'static {
     /// Elements of a row in a block of the panel: those of one or several blocks of the file.
     const ELEMENTS: usize;
@@ -66,6 +72,10 @@ pub trait Panel: 'static {
     const PLANES: &'static [Plane];
     /// Elements that share a scale: 16 or 32.
     const SPAN: usize;
+    /// Ways to read a byte, at most [`MOST_WAYS`].
+    const WAYS: usize;
+    /// Quads of a run, which lie in one span.
+    const RUN: usize;
     /// How large codes are.
     const CODES: Codes;
     /// The code that stands for 0.
@@ -75,8 +85,13 @@ pub trait Panel: 'static {
 
     /// Puts the scales of every span, and the minima where there are some.
     fn scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], minima: &mut [[f32; LANES]]);
-    /// Codes `4 * quad..` of a span.
-    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes;
+    /// The first quad of a run, counted from the begin of the block.
+    #[inline(always)]
+    fn run(group: usize, way: usize) -> usize {
+        Self::RUN * (Self::WAYS * group + way)
+    }
+    /// The codes of a quad of a run.
+    fn codes<L: Lanes>(lanes: L, block: &[u8], group: usize, way: usize, quad: usize) -> L::Bytes;
 }
 
 /// What the host does with a format that lies in panels.
@@ -206,10 +221,10 @@ pub fn line(block: &[u8], index: usize) -> &[u8; 64] {
     block[64 * index..64 * index + 64].try_into().expect("64 bytes")
 }
 
-/// Codes `4 * quad..` of a span of 32 whose nibbles lie from a line on: the low ones are the first 16, the high ones the others.
+/// Nibbles at a line.
 #[inline(always)]
-pub fn nibbles<L: Lanes>(lanes: L, block: &[u8], first_line: usize, quad: usize) -> L::Bytes {
-    lanes.bits(lanes.bytes(line(block, first_line + quad % 4)), 4 * (quad as u32 / 4), 15)
+pub fn nibbles<L: Lanes>(lanes: L, block: &[u8], index: usize, way: usize) -> L::Bytes {
+    lanes.bits(lanes.bytes(line(block, index)), 4 * way as u32, 15)
 }
 
 /// The scales of two blocks, in half precision.
@@ -220,10 +235,9 @@ pub fn two_scales<L: Lanes>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]])
     }
 }
 
-/// Which half of 128 elements a span of 16 is in, which quarter of 32 of that, and which quad of the quarter is the span's: formats of 256 elements
-/// pack quarters over each other.
-pub const fn quarter(span: usize, quad: usize) -> (usize, usize, usize) {
-    (span / 8, span % 8 / 2, span % 2 * 4 + quad)
+/// [`Panel::run`] of formats of 256 elements that pack quarters of 32 of each half over each other: a run is half a quarter.
+pub const fn run_of_quarter(group: usize, way: usize) -> usize {
+    32 * (group / 2) + 8 * way + 4 * (group % 2)
 }
 
 /// A table of what codes stand for, 128 more, as [`Codes::Offset`] wants it.

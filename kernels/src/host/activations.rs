@@ -10,33 +10,35 @@ const MANY_ROWS: usize = 16;
 /// Elements that share a scale.
 pub const BLOCK: usize = 32;
 
-/// Rows of activations in 8 bits, `[rows, width]`, padded with zeros.
-#[derive(Debug, Default)]
-pub struct QuantisedRows {
-    /// Elements from a row to the next.
-    width: usize,
+/// Elements of a [`Superblock`]: the largest block of a panel.
+pub const SUPERBLOCK: usize = 256;
+
+/// 256 elements of a row.
+#[derive(Debug, Clone, Copy)]
+pub struct Superblock {
     /// Four signed bytes in each, the first in the low bits.
-    quads: Vec<i32>,
+    pub quads: [i32; SUPERBLOCK / 4],
     /// Of each block.
-    scales: Vec<f32>,
-    /// The sum of each 16 elements, as they are rounded.
-    weighted_sums: Vec<f32>,
+    pub scales: [f32; SUPERBLOCK / BLOCK],
+    /// The sum of each block's elements, as they are rounded.
+    pub sums: [f32; SUPERBLOCK / BLOCK],
+    /// The same of each half of a block.
+    pub half_sums: [f32; 2 * SUPERBLOCK / BLOCK],
 }
 
-/// Rows are padded to a multiple of this many elements, the largest block of a panel, and by a cache line: rows a power of two apart would
-/// all lie in the same few places of the cache.
-const PADDED: usize = 256;
-const APART: usize = 64;
+const ZEROS: Superblock = Superblock {
+    quads: [0; SUPERBLOCK / 4],
+    scales: [0.0; SUPERBLOCK / BLOCK],
+    sums: [0.0; SUPERBLOCK / BLOCK],
+    half_sums: [0.0; 2 * SUPERBLOCK / BLOCK],
+};
 
-/// One row of [`QuantisedRows`].
-#[derive(Debug, Clone, Copy)]
-pub struct QuantisedRow<'a> {
-    /// Four signed bytes in each, the first in the low bits.
-    pub quads: &'a [i32],
-    /// Of each block.
-    pub scales: &'a [f32],
-    /// The sum of each 16 elements, as they are rounded.
-    pub weighted_sums: &'a [f32],
+/// Rows of activations in 8 bits, padded with zeros.
+#[derive(Debug, Default)]
+pub struct QuantisedRows {
+    /// Superblocks from a row to the next.
+    stride: usize,
+    superblocks: Vec<Superblock>,
 }
 
 impl QuantisedRows {
@@ -49,75 +51,70 @@ impl QuantisedRows {
         width: usize,
         row: impl Fn(usize) -> &'a [f32] + Sync,
     ) {
-        self.width = width.next_multiple_of(PADDED) + APART;
-        let (quads, blocks, sums) = (self.width / 4, self.width / BLOCK, self.width / 16);
-        self.quads.resize(self.quads.len().max(rows * quads), 0);
-        self.scales.resize(self.scales.len().max(rows * blocks), 0.0);
-        self.weighted_sums.resize(self.weighted_sums.len().max(rows * sums), 0.0);
-        let parts = if rows < MANY_ROWS { 1 } else { threads.count() };
-        let share = rows.div_ceil(parts).max(1);
-        let memory = self.quads.chunks_mut(share * quads).zip(self.scales.chunks_mut(share * blocks));
-        let memory = memory.zip(self.weighted_sums.chunks_mut(share * sums));
-        let quantise = |part: usize, ((all_quads, all_scales), all_sums): ((&mut [i32], &mut [f32]), &mut [f32])| {
-            let memory = all_quads.chunks_exact_mut(quads).zip(all_scales.chunks_exact_mut(blocks));
-            let memory = memory.zip(all_sums.chunks_exact_mut(sums));
-            for (index, ((quads, scales), sums)) in (part * share..rows.min((part + 1) * share)).zip(memory) {
-                isa.run(Quantise { input: row(index), row: (quads, scales, sums) });
+        // An odd number: rows a power of two apart would all lie in the same few places of the cache.
+        self.stride = width.div_ceil(SUPERBLOCK) | 1;
+        self.superblocks.resize(self.superblocks.len().max(rows * self.stride), ZEROS);
+        let quantise = |first: usize, memory: &mut [Superblock]| {
+            for (index, superblocks) in memory.chunks_exact_mut(self.stride).enumerate() {
+                isa.run(Quantise { input: row(first + index), superblocks });
             }
         };
-        if parts == 1 {
-            memory.take(1).for_each(|memory| quantise(0, memory));
+        let memory = &mut self.superblocks[..rows * self.stride];
+        if rows < MANY_ROWS {
+            quantise(0, memory);
         } else {
-            each_item(threads, memory.take(parts), quantise);
+            let share = rows.div_ceil(threads.count());
+            each_item(threads, memory.chunks_mut(share * self.stride), |part, memory| quantise(part * share, memory));
         }
     }
 
     /// A row.
-    pub fn row(&self, row: usize) -> QuantisedRow<'_> {
-        let (quads, blocks, sums) = (self.width / 4, self.width / BLOCK, self.width / 16);
-        QuantisedRow {
-            quads: &self.quads[row * quads..][..quads],
-            scales: &self.scales[row * blocks..][..blocks],
-            weighted_sums: &self.weighted_sums[row * sums..][..sums],
-        }
+    #[inline(always)]
+    pub fn row(&self, row: usize) -> &[Superblock] {
+        &self.superblocks[row * self.stride..][..self.stride]
     }
 }
 
 /// Quantises one row.
 struct Quantise<'a> {
     input: &'a [f32],
-    row: (&'a mut [i32], &'a mut [f32], &'a mut [f32]),
+    superblocks: &'a mut [Superblock],
 }
 
 impl WithLanes for Quantise<'_> {
     type Output = ();
 
-    // The compiler makes vectors of this.
+    // The compiler makes vectors of this; closures would be compiled for another instruction set.
     #[inline(always)]
     fn run<L: Lanes>(self, _: L) {
-        let (quads, scales, sums) = self.row;
-        let blocks = quads.chunks_exact_mut(BLOCK / 4).zip(scales).zip(sums.chunks_exact_mut(BLOCK / 16));
-        for (index, ((quads, scale), sums)) in blocks.enumerate() {
-            let first = (index * BLOCK).min(self.input.len());
-            let given = &self.input[first..self.input.len().min(first + BLOCK)];
-            let mut numbers = [0f32; BLOCK];
-            numbers[..given.len()].copy_from_slice(given);
-            let mut largest = [0f32; LANES];
-            for lane in 0..LANES {
-                largest[lane] = numbers[lane].abs().max(numbers[lane + LANES].abs());
-            }
-            let largest = largest.iter().fold(0f32, |largest, number| largest.max(*number));
-            *scale = largest / 127.0;
-            let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-            let mut bytes = [0i32; BLOCK];
-            for (byte, number) in bytes.iter_mut().zip(numbers) {
-                *byte = (number * inverse).round_ties_even() as i32;
-            }
-            for (quad, bytes) in quads.iter_mut().zip(bytes.chunks_exact(4)) {
-                *quad = bytes[0] & 255 | (bytes[1] & 255) << 8 | (bytes[2] & 255) << 16 | bytes[3] << 24;
-            }
-            for (sum, bytes) in sums.iter_mut().zip(bytes.chunks_exact(16)) {
-                *sum = *scale * bytes.iter().sum::<i32>() as f32;
+        for (superblock, given) in self.superblocks.iter_mut().zip(self.input.chunks(SUPERBLOCK)) {
+            let Superblock { quads, scales, sums, half_sums } = superblock;
+            let quads = quads.as_chunks_mut::<{ BLOCK / 4 }>().0;
+            let half_sums = half_sums.as_chunks_mut::<2>().0;
+            for (index, (((quads, scale), sum), half_sums)) in
+                quads.iter_mut().zip(scales).zip(sums).zip(half_sums).enumerate()
+            {
+                let given = &given[given.len().min(index * BLOCK)..given.len().min((index + 1) * BLOCK)];
+                let mut numbers = [0f32; BLOCK];
+                numbers[..given.len()].copy_from_slice(given);
+                let mut largest = [0f32; LANES];
+                for lane in 0..LANES {
+                    largest[lane] = numbers[lane].abs().max(numbers[lane + LANES].abs());
+                }
+                let largest = largest.iter().fold(0f32, |largest, number| largest.max(*number));
+                *scale = largest / 127.0;
+                let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+                let mut bytes = [0i32; BLOCK];
+                for (byte, number) in bytes.iter_mut().zip(numbers) {
+                    *byte = (number * inverse).round_ties_even() as i32;
+                }
+                for (quad, bytes) in quads.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    *quad = bytes[0] & 255 | (bytes[1] & 255) << 8 | (bytes[2] & 255) << 16 | bytes[3] << 24;
+                }
+                for (sum, bytes) in half_sums.iter_mut().zip(bytes.as_chunks::<16>().0) {
+                    *sum = *scale * bytes.iter().sum::<i32>() as f32;
+                }
+                *sum = half_sums[0] + half_sums[1];
             }
         }
     }

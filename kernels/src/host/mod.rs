@@ -5,6 +5,7 @@ pub mod cache;
 pub mod matrix;
 pub mod output;
 pub mod product;
+mod tile;
 
 use std::sync::{Mutex, PoisonError};
 

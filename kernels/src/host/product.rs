@@ -3,8 +3,9 @@
 use std::marker::PhantomData;
 
 use crate::formats::Format;
-use crate::formats::panel::{Codes, MOST_SPANS, Panel};
-use crate::host::activations::{QuantisedRow, QuantisedRows};
+use crate::formats::panel::{Codes, MOST_SPANS, MOST_WAYS, Panel};
+use crate::host::activations::{BLOCK, QuantisedRows, SUPERBLOCK, Superblock};
+use crate::host::tile;
 use crate::reference::Matrix;
 use crate::simd::{LANES, Lanes, WithLanes};
 
@@ -33,204 +34,109 @@ pub type FloatProduct<'a> = PanelProduct<'a, Matrix<'a>>;
 /// [`IntegerProduct`] of a format.
 pub struct Integer<'a, P>(pub IntegerProduct<'a>, pub PhantomData<P>);
 
-/// Rows from which a block's codes are unpacked once for all of them.
-const MANY_ROWS: usize = 8;
-
 impl<P: Panel> WithLanes for Integer<'_, P> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let PanelProduct { panel, input, rows, sums } = self.0;
-        sums.fill([0.0; LANES]);
-        let (mut scales, mut minima) = ([[0.0; LANES]; MOST_SPANS], [[0.0; LANES]; MOST_SPANS]);
-        if rows.len() < MANY_ROWS {
-            for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
-                begin_block::<L, P>(lanes, block, &mut scales, &mut minima);
-                let (first, codes) = (index * P::ELEMENTS, Packed::<P>(block, PhantomData));
-                let spans = P::ELEMENTS / P::SPAN;
-                let block = Scaled { scales: &scales, minima: &minima, first, spans, codes };
-                add_rows::<L, P, _>(lanes, block, input, rows, sums);
-            }
-            return;
+        match (rows, &mut *sums) {
+            ([row], [sums]) => one_row::<L, P>(lanes, panel, input.row(*row as usize), sums),
+            _ => tile::multiply::<L, P>(lanes, panel, input, rows, sums),
         }
-        // Small blocks together, so that sums are loaded and stored less often.
-        let mut unpacked = [[0; 4 * LANES]; TOGETHER / 4];
-        let spans = P::ELEMENTS / P::SPAN;
-        for (index, blocks) in panel.chunks(TOGETHER / P::ELEMENTS * P::BYTES).enumerate() {
-            for (place, block) in blocks.chunks_exact(P::BYTES).enumerate() {
-                begin_block::<L, P>(lanes, block, &mut scales[place * spans..], &mut minima[place * spans..]);
-                for span in 0..spans {
-                    for quad in 0..P::SPAN / 4 {
-                        let codes = P::codes(lanes, block, span, quad);
-                        lanes.store_bytes(codes, &mut unpacked[(place * spans + span) * P::SPAN / 4 + quad]);
-                    }
+    }
+}
+
+/// A panel times one row of activations in 8 bits: codes are multiplied as they are unpacked.
+#[inline(always)]
+fn one_row<L: Lanes, P: Panel>(lanes: L, panel: &[u8], row: &[Superblock], out: &mut [f32; LANES]) {
+    let (mut scales, mut minima) = ([[0.0; LANES]; MOST_SPANS], [[0.0; LANES]; MOST_SPANS]);
+    let mut sums = lanes.splat(0.0);
+    for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
+        begin_block::<L, P>(lanes, block, &mut scales, &mut minima);
+        let row = &row[index * P::ELEMENTS / SUPERBLOCK];
+        let first = index * P::ELEMENTS % SUPERBLOCK / 4;
+        for group in 0..P::ELEMENTS / 4 / (P::WAYS * P::RUN) {
+            let totals = dots_of_group::<L, P>(lanes, block, group, &row.quads[first..first + P::ELEMENTS / 4]);
+            for (span, total) in totals[..spans_of_group::<P>()].iter().enumerate() {
+                let of_block = P::run(group, span * runs_of_span::<P>()) * 4 / P::SPAN;
+                let at = first * 4 / P::SPAN + of_block;
+                let scale = lanes.load(&scales[of_block]);
+                let of_row = lanes.mul(scale, lanes.splat(row.scales[at * P::SPAN / BLOCK]));
+                sums = lanes.fma(lanes.to_floats(*total), of_row, sums);
+                let minimum = match P::HAS_MINIMA {
+                    true => lanes.load(&minima[of_block]),
+                    false => lanes.mul(scale, lanes.splat(zero::<L, P>(false))),
+                };
+                if P::HAS_MINIMA || zero::<L, P>(false) != 0.0 {
+                    let sum = if P::SPAN == BLOCK { row.sums[at] } else { row.half_sums[at] };
+                    sums = lanes.fnma(minimum, lanes.splat(sum), sums);
                 }
             }
-            let spans = blocks.len() / P::BYTES * spans;
-            let (first, codes) = (index * TOGETHER, Unpacked(&unpacked));
-            add_rows::<L, P, _>(
-                lanes,
-                Scaled { scales: &scales, minima: &minima, first, spans, codes },
-                input,
-                rows,
-                sums,
-            );
         }
     }
+    lanes.store(sums, out);
 }
 
-/// Elements of a row that are unpacked together: those of the largest block.
-const TOGETHER: usize = 256;
-
-type Spans = [[f32; LANES]; MOST_SPANS];
-
-/// The codes of a block. (No closure: it would be compiled for another instruction set.)
-trait BlockCodes<P: Panel>: Copy {
-    /// Codes `4 * quad..` of a span.
-    fn codes<L: Lanes>(self, lanes: L, span: usize, quad: usize) -> L::Bytes;
+/// The code that stands for 0, as products count it; `cut` where bytes are cut in nibbles.
+pub(super) const fn zero<L: Lanes, P: Panel>(cut: bool) -> f32 {
+    let offset = matches!(P::CODES, Codes::Offset) && !cut;
+    (if offset { P::ZERO - 128 + L::OFFSET } else { P::ZERO }) as f32
 }
 
-/// Codes as they lie in a panel.
-struct Packed<'a, P>(&'a [u8], PhantomData<P>);
+/// Runs that share a scale.
+const fn runs_of_span<P: Panel>() -> usize {
+    P::SPAN / 4 / P::RUN
+}
 
-impl<P> Clone for Packed<'_, P> {
-    fn clone(&self) -> Self {
-        *self
+/// Spans of a group.
+const fn spans_of_group<P: Panel>() -> usize {
+    P::WAYS / runs_of_span::<P>()
+}
+
+/// The dot products of each span of a group with the quads of a row that a block is multiplied with.
+#[inline(always)]
+fn dots_of_group<L: Lanes, P: Panel>(lanes: L, block: &[u8], group: usize, quads: &[i32]) -> [L::Integers; MOST_WAYS] {
+    let mut totals = [lanes.splat_integer(0); MOST_WAYS];
+    if matches!(P::CODES, Codes::Offset) {
+        for quad in 0..P::RUN {
+            for way in 0..P::WAYS {
+                let codes = P::codes(lanes, block, group, way, quad);
+                let total = &mut totals[way / runs_of_span::<P>()];
+                *total = lanes.dot_offset(*total, codes, quads[P::run(group, way) + quad]);
+            }
+        }
+        return totals;
     }
-}
-
-impl<P> Copy for Packed<'_, P> {}
-
-impl<P: Panel> BlockCodes<P> for Packed<'_, P> {
-    #[inline(always)]
-    fn codes<L: Lanes>(self, lanes: L, span: usize, quad: usize) -> L::Bytes {
-        P::codes(lanes, self.0, span, quad)
+    let chain = if P::CODES.chain() < P::RUN { P::CODES.chain() } else { P::RUN };
+    for link in 0..P::RUN / chain {
+        let mut dots = [lanes.dots(); MOST_WAYS];
+        for quad in link * chain..(link + 1) * chain {
+            for way in 0..P::WAYS {
+                let codes = P::codes(lanes, block, group, way, quad);
+                dots[way] = lanes.dot(dots[way], codes, quads[P::run(group, way) + quad]);
+            }
+        }
+        for way in 0..P::WAYS {
+            let total = &mut totals[way / runs_of_span::<P>()];
+            *total = lanes.finish(*total, dots[way]);
+        }
     }
-}
-
-/// Codes that were unpacked, a byte each.
-#[derive(Clone, Copy)]
-struct Unpacked<'a>(&'a [[u8; 4 * LANES]; TOGETHER / 4]);
-
-impl<P: Panel> BlockCodes<P> for Unpacked<'_> {
-    #[inline(always)]
-    fn codes<L: Lanes>(self, lanes: L, span: usize, quad: usize) -> L::Bytes {
-        lanes.bytes(&self.0[span * P::SPAN / 4 + quad])
-    }
-}
-
-/// A block with its scales and minima.
-#[derive(Clone, Copy)]
-struct Scaled<'a, C> {
-    scales: &'a Spans,
-    minima: &'a Spans,
-    /// Its first element.
-    first: usize,
-    /// How many spans there are.
-    spans: usize,
-    codes: C,
+    totals
 }
 
 /// Fetches what comes after a block, and finds its scales.
 #[inline(always)]
-fn begin_block<L: Lanes, P: Panel>(lanes: L, block: &[u8], scales: &mut [[f32; LANES]], minima: &mut [[f32; LANES]]) {
+pub(super) fn begin_block<L: Lanes, P: Panel>(
+    lanes: L,
+    block: &[u8],
+    scales: &mut [[f32; LANES]],
+    minima: &mut [[f32; LANES]],
+) {
     for ahead in 0..P::BYTES / 64 {
         lanes.prefetch(block, AHEAD + 64 * ahead);
     }
     P::scales(lanes, block, scales, minima);
-}
-
-/// Adds the products of a block with rows of input: as many at a time as there are registers for.
-#[inline(always)]
-fn add_rows<L: Lanes, P: Panel, C: BlockCodes<P>>(
-    lanes: L,
-    block: Scaled<C>,
-    input: &QuantisedRows,
-    rows: &[u32],
-    sums: &mut [[f32; LANES]],
-) {
-    let (mut rows, mut sums) = (rows, sums);
-    while let Some((four, rest)) = rows.split_first_chunk::<4>() {
-        let (out, rest_of_sums) = sums.split_first_chunk_mut::<4>().expect("there are as many sums as rows");
-        add_block::<L, P, C, 4>(lanes, block, four.map(|row| input.row(row as usize)), out);
-        (rows, sums) = (rest, rest_of_sums);
-    }
-    if let Some((two, rest)) = rows.split_first_chunk::<2>() {
-        let (out, rest_of_sums) = sums.split_first_chunk_mut::<2>().expect("there are as many sums as rows");
-        add_block::<L, P, C, 2>(lanes, block, two.map(|row| input.row(row as usize)), out);
-        (rows, sums) = (rest, rest_of_sums);
-    }
-    if let ([row], Some(out)) = (rows, sums.first_chunk_mut::<1>()) {
-        add_block::<L, P, C, 1>(lanes, block, [input.row(*row as usize)], out);
-    }
-}
-
-/// Adds the products of a block with some rows of input.
-#[inline(always)]
-fn add_block<L: Lanes, P: Panel, C: BlockCodes<P>, const ROWS: usize>(
-    lanes: L,
-    block: Scaled<C>,
-    rows: [QuantisedRow; ROWS],
-    out: &mut [[f32; LANES]; ROWS],
-) {
-    let Scaled { scales, minima, first, spans, codes: block_codes } = block;
-    let mut sums = [lanes.splat(0.0); ROWS];
-    for row in 0..ROWS {
-        sums[row] = lanes.load(&out[row]);
-    }
-    for span in 0..spans {
-        let element = first + span * P::SPAN;
-        let mut quads: [&[i32]; ROWS] = [&[]; ROWS];
-        for row in 0..ROWS {
-            quads[row] = &rows[row].quads[element / 4..element / 4 + P::SPAN / 4];
-        }
-        let mut totals = [lanes.splat_integer(0); ROWS];
-        let mut quad = 0;
-        while quad < P::SPAN / 4 {
-            if matches!(P::CODES, Codes::Offset) {
-                let codes = block_codes.codes(lanes, span, quad);
-                for row in 0..ROWS {
-                    totals[row] = lanes.dot_offset(totals[row], codes, quads[row][quad]);
-                }
-                quad += 1;
-                continue;
-            }
-            let mut dots = [lanes.dots(); ROWS];
-            let end = quad + P::CODES.chain().min(P::SPAN / 4);
-            while quad < end {
-                let codes = block_codes.codes(lanes, span, quad);
-                for row in 0..ROWS {
-                    dots[row] = lanes.dot(dots[row], codes, quads[row][quad]);
-                }
-                quad += 1;
-            }
-            for row in 0..ROWS {
-                totals[row] = lanes.finish(totals[row], dots[row]);
-            }
-        }
-        let scale = lanes.load(&scales[span]);
-        for row in 0..ROWS {
-            let of_row = lanes.mul(scale, lanes.splat(rows[row].scales[element / 32]));
-            sums[row] = lanes.fma(lanes.to_floats(totals[row]), of_row, sums[row]);
-        }
-        // What codes stand for less than they are.
-        let zero = if matches!(P::CODES, Codes::Offset) { P::ZERO - 128 + L::OFFSET } else { P::ZERO };
-        if P::HAS_MINIMA || zero != 0 {
-            let minimum = match P::HAS_MINIMA {
-                true => lanes.load(&minima[span]),
-                false => lanes.mul(scale, lanes.splat(zero as f32)),
-            };
-            for row in 0..ROWS {
-                let sum = rows[row].weighted_sums[element / P::SPAN * (P::SPAN / 16)];
-                let sum = if P::SPAN == 32 { sum + rows[row].weighted_sums[element / 16 + 1] } else { sum };
-                sums[row] = lanes.fnma(minimum, lanes.splat(sum), sums[row]);
-            }
-        }
-    }
-    for row in 0..ROWS {
-        lanes.store(sums[row], &mut out[row]);
-    }
 }
 
 /// [`FloatProduct`] of a format of codes: each block is decoded once, for all rows.
@@ -248,19 +154,23 @@ impl<P: Panel> WithLanes for Decoded<'_, P> {
         for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
             begin_block::<L, P>(lanes, block, &mut scales, &mut minima);
             let first = index * P::ELEMENTS;
-            for span in 0..P::ELEMENTS / P::SPAN {
-                let (scale, minimum) = (lanes.load(&scales[span]), lanes.load(&minima[span]));
-                for quad in 0..P::SPAN / 4 {
-                    let words = lanes.words(P::codes(lanes, block, span, quad));
-                    for byte in 0..4 {
-                        let code = lanes.to_floats(lanes.field(words, 8 * byte as u32, 255));
-                        // (code - zero) * scale - minimum, each step rounded once.
-                        let code = lanes.fma(code, lanes.splat(1.0), lanes.splat(-P::ZERO as f32));
-                        let element = match P::HAS_MINIMA {
-                            true => lanes.fma(code, scale, lanes.mul(minimum, lanes.splat(-1.0))),
-                            false => lanes.mul(code, scale),
-                        };
-                        lanes.store(element, &mut tile[span * P::SPAN + 4 * quad + byte]);
+            for group in 0..P::ELEMENTS / 4 / (P::WAYS * P::RUN) {
+                for way in 0..P::WAYS {
+                    let run = P::run(group, way);
+                    let span = run * 4 / P::SPAN;
+                    let (scale, minimum) = (lanes.load(&scales[span]), lanes.load(&minima[span]));
+                    for quad in 0..P::RUN {
+                        let words = lanes.words(P::codes(lanes, block, group, way, quad));
+                        for byte in 0..4 {
+                            let code = lanes.to_floats(lanes.field(words, 8 * byte as u32, 255));
+                            // (code - zero) * scale - minimum, each step rounded once.
+                            let code = lanes.fma(code, lanes.splat(1.0), lanes.splat(-P::ZERO as f32));
+                            let element = match P::HAS_MINIMA {
+                                true => lanes.fma(code, scale, lanes.mul(minimum, lanes.splat(-1.0))),
+                                false => lanes.mul(code, scale),
+                            };
+                            lanes.store(element, &mut tile[4 * (run + quad) + byte]);
+                        }
                     }
                 }
             }

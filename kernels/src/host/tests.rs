@@ -41,9 +41,11 @@ fn matrix(format: Format, rows: usize, columns: usize) -> (HostMatrix, Vec<f32>)
 
 /// A row of activations as its bytes and scales say.
 fn dequantised(rows: &QuantisedRows, row: usize, width: usize) -> Vec<f32> {
-    let row = rows.row(row);
-    let bytes = row.quads.iter().flat_map(|quad| quad.to_le_bytes());
-    bytes.take(width).enumerate().map(|(at, byte)| f32::from(byte as i8) * row.scales[at / BLOCK]).collect()
+    let bytes = rows.row(row).iter().flat_map(|superblock| {
+        let bytes = superblock.quads.iter().flat_map(|quad| quad.to_le_bytes());
+        bytes.enumerate().map(|(at, byte)| f32::from(byte as i8) * superblock.scales[at / BLOCK])
+    });
+    bytes.take(width).collect()
 }
 
 fn check(format: Format, rows: usize, columns: usize, input_rows: usize, magnitude: f32) {

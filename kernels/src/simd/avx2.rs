@@ -1,6 +1,7 @@
 //! Lanes in AVX2, with FMA and F16C: two registers of 8 lanes each.
 #![allow(unsafe_code, reason = "intrinsics; an `Avx2` proves that the CPU has them")]
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::{LANES, Lanes, WithLanes};
@@ -29,6 +30,17 @@ fn compiled<W: WithLanes>(lanes: Avx2, work: W) -> W::Output {
     work.run(lanes)
 }
 
+/// A sum that is not taken in another order: the compiler would make a tree of a row's sums, for which the codes of a whole span would have to
+/// stay in registers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_order(sum: __m256i) -> __m256i {
+    let mut sum = sum;
+    // SAFETY: it does nothing.
+    unsafe { asm!("/* {0} */", inlateout(ymm_reg) sum, options(pure, nomem, nostack, preserves_flags)) };
+    sum
+}
+
 /// Calls an intrinsic.
 macro_rules! each_half {
     ($first:expr, $second:expr) => {
@@ -45,6 +57,8 @@ impl Lanes for Avx2 {
     type Dots = [__m256i; 2];
 
     const OFFSET: i32 = 0;
+    const REGISTERS: usize = 16;
+    const CUTS_BYTES: bool = true;
 
     #[inline(always)]
     fn splat(self, number: f32) -> [__m256; 2] {
@@ -96,6 +110,11 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn splat_integer(self, number: i32) -> [__m256i; 2] {
         each_half!(_mm256_set1_epi32(number), _mm256_set1_epi32(number))
+    }
+
+    #[inline(always)]
+    fn times_16(self, integers: [__m256i; 2]) -> [__m256i; 2] {
+        each_half!(_mm256_slli_epi32::<4>(integers[0]), _mm256_slli_epi32::<4>(integers[1]))
     }
 
     #[inline(always)]
@@ -180,8 +199,8 @@ impl Lanes for Avx2 {
     fn dot(self, dots: [__m256i; 2], codes: [__m256i; 2], activations: i32) -> [__m256i; 2] {
         let activations = self.splat_integer(activations);
         each_half!(
-            _mm256_add_epi16(dots[0], _mm256_maddubs_epi16(codes[0], activations[0])),
-            _mm256_add_epi16(dots[1], _mm256_maddubs_epi16(codes[1], activations[1]))
+            in_order(_mm256_add_epi16(dots[0], _mm256_maddubs_epi16(codes[0], activations[0]))),
+            in_order(_mm256_add_epi16(dots[1], _mm256_maddubs_epi16(codes[1], activations[1])))
         )
     }
 

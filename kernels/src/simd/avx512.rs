@@ -46,6 +46,8 @@ impl Lanes for Avx512 {
 
     /// `vpdpbusd` takes codes as they are, without a sign.
     const OFFSET: i32 = 128;
+    const REGISTERS: usize = 32;
+    const CUTS_BYTES: bool = false;
 
     #[inline(always)]
     fn splat(self, number: f32) -> __m512 {
@@ -93,6 +95,11 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn splat_integer(self, number: i32) -> __m512i {
         intrinsic!(_mm512_set1_epi32(number))
+    }
+
+    #[inline(always)]
+    fn times_16(self, integers: __m512i) -> __m512i {
+        intrinsic!(_mm512_slli_epi32::<4>(integers))
     }
 
     #[inline(always)]

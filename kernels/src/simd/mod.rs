@@ -40,6 +40,10 @@ pub trait Lanes: Copy + Send + Sync + 'static {
 
     /// What a code of [`Lanes::dot_offset`] stands for more than it should: that many times the sum of the activations is left over.
     const OFFSET: i32;
+    /// Registers, of which [`Lanes::Dots`] takes one or more.
+    const REGISTERS: usize;
+    /// Whether two products of nibbles are faster than one of bytes, so that bytes are cut where they meet many rows.
+    const CUTS_BYTES: bool;
 
     /// A number in all lanes.
     fn splat(self, number: f32) -> Self::Floats;
@@ -60,6 +64,8 @@ pub trait Lanes: Copy + Send + Sync + 'static {
 
     /// An integer in all lanes.
     fn splat_integer(self, number: i32) -> Self::Integers;
+    /// 16 times each.
+    fn times_16(self, integers: Self::Integers) -> Self::Integers;
     /// Integers as floats.
     fn to_floats(self, integers: Self::Integers) -> Self::Floats;
     /// The 4 bytes of each group as one integer, the first byte in the low bits.

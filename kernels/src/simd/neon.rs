@@ -77,6 +77,8 @@ impl Lanes for Neon {
     type Dots = [int32x4_t; PARTS];
 
     const OFFSET: i32 = 0;
+    const REGISTERS: usize = 8;
+    const CUTS_BYTES: bool = false;
 
     #[inline(always)]
     fn splat(self, number: f32) -> Self::Floats {
@@ -128,6 +130,11 @@ impl Lanes for Neon {
     #[inline(always)]
     fn splat_integer(self, number: i32) -> Self::Integers {
         each!(_part, vdupq_n_s32(number))
+    }
+
+    #[inline(always)]
+    fn times_16(self, integers: Self::Integers) -> Self::Integers {
+        each!(part, vshlq_n_s32::<4>(integers[part]))
     }
 
     #[inline(always)]

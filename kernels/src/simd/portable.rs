@@ -19,6 +19,8 @@ impl Lanes for Portable {
     type Dots = [i32; LANES];
 
     const OFFSET: i32 = 0;
+    const REGISTERS: usize = 8;
+    const CUTS_BYTES: bool = false;
 
     #[inline(always)]
     fn splat(self, number: f32) -> [f32; LANES] {
@@ -63,6 +65,11 @@ impl Lanes for Portable {
     #[inline(always)]
     fn splat_integer(self, number: i32) -> [i32; LANES] {
         [number; LANES]
+    }
+
+    #[inline(always)]
+    fn times_16(self, integers: [i32; LANES]) -> [i32; LANES] {
+        each(|lane| integers[lane] << 4)
     }
 
     #[inline(always)]

@@ -16,6 +16,8 @@ impl Panel for Iq4Nl {
     const BYTES: usize = q4_0::panel::Q4_0::BYTES;
     const PLANES: &'static [Plane] = q4_0::panel::Q4_0::PLANES;
     const SPAN: usize = 32;
+    const WAYS: usize = q4_0::panel::Q4_0::WAYS;
+    const RUN: usize = q4_0::panel::Q4_0::RUN;
     const CODES: Codes = Codes::Offset;
     const ZERO: i32 = 128;
 
@@ -25,7 +27,7 @@ impl Panel for Iq4Nl {
     }
 
     #[inline(always)]
-    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        lanes.lookup(q4_0::panel::Q4_0::codes(lanes, block, span, quad), &TABLE)
+    fn codes<L: Lanes>(lanes: L, block: &[u8], group: usize, way: usize, quad: usize) -> L::Bytes {
+        lanes.lookup(q4_0::panel::Q4_0::codes(lanes, block, group, way, quad), &TABLE)
     }
 }

@@ -13,6 +13,8 @@ impl Panel for Iq4Xs {
     const PLANES: &'static [Plane] =
         &[Plane::new(0, 2, 2, 0), Plane::new(2, 2, 2, 32), Plane::new(4, 4, 4, 64), Plane::new(8, 128, 4, 128)];
     const SPAN: usize = 32;
+    const WAYS: usize = 2;
+    const RUN: usize = 4;
     const CODES: Codes = Codes::Offset;
     const ZERO: i32 = 128;
 
@@ -30,7 +32,7 @@ impl Panel for Iq4Xs {
     }
 
     #[inline(always)]
-    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        lanes.lookup(nibbles(lanes, block, 2 + 4 * span, quad), &TABLE)
+    fn codes<L: Lanes>(lanes: L, block: &[u8], group: usize, way: usize, quad: usize) -> L::Bytes {
+        lanes.lookup(nibbles(lanes, block, 2 + 4 * group + quad, way), &TABLE)
     }
 }

@@ -20,6 +20,8 @@ impl Panel for Mxfp4 {
     const BYTES: usize = 64 + 4 * 256;
     const PLANES: &'static [Plane] = const { [planes(0), planes(1), planes(2), planes(3)] }.as_flattened();
     const SPAN: usize = 32;
+    const WAYS: usize = 2;
+    const RUN: usize = 4;
     const CODES: Codes = Codes::Offset;
     const ZERO: i32 = 128;
 
@@ -33,7 +35,7 @@ impl Panel for Mxfp4 {
     }
 
     #[inline(always)]
-    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        lanes.lookup(nibbles(lanes, block, 1 + 4 * span, quad), &TABLE)
+    fn codes<L: Lanes>(lanes: L, block: &[u8], group: usize, way: usize, quad: usize) -> L::Bytes {
+        lanes.lookup(nibbles(lanes, block, 1 + 4 * group + quad, way), &TABLE)
     }
 }

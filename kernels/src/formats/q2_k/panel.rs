@@ -1,6 +1,6 @@
 //! Q2_K in panels: scales and minima of the blocks, the nibbles of their factors, then the pairs of bits.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line, quarter};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line, run_of_quarter};
 use crate::simd::{LANES, Lanes};
 
 /// Q2_K in panels.
@@ -12,6 +12,8 @@ impl Panel for Q2K {
     const PLANES: &'static [Plane] =
         &[Plane::new(0, 16, 4, 64), Plane::new(16, 64, 4, 320), Plane::new(80, 2, 2, 0), Plane::new(82, 2, 2, 32)];
     const SPAN: usize = 16;
+    const WAYS: usize = 4;
+    const RUN: usize = 4;
     const CODES: Codes = Codes::Bits4;
     const ZERO: i32 = 0;
     const HAS_MINIMA: bool = true;
@@ -28,8 +30,12 @@ impl Panel for Q2K {
     }
 
     #[inline(always)]
-    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        let (half, quarter, quad) = quarter(span, quad);
-        lanes.bits(lanes.bytes(line(block, 5 + 8 * half + quad)), 2 * quarter as u32, 3)
+    fn run(group: usize, way: usize) -> usize {
+        run_of_quarter(group, way)
+    }
+
+    #[inline(always)]
+    fn codes<L: Lanes>(lanes: L, block: &[u8], group: usize, way: usize, quad: usize) -> L::Bytes {
+        lanes.bits(lanes.bytes(line(block, 5 + 4 * group + quad)), 2 * way as u32, 3)
     }
 }

@@ -1,6 +1,6 @@
 //! Q3_K in panels: the scales of the blocks, padded to 64 bytes, their factors, the high bits, then the low pairs of bits.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line, quarter};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line, run_of_quarter};
 use crate::simd::{LANES, Lanes};
 
 /// Q3_K in panels.
@@ -12,6 +12,8 @@ impl Panel for Q3K {
     const PLANES: &'static [Plane] =
         &[Plane::new(0, 32, 4, 256), Plane::new(32, 64, 4, 768), Plane::new(96, 12, 4, 64), Plane::new(108, 2, 2, 0)];
     const SPAN: usize = 16;
+    const WAYS: usize = 4;
+    const RUN: usize = 4;
     const CODES: Codes = Codes::Bits4;
     const ZERO: i32 = 4;
 
@@ -33,10 +35,15 @@ impl Panel for Q3K {
     }
 
     #[inline(always)]
-    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        let (half, quarter, quad) = quarter(span, quad);
-        let low = lanes.bits(lanes.bytes(line(block, 12 + 8 * half + quad)), 2 * quarter as u32, 3);
-        let high = lanes.bits(lanes.bytes(line(block, 4 + quad)), span as u32 / 2, 1);
+    fn run(group: usize, way: usize) -> usize {
+        run_of_quarter(group, way)
+    }
+
+    #[inline(always)]
+    fn codes<L: Lanes>(lanes: L, block: &[u8], group: usize, way: usize, quad: usize) -> L::Bytes {
+        let low = lanes.bits(lanes.bytes(line(block, 12 + 4 * group + quad)), 2 * way as u32, 3);
+        let high = lanes.bytes(line(block, 4 + 4 * (group % 2) + quad));
+        let high = lanes.bits(high, (4 * (group / 2) + way) as u32, 1);
         // 16 times the high bit, and of that a quarter.
         lanes.or(low, lanes.bits(lanes.shift_up(high), 2, 4))
     }

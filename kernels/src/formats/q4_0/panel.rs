@@ -12,6 +12,8 @@ impl Panel for Q4_0 {
     const PLANES: &'static [Plane] =
         &[Plane::new(0, 2, 2, 0), Plane::new(2, 16, 4, 64), Plane::new(18, 2, 2, 32), Plane::new(20, 16, 4, 320)];
     const SPAN: usize = 32;
+    const WAYS: usize = 2;
+    const RUN: usize = 4;
     const CODES: Codes = Codes::Bits4;
     const ZERO: i32 = 8;
 
@@ -21,7 +23,7 @@ impl Panel for Q4_0 {
     }
 
     #[inline(always)]
-    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        nibbles(lanes, block, 1 + 4 * span, quad)
+    fn codes<L: Lanes>(lanes: L, block: &[u8], group: usize, way: usize, quad: usize) -> L::Bytes {
+        nibbles(lanes, block, 1 + 4 * group + quad, way)
     }
 }

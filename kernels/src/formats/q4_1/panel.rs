@@ -18,6 +18,8 @@ impl Panel for Q4_1 {
         Plane::new(24, 16, 4, 384),
     ];
     const SPAN: usize = 32;
+    const WAYS: usize = 2;
+    const RUN: usize = 4;
     const CODES: Codes = Codes::Bits4;
     const ZERO: i32 = 0;
     const HAS_MINIMA: bool = true;
@@ -33,7 +35,7 @@ impl Panel for Q4_1 {
     }
 
     #[inline(always)]
-    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        nibbles(lanes, block, 2 + 4 * span, quad)
+    fn codes<L: Lanes>(lanes: L, block: &[u8], group: usize, way: usize, quad: usize) -> L::Bytes {
+        nibbles(lanes, block, 2 + 4 * group + quad, way)
     }
 }

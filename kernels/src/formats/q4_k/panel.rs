@@ -1,6 +1,6 @@
 //! Q4_K in panels: scales and minima of the blocks, their factors, then the nibbles.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line, nibbles};
 use crate::simd::{LANES, Lanes};
 
 /// Q4_K in panels.
@@ -37,6 +37,8 @@ impl Panel for Q4K {
     const PLANES: &'static [Plane] =
         &[Plane::new(0, 2, 2, 0), Plane::new(2, 2, 2, 32), Plane::new(4, 12, 4, 64), Plane::new(16, 128, 4, 256)];
     const SPAN: usize = 32;
+    const WAYS: usize = 2;
+    const RUN: usize = 8;
     const CODES: Codes = Codes::Bits4;
     const ZERO: i32 = 0;
     const HAS_MINIMA: bool = true;
@@ -47,7 +49,7 @@ impl Panel for Q4K {
     }
 
     #[inline(always)]
-    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        lanes.bits(lanes.bytes(line(block, 4 + 8 * (span / 2) + quad)), 4 * (span as u32 % 2), 15)
+    fn codes<L: Lanes>(lanes: L, block: &[u8], group: usize, way: usize, quad: usize) -> L::Bytes {
+        nibbles(lanes, block, 4 + 8 * group + quad, way)
     }
 }

@@ -1,6 +1,6 @@
 //! Q5_K in panels: what those of Q4_K have before their nibbles, then the high bits, then the nibbles.
 
-use crate::formats::panel::{Codes, Panel, Plane, line};
+use crate::formats::panel::{Codes, Panel, Plane, line, nibbles};
 use crate::formats::q4_k::panel::affine;
 use crate::simd::{LANES, Lanes};
 
@@ -18,6 +18,8 @@ impl Panel for Q5K {
         Plane::new(48, 128, 4, 768),
     ];
     const SPAN: usize = 32;
+    const WAYS: usize = 2;
+    const RUN: usize = 8;
     const CODES: Codes = Codes::Bits5;
     const ZERO: i32 = 0;
     const HAS_MINIMA: bool = true;
@@ -28,9 +30,9 @@ impl Panel for Q5K {
     }
 
     #[inline(always)]
-    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        let high = lanes.bits(lanes.bytes(line(block, 4 + quad)), span as u32, 1);
-        let low = lanes.bits(lanes.bytes(line(block, 12 + 8 * (span / 2) + quad)), 4 * (span as u32 % 2), 15);
+    fn codes<L: Lanes>(lanes: L, block: &[u8], group: usize, way: usize, quad: usize) -> L::Bytes {
+        let high = lanes.bits(lanes.bytes(line(block, 4 + quad)), (2 * group + way) as u32, 1);
+        let low = nibbles(lanes, block, 12 + 8 * group + quad, way);
         lanes.or(low, lanes.shift_up(high))
     }
 }

@@ -1,6 +1,6 @@
 //! Q6_K in panels: the scales of the blocks, padded to 64 bytes, their signed factors, the low nibbles, then the high pairs of bits.
 
-use crate::formats::panel::{Codes, Panel, Plane, halves_at, line, quarter};
+use crate::formats::panel::{Codes, Panel, Plane, halves_at, line, nibbles, run_of_quarter};
 use crate::simd::{LANES, Lanes};
 
 /// Q6_K in panels.
@@ -16,6 +16,8 @@ impl Panel for Q6K {
         Plane::new(208, 2, 2, 0),
     ];
     const SPAN: usize = 16;
+    const WAYS: usize = 4;
+    const RUN: usize = 4;
     const CODES: Codes = Codes::Bits6;
     const ZERO: i32 = 32;
 
@@ -30,11 +32,15 @@ impl Panel for Q6K {
     }
 
     #[inline(always)]
-    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        let (half, quarter, quad) = quarter(span, quad);
-        let low = line(block, 5 + 16 * half + 8 * (quarter % 2) + quad);
-        let high = line(block, 37 + 8 * half + quad);
-        let low = lanes.bits(lanes.bytes(low), 4 * (quarter as u32 / 2), 15);
-        lanes.or(low, lanes.shift_up(lanes.bits(lanes.bytes(high), 2 * quarter as u32, 3)))
+    fn run(group: usize, way: usize) -> usize {
+        run_of_quarter(group, way)
+    }
+
+    #[inline(always)]
+    fn codes<L: Lanes>(lanes: L, block: &[u8], group: usize, way: usize, quad: usize) -> L::Bytes {
+        let (half, quad) = (group / 2, 4 * (group % 2) + quad);
+        let low = nibbles(lanes, block, 5 + 16 * half + 8 * (way % 2) + quad, way / 2);
+        let high = lanes.bytes(line(block, 37 + 8 * half + quad));
+        lanes.or(low, lanes.shift_up(lanes.bits(high, 2 * way as u32, 3)))
     }
 }

@@ -17,6 +17,8 @@ impl Panel for Q8_0 {
     const PLANES: &'static [Plane] =
         &[Plane::new(0, 2, 2, 0), signed(2, 32, 64), Plane::new(34, 2, 2, 32), signed(36, 32, 576)];
     const SPAN: usize = 32;
+    const WAYS: usize = 1;
+    const RUN: usize = 8;
     const CODES: Codes = Codes::Offset;
     const ZERO: i32 = 128;
 
@@ -26,7 +28,7 @@ impl Panel for Q8_0 {
     }
 
     #[inline(always)]
-    fn codes<L: Lanes>(lanes: L, block: &[u8], span: usize, quad: usize) -> L::Bytes {
-        lanes.bytes(line(block, 1 + 8 * span + quad))
+    fn codes<L: Lanes>(lanes: L, block: &[u8], group: usize, _: usize, quad: usize) -> L::Bytes {
+        lanes.bytes(line(block, 1 + 8 * group + quad))
     }
 }

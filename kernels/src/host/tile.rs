@@ -1,0 +1,163 @@
+//! Products of a panel with many rows of activations in 8 bits: codes are unpacked once, 256 columns at a time, and meet a few rows at a time,
+//! whose sums stay in registers.
+
+use crate::formats::panel::{Codes, MOST_SPANS, Panel};
+use crate::host::activations::{BLOCK, QuantisedRows, SUPERBLOCK, Superblock};
+use crate::host::product::{begin_block, zero};
+use crate::simd::{LANES, Lanes};
+
+/// 256 columns of a panel.
+struct Tile {
+    /// The codes, a byte each. Where an instruction set wants nibbles, bytes are cut: first the high ones of all, then the low ones.
+    codes: [[[u8; 4 * LANES]; SUPERBLOCK / 4]; 2],
+    /// The scale of each span.
+    scales: [[f32; LANES]; MOST_SPANS],
+    /// What is subtracted in each span, times the sum of the activations.
+    minima: [[f32; LANES]; MOST_SPANS],
+    /// Spans that are there.
+    spans: usize,
+}
+
+/// Multiplies a panel with rows of activations: `sums` has those of each.
+#[inline(always)]
+pub fn multiply<L: Lanes, P: Panel>(
+    lanes: L,
+    panel: &[u8],
+    input: &QuantisedRows,
+    rows: &[u32],
+    sums: &mut [[f32; LANES]],
+) {
+    sums.fill([0.0; LANES]);
+    let mut tile = Tile {
+        codes: [[[0; 4 * LANES]; SUPERBLOCK / 4]; 2],
+        scales: [[0.0; LANES]; MOST_SPANS],
+        minima: [[0.0; LANES]; MOST_SPANS],
+        spans: 0,
+    };
+    for (index, blocks) in panel.chunks(SUPERBLOCK / P::ELEMENTS * P::BYTES).enumerate() {
+        unpack::<L, P>(lanes, blocks, &mut tile);
+        let (mut rows, mut sums) = (rows, &mut *sums);
+        if L::REGISTERS >= 32 {
+            (rows, sums) = several::<L, P, 8>(lanes, &tile, index, input, rows, sums);
+        }
+        (rows, sums) = several::<L, P, 4>(lanes, &tile, index, input, rows, sums);
+        (rows, sums) = several::<L, P, 2>(lanes, &tile, index, input, rows, sums);
+        several::<L, P, 1>(lanes, &tile, index, input, rows, sums);
+    }
+}
+
+/// How many planes of codes there are.
+const fn planes<L: Lanes, P: Panel>() -> usize {
+    if L::CUTS_BYTES && matches!(P::CODES, Codes::Offset) { 2 } else { 1 }
+}
+
+/// Unpacks the blocks of some columns.
+#[inline(always)]
+fn unpack<L: Lanes, P: Panel>(lanes: L, blocks: &[u8], tile: &mut Tile) {
+    let spans = P::ELEMENTS / P::SPAN;
+    for (place, block) in blocks.chunks_exact(P::BYTES).enumerate() {
+        let first = place * spans;
+        begin_block::<L, P>(lanes, block, &mut tile.scales[first..], &mut tile.minima[first..]);
+        for group in 0..P::ELEMENTS / 4 / (P::WAYS * P::RUN) {
+            for quad in 0..P::RUN {
+                for way in 0..P::WAYS {
+                    let codes = P::codes(lanes, block, group, way, quad);
+                    let at = place * P::ELEMENTS / 4 + P::run(group, way) + quad;
+                    if planes::<L, P>() == 2 {
+                        lanes.store_bytes(lanes.bits(codes, 4, 15), &mut tile.codes[0][at]);
+                        lanes.store_bytes(lanes.bits(codes, 0, 15), &mut tile.codes[1][at]);
+                    } else {
+                        lanes.store_bytes(codes, &mut tile.codes[0][at]);
+                    }
+                }
+            }
+        }
+    }
+    tile.spans = blocks.len() / P::BYTES * spans;
+    if !P::HAS_MINIMA {
+        for span in 0..tile.spans {
+            let minimum = lanes.mul(lanes.load(&tile.scales[span]), lanes.splat(zero::<L, P>(L::CUTS_BYTES)));
+            lanes.store(minimum, &mut tile.minima[span]);
+        }
+    }
+}
+
+/// Adds the products of a tile with rows, `ROWS` at a time while there are so many; gives back those that are left.
+#[inline(always)]
+fn several<'r, 's, L: Lanes, P: Panel, const ROWS: usize>(
+    lanes: L,
+    tile: &Tile,
+    index: usize,
+    input: &QuantisedRows,
+    mut rows: &'r [u32],
+    mut sums: &'s mut [[f32; LANES]],
+) -> (&'r [u32], &'s mut [[f32; LANES]]) {
+    while let (Some((some, rest)), true) = (rows.split_first_chunk::<ROWS>(), sums.len() >= ROWS) {
+        let (out, rest_of_sums) = sums.split_at_mut(ROWS);
+        add_tile::<L, P, ROWS>(lanes, tile, some.map(|row| &input.row(row as usize)[index]), out);
+        (rows, sums) = (rest, rest_of_sums);
+    }
+    (rows, sums)
+}
+
+/// Adds the products of a tile with some rows.
+#[inline(always)]
+fn add_tile<L: Lanes, P: Panel, const ROWS: usize>(
+    lanes: L,
+    tile: &Tile,
+    rows: [&Superblock; ROWS],
+    out: &mut [[f32; LANES]],
+) {
+    let mut sums = [lanes.splat(0.0); ROWS];
+    for row in 0..ROWS {
+        sums[row] = lanes.load(&out[row]);
+    }
+    let per_span = P::SPAN / 4;
+    for span in 0..tile.spans {
+        let mut totals = [lanes.splat_integer(0); ROWS];
+        let mut quads: [&[i32]; ROWS] = [&[]; ROWS];
+        for row in 0..ROWS {
+            quads[row] = &rows[row].quads[span * per_span..][..per_span];
+        }
+        for plane in 0..planes::<L, P>() {
+            let codes = &tile.codes[plane][span * per_span..][..per_span];
+            if plane > 0 {
+                for row in 0..ROWS {
+                    totals[row] = lanes.times_16(totals[row]);
+                }
+            }
+            if matches!(P::CODES, Codes::Offset) && !L::CUTS_BYTES {
+                for quad in 0..per_span {
+                    let codes = lanes.bytes(&codes[quad]);
+                    for row in 0..ROWS {
+                        totals[row] = lanes.dot_offset(totals[row], codes, quads[row][quad]);
+                    }
+                }
+                continue;
+            }
+            let chain = if planes::<L, P>() == 2 { Codes::Bits4.chain() } else { P::CODES.chain() }.min(per_span);
+            for link in 0..per_span / chain {
+                let mut dots = [lanes.dots(); ROWS];
+                for quad in link * chain..(link + 1) * chain {
+                    let codes = lanes.bytes(&codes[quad]);
+                    for row in 0..ROWS {
+                        dots[row] = lanes.dot(dots[row], codes, quads[row][quad]);
+                    }
+                }
+                for row in 0..ROWS {
+                    totals[row] = lanes.finish(totals[row], dots[row]);
+                }
+            }
+        }
+        let (scale, minimum) = (lanes.load(&tile.scales[span]), lanes.load(&tile.minima[span]));
+        for row in 0..ROWS {
+            let of_row = lanes.mul(scale, lanes.splat(rows[row].scales[span * P::SPAN / BLOCK]));
+            sums[row] = lanes.fma(lanes.to_floats(totals[row]), of_row, sums[row]);
+            let sum = if P::SPAN == BLOCK { rows[row].sums[span] } else { rows[row].half_sums[span] };
+            sums[row] = lanes.fnma(minimum, lanes.splat(sum), sums[row]);
+        }
+    }
+    for row in 0..ROWS {
+        lanes.store(sums[row], &mut out[row]);
+    }
+}
