@@ -53,10 +53,15 @@ fn one_row<L: Lanes, P: Panel>(lanes: L, panel: &[u8], row: &[Superblock], out: 
     let (mut scales, mut minima) = ([[0.0; LANES]; MOST_SPANS], [[0.0; LANES]; MOST_SPANS]);
     let mut sums = lanes.splat(0.0);
     for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
-        begin_block::<L, P>(lanes, block, &mut scales, &mut minima);
+        P::scales(lanes, block, &mut scales, &mut minima);
         let row = &row[index * P::ELEMENTS / SUPERBLOCK];
         let first = index * P::ELEMENTS % SUPERBLOCK / 4;
-        for group in 0..P::ELEMENTS / 4 / (P::WAYS * P::RUN) {
+        let groups = P::ELEMENTS / 4 / (P::WAYS * P::RUN);
+        for group in 0..groups {
+            // Spread over the block: a core waits for some 20 lines at a time.
+            for line in group * (P::BYTES / 64) / groups..(group + 1) * (P::BYTES / 64) / groups {
+                lanes.prefetch(block, AHEAD + 64 * line);
+            }
             let totals = dots_of_group::<L, P>(lanes, block, group, &row.quads[first..first + P::ELEMENTS / 4]);
             for (span, total) in totals[..spans_of_group::<P>()].iter().enumerate() {
                 let of_block = P::run(group, span * runs_of_span::<P>()) * 4 / P::SPAN;
@@ -148,34 +153,41 @@ impl<P: Panel> WithLanes for Decoded<'_, P> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let PanelProduct { panel, input, rows, sums } = self.0;
-        let mut tile = [[0f32; LANES]; 256];
+        let mut tile = [[0f32; LANES]; TILE_COLUMNS];
         sums.fill([0.0; LANES]);
-        let (mut scales, mut minima) = ([[0.0; LANES]; MOST_SPANS], [[0.0; LANES]; MOST_SPANS]);
-        for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
-            begin_block::<L, P>(lanes, block, &mut scales, &mut minima);
-            let first = index * P::ELEMENTS;
-            for group in 0..P::ELEMENTS / 4 / (P::WAYS * P::RUN) {
-                for way in 0..P::WAYS {
-                    let run = P::run(group, way);
-                    let span = run * 4 / P::SPAN;
-                    let (scale, minimum) = (lanes.load(&scales[span]), lanes.load(&minima[span]));
-                    for quad in 0..P::RUN {
-                        let words = lanes.words(P::codes(lanes, block, group, way, quad));
-                        for byte in 0..4 {
-                            let code = lanes.to_floats(lanes.field(words, 8 * byte as u32, 255));
-                            // (code - zero) * scale - minimum, each step rounded once.
-                            let code = lanes.fma(code, lanes.splat(1.0), lanes.splat(-P::ZERO as f32));
-                            let element = match P::HAS_MINIMA {
-                                true => lanes.fma(code, scale, lanes.mul(minimum, lanes.splat(-1.0))),
-                                false => lanes.mul(code, scale),
-                            };
-                            lanes.store(element, &mut tile[4 * (run + quad) + byte]);
-                        }
-                    }
+        for (index, blocks) in panel.chunks(TILE_COLUMNS / P::ELEMENTS * P::BYTES).enumerate() {
+            for (block, tile) in blocks.chunks_exact(P::BYTES).zip(tile.chunks_exact_mut(P::ELEMENTS)) {
+                decode::<L, P>(lanes, block, tile);
+            }
+            let first = index * TILE_COLUMNS;
+            add_tile(lanes, &tile[..TILE_COLUMNS.min(input.width - first)], input, first, rows, sums);
+        }
+    }
+}
+
+/// Decodes a block: 16 numbers for each of its columns.
+#[inline(always)]
+fn decode<L: Lanes, P: Panel>(lanes: L, block: &[u8], tile: &mut [[f32; LANES]]) {
+    let (mut scales, mut minima) = ([[0.0; LANES]; MOST_SPANS], [[0.0; LANES]; MOST_SPANS]);
+    begin_block::<L, P>(lanes, block, &mut scales, &mut minima);
+    for group in 0..P::ELEMENTS / 4 / (P::WAYS * P::RUN) {
+        for way in 0..P::WAYS {
+            let run = P::run(group, way);
+            let span = run * 4 / P::SPAN;
+            let (scale, minimum) = (lanes.load(&scales[span]), lanes.load(&minima[span]));
+            for quad in 0..P::RUN {
+                let words = lanes.words(P::codes(lanes, block, group, way, quad));
+                for byte in 0..4 {
+                    let code = lanes.to_floats(lanes.field(words, 8 * byte as u32, 255));
+                    // (code - zero) * scale - minimum, each step rounded once.
+                    let code = lanes.fma(code, lanes.splat(1.0), lanes.splat(-P::ZERO as f32));
+                    let element = match P::HAS_MINIMA {
+                        true => lanes.fma(code, scale, lanes.mul(minimum, lanes.splat(-1.0))),
+                        false => lanes.mul(code, scale),
+                    };
+                    lanes.store(element, &mut tile[4 * (run + quad) + byte]);
                 }
             }
-            let width = P::ELEMENTS.min(input.width - first);
-            add_tile(lanes, &tile[..width], input, first, rows, sums);
         }
     }
 }
@@ -198,55 +210,48 @@ impl<P: FloatPanel> WithLanes for Floats<'_, P> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let PanelProduct { panel, input, rows, sums } = self.0;
-        let (mut rows, mut sums) = (rows, sums);
-        while let Some((four, rest)) = rows.split_first_chunk::<4>() {
-            let (out, rest_of_sums) = sums.split_at_mut(4);
-            float_rows::<L, P, 4, 1>(lanes, panel, four.map(|row| input.row(row as usize)), out);
-            (rows, sums) = (rest, rest_of_sums);
+        if let ([row], [sums]) = (rows, &mut *sums) {
+            return one_float_row::<L, P>(lanes, panel, input.row(*row as usize), sums);
         }
-        if let Some((two, rest)) = rows.split_first_chunk::<2>() {
-            let (out, rest_of_sums) = sums.split_at_mut(2);
-            float_rows::<L, P, 2, 2>(lanes, panel, two.map(|row| input.row(row as usize)), out);
-            (rows, sums) = (rest, rest_of_sums);
-        }
-        if let [row] = rows {
-            float_rows::<L, P, 1, 4>(lanes, panel, [input.row(*row as usize)], sums);
-        }
-    }
-}
-
-/// A panel of floats times some rows, in `CHAINS` sums each, so that an addition need not wait for the one before.
-#[inline(always)]
-fn float_rows<L: Lanes, P: FloatPanel, const ROWS: usize, const CHAINS: usize>(
-    lanes: L,
-    panel: &[u8],
-    rows: [&[f32]; ROWS],
-    out: &mut [[f32; LANES]],
-) {
-    let mut sums = [[lanes.splat(0.0); ROWS]; CHAINS];
-    let bytes = P::BYTES * LANES;
-    let width = rows[0].len();
-    for (index, columns) in panel[..width * bytes].chunks(CHAINS * bytes).enumerate() {
-        lanes.prefetch(columns, AHEAD);
-        for (chain, column) in columns.chunks_exact(bytes).enumerate() {
-            let numbers = P::load(lanes, column);
-            for row in 0..ROWS {
-                sums[chain][row] = lanes.fma(numbers, lanes.splat(rows[row][index * CHAINS + chain]), sums[chain][row]);
+        let bytes = P::BYTES * LANES;
+        let mut tile = [[0f32; LANES]; TILE_COLUMNS];
+        sums.fill([0.0; LANES]);
+        for (index, columns) in panel[..input.width * bytes].chunks(TILE_COLUMNS * bytes).enumerate() {
+            for (column, numbers) in columns.chunks_exact(bytes).zip(&mut tile) {
+                lanes.prefetch(column, AHEAD);
+                lanes.store(P::load(lanes, column), numbers);
             }
+            add_tile(lanes, &tile[..columns.len() / bytes], input, index * TILE_COLUMNS, rows, sums);
         }
-    }
-    for row in 0..ROWS {
-        let mut sum = sums[0][row];
-        for chain in &sums[1..] {
-            sum = lanes.fma(chain[row], lanes.splat(1.0), sum);
-        }
-        lanes.store(sum, &mut out[row]);
     }
 }
 
-/// Adds the products of a tile, 16 decoded numbers for each of some columns, with rows of activations.
+/// Sums of a row that are taken at the same time, so that an addition need not wait for the one before.
+const CHAINS: usize = 4;
+
+/// A panel of floats times one row.
 #[inline(always)]
-pub fn add_tile<L: Lanes>(
+fn one_float_row<L: Lanes, P: FloatPanel>(lanes: L, panel: &[u8], row: &[f32], out: &mut [f32; LANES]) {
+    let mut sums = [lanes.splat(0.0); CHAINS];
+    let bytes = P::BYTES * LANES;
+    for (columns, numbers) in panel[..row.len() * bytes].chunks(CHAINS * bytes).zip(row.chunks(CHAINS)) {
+        for line in 0..CHAINS * bytes / 64 {
+            lanes.prefetch(columns, AHEAD + 64 * line);
+        }
+        for (chain, (column, number)) in columns.chunks_exact(bytes).zip(numbers).enumerate() {
+            sums[chain] = lanes.fma(P::load(lanes, column), lanes.splat(*number), sums[chain]);
+        }
+    }
+    let mut sum = sums[0];
+    for chain in &sums[1..] {
+        sum = lanes.fma(*chain, lanes.splat(1.0), sum);
+    }
+    lanes.store(sum, out);
+}
+
+/// Adds the products of a tile, 16 numbers for each of some columns, with rows of activations from a column on.
+#[inline(always)]
+fn add_tile<L: Lanes>(
     lanes: L,
     tile: &[[f32; LANES]],
     input: Matrix,
@@ -255,39 +260,45 @@ pub fn add_tile<L: Lanes>(
     sums: &mut [[f32; LANES]],
 ) {
     let (mut rows, mut sums) = (rows, sums);
-    while let Some((four, rest)) = rows.split_first_chunk::<4>() {
-        let (out, rest_of_sums) = sums.split_at_mut(4);
-        tile_rows::<L, 4, 1>(lanes, tile, four.map(|row| &input.row(row as usize)[first..]), out);
-        (rows, sums) = (rest, rest_of_sums);
+    if L::REGISTERS >= 32 {
+        (rows, sums) = add_tile_of::<L, 12>(lanes, tile, input, first, rows, sums);
     }
-    for (row, out) in rows.iter().zip(sums.chunks_exact_mut(1)) {
-        tile_rows::<L, 1, 4>(lanes, tile, [&input.row(*row as usize)[first..]], out);
-    }
+    (rows, sums) = add_tile_of::<L, 6>(lanes, tile, input, first, rows, sums);
+    (rows, sums) = add_tile_of::<L, 4>(lanes, tile, input, first, rows, sums);
+    (rows, sums) = add_tile_of::<L, 2>(lanes, tile, input, first, rows, sums);
+    add_tile_of::<L, 1>(lanes, tile, input, first, rows, sums);
 }
 
+/// The same for `ROWS` rows at a time while there are so many, their sums in registers; gives back what is left.
 #[inline(always)]
-fn tile_rows<L: Lanes, const ROWS: usize, const CHAINS: usize>(
+fn add_tile_of<'r, 's, L: Lanes, const ROWS: usize>(
     lanes: L,
     tile: &[[f32; LANES]],
-    rows: [&[f32]; ROWS],
-    out: &mut [[f32; LANES]],
-) {
-    let mut sums = [[lanes.splat(0.0); ROWS]; CHAINS];
-    for (index, columns) in tile.chunks(CHAINS).enumerate() {
-        for (chain, column) in columns.iter().enumerate() {
-            let numbers = lanes.load(column);
+    input: Matrix,
+    first: usize,
+    mut rows: &'r [u32],
+    mut sums: &'s mut [[f32; LANES]],
+) -> (&'r [u32], &'s mut [[f32; LANES]]) {
+    while let (Some((some, rest)), true) = (rows.split_first_chunk::<ROWS>(), sums.len() >= ROWS) {
+        let (out, rest_of_sums) = sums.split_at_mut(ROWS);
+        let mut numbers: [&[f32]; ROWS] = [&[]; ROWS];
+        let mut totals = [lanes.splat(0.0); ROWS];
+        for row in 0..ROWS {
+            numbers[row] = &input.row(some[row] as usize)[first..][..tile.len()];
+            totals[row] = lanes.load(&out[row]);
+        }
+        for column in 0..tile.len() {
+            let weights = lanes.load(&tile[column]);
             for row in 0..ROWS {
-                sums[chain][row] = lanes.fma(numbers, lanes.splat(rows[row][index * CHAINS + chain]), sums[chain][row]);
+                totals[row] = lanes.fma(weights, lanes.splat(numbers[row][column]), totals[row]);
             }
         }
-    }
-    for row in 0..ROWS {
-        let mut sum = lanes.load(&out[row]);
-        for chain in &sums {
-            sum = lanes.fma(chain[row], lanes.splat(1.0), sum);
+        for row in 0..ROWS {
+            lanes.store(totals[row], &mut out[row]);
         }
-        lanes.store(sum, &mut out[row]);
+        (rows, sums) = (rest, rest_of_sums);
     }
+    (rows, sums)
 }
 
 /// 16 rows of a weight, or fewer, as a file has them, times activations in single precision: decoded some columns at a time, for all rows.
