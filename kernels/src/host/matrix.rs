@@ -12,8 +12,11 @@ use crate::simd::{Isa, LANES};
 /// Bytes of rows of activations that stay in the cache while panels pass by.
 const INPUT_BYTES: usize = 192 << 10;
 
+/// Rows of activations come in multiples of those whose sums fit in registers: 4 or 8, of floats 6 or 12.
+const ROWS_TOGETHER: usize = 24;
+
 /// The most rows of activations that a panel meets at once.
-const MOST_ROWS: usize = 512;
+const MOST_ROWS: usize = 21 * ROWS_TOGETHER;
 
 /// A matrix `[rows, columns]`, stacked from parts.
 #[derive(Debug)]
@@ -177,7 +180,8 @@ impl HostMatrix {
         mut put: impl FnMut(usize, usize, &[f32]),
     ) {
         let mut sums = [[0f32; LANES]; MOST_ROWS];
-        let at_once = (INPUT_BYTES / self.columns.max(1)).next_multiple_of(4).clamp(4, MOST_ROWS);
+        let at_once =
+            (INPUT_BYTES / self.columns.max(1)).next_multiple_of(ROWS_TOGETHER).clamp(ROWS_TOGETHER, MOST_ROWS);
         for (chunk, rows) in rows.chunks(at_once).enumerate() {
             let mut first_row = 0;
             for part in &self.parts {

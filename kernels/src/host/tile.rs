@@ -122,8 +122,8 @@ fn add_tile<L: Lanes, P: Panel, const ROWS: usize>(
         for plane in 0..planes::<L, P>() {
             let codes = &tile.codes[plane][span * per_span..][..per_span];
             if plane > 0 {
-                for row in 0..ROWS {
-                    totals[row] = lanes.times_16(totals[row]);
+                for total in &mut totals {
+                    *total = lanes.times_16(*total);
                 }
             }
             if matches!(P::CODES, Codes::Offset) && !L::CUTS_BYTES {
