@@ -6,3 +6,4 @@ mod team;
 
 pub(crate) use adapter::adapter;
 pub(crate) use stage::HostStage;
+pub(crate) use team::Team;

@@ -30,6 +30,8 @@ pub(crate) struct HostStage {
     plan: StagePlan,
     isa: Isa,
     team: &'static Team,
+    /// Multiply-adds of a token with weights.
+    token_work: u64,
     /// Vectors and tables, as a file has them; those of matrices are empty.
     weights: Vec<HostWeight>,
     /// What products and embeddings read.
@@ -41,6 +43,9 @@ pub(crate) struct HostStage {
     watch: Watch,
     times: StageTimes,
 }
+
+/// Multiply-adds that one thread computes in about the time in which others wake up.
+const WORTH_HELPERS: u64 = 2 << 20;
 
 /// The weights that kernels of the host read as matrices.
 fn matrices(plan: &StagePlan) -> HashSet<WeightId> {
@@ -63,6 +68,13 @@ impl HostStage {
         };
         let team = Team::of(plan.limits.threads);
         let is_matrix = matrices(&plan);
+        let token_work = plan.nodes.iter().filter_map(|node| {
+            let (met, of) = node.op.matrices_met()?;
+            let weight = &graph.weights[node.weights["weight"].0];
+            let rows: usize = weight.parts.iter().map(|part| part.rows).sum();
+            Some((rows * weight.columns) as u64 * met / of)
+        });
+        let token_work = token_work.sum();
         let (mut weights, mut found) = (Vec::new(), Vec::new());
         for (index, weight) in graph.weights.iter().enumerate() {
             let id = WeightId(index);
@@ -103,6 +115,7 @@ impl HostStage {
             plan,
             isa,
             team,
+            token_work,
             weights,
             matrices: found,
             caches,
@@ -203,20 +216,22 @@ fn load_matrix(
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<HostMatrix> {
     let mut parts = Vec::with_capacity(weight.parts.len());
-    let mut file = Vec::new();
     for part in &weight.parts {
         let format = weight.device_format(part);
         let row_bytes = file_row_bytes(weight, format);
-        let memory = reserve(MatrixPart::bytes(format, part.rows, weight.columns), "weights", watch)?;
-        let mut held = MatrixPart::within(format, part.rows, weight.columns, memory);
-        let step = (READ_BYTES / row_bytes.max(1)).next_multiple_of(LANES);
-        for first in (0..part.rows).step_by(step) {
-            let rows = first..(first + step).min(part.rows);
-            file.resize(rows.len() * row_bytes, 0);
-            part_rows(weight, part, rows, reader, &mut file)?;
-            team.enter(|crew| held.put(crew, first, &file, row_bytes));
-            progress(file.len() as u64)?;
-        }
+        let bytes = MatrixPart::bytes(format, part.rows, weight.columns) as u64;
+        take(bytes, "weights", watch)?;
+        let mut held =
+            MatrixPart::new(format, part.rows, weight.columns).map_err(|_| out_of_memory("weights", bytes))?;
+        let step = (READ_BYTES / row_bytes.max(1)).max(1).next_multiple_of(LANES);
+        team.enter(|crew| -> Result<()> {
+            for first in (0..part.rows).step_by(step) {
+                let rows = first..(first + step).min(part.rows);
+                held.fill(crew, rows.clone(), row_bytes, |rows, bytes| part_rows(weight, part, rows, reader, bytes))?;
+                progress((rows.len() * row_bytes) as u64)?;
+            }
+            Ok(())
+        })?;
         parts.push(held);
     }
     Ok(HostMatrix { columns: weight.columns, parts })
@@ -282,7 +297,8 @@ impl Stage for HostStage {
             }
         }
         let Needed { nodes, results: read } = self.plan.needed(requested);
-        let team = self.team;
+        let is_short = WORTH_HELPERS > self.token_work * step.tokens.len() as u64;
+        let team = if is_short { Team::of(Some(1)) } else { self.team };
         team.enter(|crew| self.run_nodes(&nodes, step, is_cancelled, crew))?;
         results.retain(|value, _| read.contains(value));
         for value in read {

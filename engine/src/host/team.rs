@@ -15,7 +15,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::threads::threads;
 
 /// Threads that compute together with the one that asks; they sleep while there is nothing to do.
-pub(super) struct Team(Option<ThreadPool>);
+pub(crate) struct Team(Option<ThreadPool>);
 
 impl Team {
     /// As many threads of the process, with the one that asks, as there are cores, or this many; begun when they are first needed. Where the
@@ -49,7 +49,7 @@ impl Team {
 
 /// Threads that are awake, and wait for what [`Threads::each`] gives them.
 #[derive(Default)]
-pub(super) struct Crew {
+pub(crate) struct Crew {
     count: usize,
     /// What there is to run; readers are the threads that run it.
     job: RwLock<Option<Job>>,
@@ -72,7 +72,7 @@ struct Job {
 const DISMISSED: usize = usize::MAX;
 
 /// How often a helper looks for a job before it lets others have the core.
-const SPINS: usize = 20_000;
+const SPINS: usize = 1000;
 
 impl Crew {
     /// Runs parts of jobs until there are no more jobs.

@@ -1,5 +1,6 @@
 //! Attention on the host: along the pages of keys with a running softmax, the queries of a KV head together.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::Attention;
@@ -7,7 +8,7 @@ use crate::graph::CachedValues;
 use crate::host::HostRun;
 use crate::host::cache::PagedCache;
 use crate::reference::Matrix;
-use crate::simd::math::exp;
+use crate::simd::math::{exp, tanh};
 use crate::simd::{LANES, Lanes, WithLanes};
 use crate::step::{Block, PAGE_TOKENS, Step};
 
@@ -112,26 +113,25 @@ impl WithLanes for Queries<'_> {
                     }
                 }
             }
-            let page_first = page_number * PAGE_TOKENS;
-            for (index, token) in tokens.iter().enumerate() {
-                let position = token.position as usize;
-                let seen = seen_from(position).max(page_first)..(position + 1).min(page_first + PAGE_TOKENS);
-                if seen.is_empty() {
-                    continue;
-                }
-                let seen = seen.start - page_first..seen.end - page_first;
-                let row = queries.row(block.first as usize + index);
-                for head in 0..group {
-                    let query = &row[(kv_head * group + head) * slot.key_width..][..slot.key_width];
-                    let place = index * group + head;
-                    let mut shares = scores(lanes, query, keys, attention.scale);
-                    if let Some(cap) = attention.soft_cap {
-                        shares.iter_mut().for_each(|score| *score = cap * (*score / cap).tanh());
-                    }
-                    let rescale = soften(&mut shares, seen.clone(), &mut softmax[place]);
-                    let sums = &mut sums[place * slot.value_width..][..slot.value_width];
-                    add_values(lanes, &shares, seen.clone(), values, rescale, sums);
-                }
+            let page = Page { first: page_number * PAGE_TOKENS, keys, values };
+            let query = |place: usize| {
+                let (token, head) = (place / group, kv_head * group + place % group);
+                let position = tokens[token].position as usize;
+                let row = queries.row(block.first as usize + token);
+                (&row[head * slot.key_width..][..slot.key_width], seen_from(position)..position + 1)
+            };
+            let (softmax, rest_of_softmax) = softmax.as_chunks_mut::<TOGETHER>();
+            let mut sums = sums.chunks_exact_mut(TOGETHER * slot.value_width);
+            let mut place = 0;
+            for (softmax, sums) in softmax.iter_mut().zip(&mut sums) {
+                let together = [0, 1, 2, 3].map(|next| query(place + next));
+                page.add::<L, TOGETHER, 1>(lanes, attention, together, softmax, sums);
+                place += TOGETHER;
+            }
+            let rest = rest_of_softmax.as_chunks_mut::<1>().0;
+            for (softmax, sums) in rest.iter_mut().zip(sums.into_remainder().chunks_exact_mut(slot.value_width)) {
+                page.add::<L, 1, 2>(lanes, attention, [query(place)], softmax, sums);
+                place += 1;
             }
         }
         for (sums, (_, total)) in sums.chunks_exact_mut(slot.value_width).zip(softmax.iter()) {
@@ -141,31 +141,97 @@ impl WithLanes for Queries<'_> {
     }
 }
 
-/// The scores of a query with the keys of a page.
+/// Queries that meet a page together: as many as there are registers for.
+const TOGETHER: usize = 4;
+
+/// The keys and values of a KV head in a page, in single precision.
+struct Page<'a> {
+    /// The position of its first token.
+    first: usize,
+    /// `[key_width][PAGE_TOKENS]`.
+    keys: &'a [[f32; PAGE_TOKENS]],
+    /// `[PAGE_TOKENS][value_width]`.
+    values: &'a [f32],
+}
+
+impl Page<'_> {
+    /// Adds what some queries attend to, each given with the positions that it sees, to their running sums. Sums of a query are taken in `CHAINS`
+    /// parts, so that an addition need not wait for the one before.
+    #[inline(always)]
+    fn add<L: Lanes, const QUERIES: usize, const CHAINS: usize>(
+        &self,
+        lanes: L,
+        attention: &Attention,
+        queries: [(&[f32], Range<usize>); QUERIES],
+        softmax: &mut [(f32, f32); QUERIES],
+        sums: &mut [f32],
+    ) {
+        let mut numbers: [&[f32]; QUERIES] = [&[]; QUERIES];
+        for query in 0..QUERIES {
+            numbers[query] = queries[query].0;
+        }
+        let mut shares = scores::<L, QUERIES, CHAINS>(lanes, numbers, self.keys, attention.scale);
+        let mut rescale = [1.0; QUERIES];
+        // The tokens that any of them sees; to the others their shares are 0.
+        let (mut begin, mut end) = (PAGE_TOKENS, 0);
+        for query in 0..QUERIES {
+            let in_page = |position: usize| position.clamp(self.first, self.first + PAGE_TOKENS) - self.first;
+            let seen = in_page(queries[query].1.start)..in_page(queries[query].1.end);
+            if seen.is_empty() {
+                shares[query] = [0.0; PAGE_TOKENS];
+                continue;
+            }
+            if let Some(cap) = attention.soft_cap {
+                for score in &mut shares[query] {
+                    *score = cap * tanh(*score / cap);
+                }
+            }
+            (begin, end) = (begin.min(seen.start), end.max(seen.end));
+            rescale[query] = soften(&mut shares[query], seen, &mut softmax[query]);
+        }
+        add_values::<L, QUERIES, CHAINS>(lanes, &shares, begin..end, self.values, rescale, sums);
+    }
+}
+
+/// The scores of some queries with the keys of a page.
 #[inline(always)]
-fn scores<L: Lanes>(lanes: L, query: &[f32], keys: &[[f32; PAGE_TOKENS]], scale: f32) -> [f32; PAGE_TOKENS] {
-    const CHAINS: usize = 2;
-    let mut sums = [[lanes.splat(0.0); PAGE_TOKENS / LANES]; CHAINS];
-    for (keys, query) in keys.chunks_exact(CHAINS).zip(query.chunks_exact(CHAINS)) {
-        for chain in 0..CHAINS {
-            let query = lanes.splat(query[chain]);
-            let (halves, _) = keys[chain].as_chunks::<LANES>();
-            for half in 0..PAGE_TOKENS / LANES {
-                sums[chain][half] = lanes.fma(query, lanes.load(&halves[half]), sums[chain][half]);
+fn scores<L: Lanes, const QUERIES: usize, const CHAINS: usize>(
+    lanes: L,
+    queries: [&[f32]; QUERIES],
+    keys: &[[f32; PAGE_TOKENS]],
+    scale: f32,
+) -> [[f32; PAGE_TOKENS]; QUERIES] {
+    let mut scores = [[0.0; PAGE_TOKENS]; QUERIES];
+    let mut numbers = queries;
+    for numbers in &mut numbers {
+        *numbers = &numbers[..keys.len()];
+    }
+    for half in 0..PAGE_TOKENS / LANES {
+        let mut sums = [[lanes.splat(0.0); QUERIES]; CHAINS];
+        for first in (0..keys.len()).step_by(CHAINS) {
+            for (chain, sums) in sums.iter_mut().enumerate().take(keys.len() - first) {
+                let element = first + chain;
+                let key = lanes.load(&keys[element].as_chunks::<LANES>().0[half]);
+                for query in 0..QUERIES {
+                    sums[query] = lanes.fma(lanes.splat(numbers[query][element]), key, sums[query]);
+                }
             }
         }
-    }
-    let mut scores = [0.0; PAGE_TOKENS];
-    for (half, scores) in scores.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        let sum = lanes.fma(sums[1][half], lanes.splat(1.0), sums[0][half]);
-        lanes.store(lanes.mul(sum, lanes.splat(scale)), scores);
+        for query in 0..QUERIES {
+            let mut sum = sums[0][query];
+            for chain in &sums[1..] {
+                sum = lanes.fma(chain[query], lanes.splat(1.0), sum);
+            }
+            let scores = &mut scores[query].as_chunks_mut::<LANES>().0[half];
+            lanes.store(lanes.mul(sum, lanes.splat(scale)), scores);
+        }
     }
     scores
 }
 
 /// Makes scores shares of a running softmax; gives what earlier sums are multiplied by.
 #[inline(always)]
-fn soften(scores: &mut [f32; PAGE_TOKENS], seen: std::ops::Range<usize>, softmax: &mut (f32, f32)) -> f32 {
+fn soften(scores: &mut [f32; PAGE_TOKENS], seen: Range<usize>, softmax: &mut (f32, f32)) -> f32 {
     let (before, total) = *softmax;
     let mut largest = before;
     for score in &scores[seen.clone()] {
@@ -184,40 +250,50 @@ fn soften(scores: &mut [f32; PAGE_TOKENS], seen: std::ops::Range<usize>, softmax
     rescale
 }
 
-/// Adds the values of a page by their shares.
+/// Adds the values of a page by the shares of some queries.
 #[inline(always)]
-fn add_values<L: Lanes>(
+fn add_values<L: Lanes, const QUERIES: usize, const CHAINS: usize>(
     lanes: L,
-    shares: &[f32; PAGE_TOKENS],
-    seen: std::ops::Range<usize>,
+    shares: &[[f32; PAGE_TOKENS]; QUERIES],
+    seen: Range<usize>,
     values: &[f32],
-    rescale: f32,
+    rescale: [f32; QUERIES],
     sums: &mut [f32],
 ) {
-    let width = sums.len();
-    let (chunks, rest) = sums.as_chunks_mut::<LANES>();
-    let whole = chunks.len() * LANES;
-    for (index, sums) in chunks.iter_mut().enumerate() {
-        let mut even = lanes.mul(lanes.load(sums), lanes.splat(rescale));
-        let mut odd = lanes.splat(0.0);
-        let value = |token: usize| -> &[f32; LANES] {
-            values[token * width + index * LANES..][..LANES].try_into().expect("16 numbers")
-        };
-        let mut token = seen.start;
-        while token + 1 < seen.end {
-            even = lanes.fma(lanes.splat(shares[token]), lanes.load(value(token)), even);
-            odd = lanes.fma(lanes.splat(shares[token + 1]), lanes.load(value(token + 1)), odd);
-            token += 2;
+    let width = sums.len() / QUERIES;
+    let whole = width / LANES * LANES;
+    for column in (0..whole).step_by(LANES) {
+        let mut totals = [[lanes.splat(0.0); QUERIES]; CHAINS];
+        for query in 0..QUERIES {
+            let sums = sums[query * width + column..].first_chunk().expect("16 columns");
+            totals[0][query] = lanes.mul(lanes.load(sums), lanes.splat(rescale[query]));
         }
-        if token < seen.end {
-            even = lanes.fma(lanes.splat(shares[token]), lanes.load(value(token)), even);
+        for first in seen.clone().step_by(CHAINS) {
+            for (chain, totals) in totals.iter_mut().enumerate().take(seen.end - first) {
+                let token = first + chain;
+                let value = lanes.load(values[token * width + column..].first_chunk().expect("16 columns"));
+                for query in 0..QUERIES {
+                    let share = lanes.splat(shares[query][token]);
+                    totals[query] = lanes.fma(share, value, totals[query]);
+                }
+            }
         }
-        lanes.store(lanes.fma(odd, lanes.splat(1.0), even), sums);
+        for query in 0..QUERIES {
+            let mut total = totals[0][query];
+            for chain in &totals[1..] {
+                total = lanes.fma(chain[query], lanes.splat(1.0), total);
+            }
+            let sums = sums[query * width + column..].first_chunk_mut().expect("16 columns");
+            lanes.store(total, sums);
+        }
     }
-    for (index, sum) in rest.iter_mut().enumerate() {
-        *sum *= rescale;
-        for token in seen.clone() {
-            *sum += shares[token] * values[token * width + whole + index];
+    for query in 0..QUERIES {
+        for column in whole..width {
+            let sum = &mut sums[query * width + column];
+            *sum *= rescale[query];
+            for token in seen.clone() {
+                *sum += shares[query][token] * values[token * width + column];
+            }
         }
     }
 }

@@ -109,6 +109,9 @@ pub struct PanelFormat {
     pub float: fn(Isa, FloatProduct),
 }
 
+/// Bytes of a panel that are packed row after row, so that they stay in the first cache.
+const PACKED_TOGETHER: usize = 8 << 10;
+
 impl PanelFormat {
     /// That of a format of codes.
     pub const fn of_codes<P: Panel>() -> PanelFormat {
@@ -139,15 +142,25 @@ impl PanelFormat {
 
     /// Puts the file's bytes of up to 16 rows into a panel. What pads rows, and lanes without a row, stay as they are.
     pub fn pack(&self, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
-        if let Some(plane) = self.whole_rows(row_bytes) {
-            return plane.pack(rows, row_bytes, panel);
+        let blocks = (PACKED_TOGETHER / self.bytes).max(1);
+        let file_bytes = blocks * self.file_bytes();
+        for (index, place) in panel.chunks_mut(blocks * self.bytes).enumerate() {
+            let columns = (index * file_bytes).min(row_bytes)..((index + 1) * file_bytes).min(row_bytes);
+            for (lane, row) in rows.chunks(row_bytes).enumerate() {
+                self.pack_row(&row[columns.clone()], lane, place);
+            }
         }
-        let file_bytes = self.file_bytes();
-        for (index, block) in panel.chunks_exact_mut(self.bytes).enumerate() {
-            let first = index * file_bytes;
+    }
+
+    /// Puts some blocks of a row into a panel.
+    fn pack_row(&self, file: &[u8], lane: usize, place: &mut [u8]) {
+        if let Some(plane) = self.whole_rows(file.len()) {
+            return plane.pack(file, lane, place);
+        }
+        for (file, block) in file.chunks(self.file_bytes()).zip(place.chunks_exact_mut(self.bytes)) {
             // A row may end within a block of the panel.
-            for plane in self.planes.iter().filter(|plane| first + plane.file + plane.bytes <= row_bytes) {
-                plane.pack(&rows[first + plane.file..], row_bytes, &mut block[plane.panel..]);
+            for plane in self.planes.iter().filter(|plane| plane.file + plane.bytes <= file.len()) {
+                plane.pack(&file[plane.file..plane.file + plane.bytes], lane, &mut block[plane.panel..]);
             }
         }
     }
@@ -178,13 +191,14 @@ impl PanelFormat {
 }
 
 impl Plane {
-    /// Puts the bytes of some rows, which begin with the plane's, into its place.
-    fn pack(&self, rows: &[u8], row_bytes: usize, place: &mut [u8]) {
-        match self.group {
-            4 => pack_groups::<4>(rows, row_bytes, self, place),
-            2 => pack_groups::<2>(rows, row_bytes, self, place),
-            1 => pack_groups::<1>(rows, row_bytes, self, place),
-            group => unreachable!("no plane has groups of {group} bytes"),
+    /// Puts the bytes of one row into its place.
+    fn pack(&self, bytes: &[u8], lane: usize, place: &mut [u8]) {
+        match (self.group, self.flipped) {
+            (4, 0) => pack_groups::<4>(bytes, lane, place, |group| group),
+            (4, flipped) => pack_groups::<4>(bytes, lane, place, |group| group.map(|byte| byte ^ flipped)),
+            (2, 0) => pack_groups::<2>(bytes, lane, place, |group| group),
+            (1, 0) => pack_groups::<1>(bytes, lane, place, |group| group),
+            (group, _) => unreachable!("no plane has groups of {group} such bytes"),
         }
     }
 
@@ -197,21 +211,17 @@ impl Plane {
     }
 }
 
-/// Puts a plane of some rows into its place, group by group.
+/// Puts the groups of a row into its lane.
 #[inline(always)]
-fn pack_groups<const GROUP: usize>(rows: &[u8], row_bytes: usize, plane: &Plane, place: &mut [u8]) {
-    let mut lanes: [&[[u8; GROUP]]; LANES] = [&[]; LANES];
-    let mut count = 0;
-    for (lane, row) in lanes.iter_mut().zip(rows.chunks(row_bytes)) {
-        // The last row's bytes after the plane are not there.
-        *lane = row[..plane.bytes].as_chunks().0;
-        count += 1;
-    }
-    let (places, _) = place.as_chunks_mut::<GROUP>();
-    for (index, places) in places.chunks_exact_mut(LANES).take(plane.bytes / GROUP).enumerate() {
-        for (place, lane) in places.iter_mut().zip(&lanes[..count]) {
-            *place = lane[index].map(|byte| byte ^ plane.flipped);
-        }
+fn pack_groups<const GROUP: usize>(
+    bytes: &[u8],
+    lane: usize,
+    place: &mut [u8],
+    group: impl Fn([u8; GROUP]) -> [u8; GROUP],
+) {
+    let (lines, _) = place.as_chunks_mut::<GROUP>().0.as_chunks_mut::<LANES>();
+    for (line, bytes) in lines.iter_mut().zip(bytes.as_chunks::<GROUP>().0) {
+        line[lane % LANES] = group(*bytes);
     }
 }
 

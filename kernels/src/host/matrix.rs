@@ -1,6 +1,8 @@
 //! Weights on the host: in panels of 16 rows where the format has inner loops, else row by row as in a file.
 
+use std::collections::TryReserveError;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use crate::formats::Format;
 use crate::host::activations::QuantisedRows;
@@ -17,6 +19,9 @@ const ROWS_TOGETHER: usize = 24;
 
 /// The most rows of activations that a panel meets at once.
 const MOST_ROWS: usize = 21 * ROWS_TOGETHER;
+
+/// Bytes of a file that a thread reads and packs at a time, so that they are still in its cache.
+const STRETCH_BYTES: usize = 256 << 10;
 
 /// A matrix `[rows, columns]`, stacked from parts.
 #[derive(Debug)]
@@ -63,12 +68,15 @@ impl MatrixPart {
         stride * count + 63
     }
 
-    /// Rows in memory that has room for [`MatrixPart::bytes`]; all are zeros until they are put.
-    pub fn within(format: Format, rows: usize, columns: usize, mut memory: Vec<u8>) -> MatrixPart {
+    /// Rows of zeros, until they are filled; an error where the system refuses the memory.
+    pub fn new(format: Format, rows: usize, columns: usize) -> Result<MatrixPart, TryReserveError> {
         let (stride, _) = MatrixPart::layout(format, rows, columns);
-        memory.resize(MatrixPart::bytes(format, rows, columns), 0);
+        let bytes = MatrixPart::bytes(format, rows, columns);
+        // Zeroed memory would end the process where it is refused, and has no pages until they are written.
+        Vec::<u8>::new().try_reserve_exact(bytes)?;
+        let memory = vec![0; bytes];
         let begin = memory.as_ptr().align_offset(64).min(63);
-        MatrixPart { format, rows, stride, begin, memory }
+        Ok(MatrixPart { format, rows, stride, begin, memory })
     }
 
     /// Rows.
@@ -76,17 +84,41 @@ impl MatrixPart {
         self.rows
     }
 
-    /// Puts rows as a file has them, from a row on that is a multiple of 16.
-    pub fn put(&mut self, threads: &dyn Threads, first: usize, file: &[u8], row_bytes: usize) {
-        let stretch = &mut self.memory[self.begin..];
-        match self.format.panel {
-            None => stretch[first * self.stride..][..file.len()].copy_from_slice(file),
-            Some(panel) => {
-                let panels = stretch.chunks_exact_mut(self.stride).skip(first / LANES);
-                let rows = file.chunks(LANES * row_bytes);
-                each_item(threads, panels.zip(rows), |_, (place, rows)| panel.pack(rows, row_bytes, place));
+    /// Fills some rows, from a multiple of 16 on. `read` is given stretches of them, on all threads, and reads them as a file has them.
+    pub fn fill<E: Send>(
+        &mut self,
+        threads: &dyn Threads,
+        rows: Range<usize>,
+        row_bytes: usize,
+        read: impl Fn(Range<usize>, &mut [u8]) -> Result<(), E> + Sync,
+    ) -> Result<(), E> {
+        let stretch_rows = (STRETCH_BYTES / row_bytes.max(1)).max(1).next_multiple_of(LANES);
+        let lanes = if self.format.panel.is_some() { LANES } else { 1 };
+        let memory = &mut self.memory[self.begin + rows.start / lanes * self.stride..];
+        let stretches = memory.chunks_mut(stretch_rows / lanes * self.stride).take(rows.len().div_ceil(stretch_rows));
+        let failure = Mutex::new(None);
+        let lock = || failure.lock().unwrap_or_else(PoisonError::into_inner);
+        each_item(threads, stretches, |index, place| {
+            let first = rows.start + index * stretch_rows;
+            let stretch = first..rows.end.min(first + stretch_rows);
+            let bytes = stretch.len() * row_bytes;
+            let outcome = match self.format.panel {
+                _ if lock().is_some() => return,
+                None => read(stretch, &mut place[..bytes]),
+                Some(panel) => {
+                    let mut file = vec![0; bytes];
+                    read(stretch, &mut file).map(|()| {
+                        for (rows, place) in file.chunks(LANES * row_bytes).zip(place.chunks_exact_mut(self.stride)) {
+                            panel.pack(rows, row_bytes, place);
+                        }
+                    })
+                }
+            };
+            if let Err(error) = outcome {
+                *lock() = Some(error);
             }
-        }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     /// The bytes of a panel, or of a row.

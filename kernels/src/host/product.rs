@@ -153,14 +153,14 @@ impl<P: Panel> WithLanes for Decoded<'_, P> {
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let PanelProduct { panel, input, rows, sums } = self.0;
-        let mut tile = [[0f32; LANES]; TILE_COLUMNS];
+        let mut tile = [[0f32; LANES]; SUPERBLOCK];
         sums.fill([0.0; LANES]);
-        for (index, blocks) in panel.chunks(TILE_COLUMNS / P::ELEMENTS * P::BYTES).enumerate() {
+        for (index, blocks) in panel.chunks(SUPERBLOCK / P::ELEMENTS * P::BYTES).enumerate() {
             for (block, tile) in blocks.chunks_exact(P::BYTES).zip(tile.chunks_exact_mut(P::ELEMENTS)) {
                 decode::<L, P>(lanes, block, tile);
             }
-            let first = index * TILE_COLUMNS;
-            add_tile(lanes, &tile[..TILE_COLUMNS.min(input.width - first)], input, first, rows, sums);
+            let first = index * SUPERBLOCK;
+            tile::add_floats(lanes, &tile[..SUPERBLOCK.min(input.width - first)], input, first, rows, sums);
         }
     }
 }
@@ -214,14 +214,14 @@ impl<P: FloatPanel> WithLanes for Floats<'_, P> {
             return one_float_row::<L, P>(lanes, panel, input.row(*row as usize), sums);
         }
         let bytes = P::BYTES * LANES;
-        let mut tile = [[0f32; LANES]; TILE_COLUMNS];
+        let mut tile = [[0f32; LANES]; SUPERBLOCK];
         sums.fill([0.0; LANES]);
-        for (index, columns) in panel[..input.width * bytes].chunks(TILE_COLUMNS * bytes).enumerate() {
+        for (index, columns) in panel[..input.width * bytes].chunks(SUPERBLOCK * bytes).enumerate() {
             for (column, numbers) in columns.chunks_exact(bytes).zip(&mut tile) {
                 lanes.prefetch(column, AHEAD);
                 lanes.store(P::load(lanes, column), numbers);
             }
-            add_tile(lanes, &tile[..columns.len() / bytes], input, index * TILE_COLUMNS, rows, sums);
+            tile::add_floats(lanes, &tile[..columns.len() / bytes], input, index * SUPERBLOCK, rows, sums);
         }
     }
 }
@@ -249,58 +249,6 @@ fn one_float_row<L: Lanes, P: FloatPanel>(lanes: L, panel: &[u8], row: &[f32], o
     lanes.store(sum, out);
 }
 
-/// Adds the products of a tile, 16 numbers for each of some columns, with rows of activations from a column on.
-#[inline(always)]
-fn add_tile<L: Lanes>(
-    lanes: L,
-    tile: &[[f32; LANES]],
-    input: Matrix,
-    first: usize,
-    rows: &[u32],
-    sums: &mut [[f32; LANES]],
-) {
-    let (mut rows, mut sums) = (rows, sums);
-    if L::REGISTERS >= 32 {
-        (rows, sums) = add_tile_of::<L, 12>(lanes, tile, input, first, rows, sums);
-    }
-    (rows, sums) = add_tile_of::<L, 6>(lanes, tile, input, first, rows, sums);
-    (rows, sums) = add_tile_of::<L, 4>(lanes, tile, input, first, rows, sums);
-    (rows, sums) = add_tile_of::<L, 2>(lanes, tile, input, first, rows, sums);
-    add_tile_of::<L, 1>(lanes, tile, input, first, rows, sums);
-}
-
-/// The same for `ROWS` rows at a time while there are so many, their sums in registers; gives back what is left.
-#[inline(always)]
-fn add_tile_of<'r, 's, L: Lanes, const ROWS: usize>(
-    lanes: L,
-    tile: &[[f32; LANES]],
-    input: Matrix,
-    first: usize,
-    mut rows: &'r [u32],
-    mut sums: &'s mut [[f32; LANES]],
-) -> (&'r [u32], &'s mut [[f32; LANES]]) {
-    while let (Some((some, rest)), true) = (rows.split_first_chunk::<ROWS>(), sums.len() >= ROWS) {
-        let (out, rest_of_sums) = sums.split_at_mut(ROWS);
-        let mut numbers: [&[f32]; ROWS] = [&[]; ROWS];
-        let mut totals = [lanes.splat(0.0); ROWS];
-        for row in 0..ROWS {
-            numbers[row] = &input.row(some[row] as usize)[first..][..tile.len()];
-            totals[row] = lanes.load(&out[row]);
-        }
-        for column in 0..tile.len() {
-            let weights = lanes.load(&tile[column]);
-            for row in 0..ROWS {
-                totals[row] = lanes.fma(weights, lanes.splat(numbers[row][column]), totals[row]);
-            }
-        }
-        for row in 0..ROWS {
-            lanes.store(totals[row], &mut out[row]);
-        }
-        (rows, sums) = (rest, rest_of_sums);
-    }
-    (rows, sums)
-}
-
 /// 16 rows of a weight, or fewer, as a file has them, times activations in single precision: decoded some columns at a time, for all rows.
 #[derive(Debug)]
 pub struct RowsProduct<'a> {
@@ -318,20 +266,17 @@ pub struct RowsProduct<'a> {
     pub sums: &'a mut [[f32; LANES]],
 }
 
-/// Columns that are decoded at once: a multiple of every format's block.
-const TILE_COLUMNS: usize = 256;
-
 impl WithLanes for RowsProduct<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
         let RowsProduct { format, weights, row_bytes, input, rows, sums } = self;
-        let mut tile = [[0f32; LANES]; TILE_COLUMNS];
-        let mut elements = [0f32; TILE_COLUMNS];
+        let mut tile = [[0f32; LANES]; SUPERBLOCK];
+        let mut elements = [0f32; SUPERBLOCK];
         sums.fill([0.0; LANES]);
-        for first in (0..input.width).step_by(TILE_COLUMNS) {
-            let width = TILE_COLUMNS.min(input.width - first);
+        for first in (0..input.width).step_by(SUPERBLOCK) {
+            let width = SUPERBLOCK.min(input.width - first);
             let bytes = |elements: usize| elements / format.block_elements * format.block_bytes;
             for (lane, row) in weights.chunks_exact(row_bytes).enumerate() {
                 format.decode_row(&row[bytes(first)..bytes(first + width)], &mut elements[..width]);
@@ -339,7 +284,7 @@ impl WithLanes for RowsProduct<'_> {
                     column[lane] = *element;
                 }
             }
-            add_tile(lanes, &tile[..width], input, first, rows, sums);
+            tile::add_floats(lanes, &tile[..width], input, first, rows, sums);
         }
     }
 }

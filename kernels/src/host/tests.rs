@@ -1,5 +1,7 @@
 //! Products of every format in every instruction set that this CPU has, against sums in float64 of the same numbers.
 
+use std::ops::Range;
+
 use super::activations::{BLOCK, QuantisedRows};
 use super::matrix::{HostMatrix, Input, MatrixPart};
 use super::*;
@@ -29,10 +31,14 @@ fn matrix(format: Format, rows: usize, columns: usize) -> (HostMatrix, Vec<f32>)
     let mut random = Random::new((rows * columns) as u64);
     let file = random_blocks(format, rows * columns, 1.0, &mut random);
     let row_bytes = file.len() / rows;
-    let mut part = MatrixPart::within(format, rows, columns, Vec::new());
+    let mut part = MatrixPart::new(format, rows, columns).expect("a little memory");
     for first in (0..rows).step_by(32) {
         let last = rows.min(first + 32);
-        part.put(&Alone, first, &file[first * row_bytes..last * row_bytes], row_bytes);
+        let read = |rows: Range<usize>, bytes: &mut [u8]| {
+            bytes.copy_from_slice(&file[rows.start * row_bytes..rows.end * row_bytes]);
+            Ok::<(), ()>(())
+        };
+        part.fill(&Alone, first..last, row_bytes, read).expect("it is read");
     }
     let mut decoded = vec![0.0; rows * columns];
     format.decode_row(&file, &mut decoded);

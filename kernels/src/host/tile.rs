@@ -1,9 +1,10 @@
-//! Products of a panel with many rows of activations in 8 bits: codes are unpacked once, 256 columns at a time, and meet a few rows at a time,
-//! whose sums stay in registers.
+//! Products of a panel with many rows of activations: its columns are unpacked or decoded once, 256 at a time, and meet a few rows at a time, whose
+//! sums stay in registers.
 
 use crate::formats::panel::{Codes, MOST_SPANS, Panel};
 use crate::host::activations::{BLOCK, QuantisedRows, SUPERBLOCK, Superblock};
 use crate::host::product::{begin_block, zero};
+use crate::reference::Matrix;
 use crate::simd::{LANES, Lanes};
 
 /// 256 columns of a panel.
@@ -160,4 +161,56 @@ fn add_tile<L: Lanes, P: Panel, const ROWS: usize>(
     for row in 0..ROWS {
         lanes.store(sums[row], &mut out[row]);
     }
+}
+
+/// Adds the products of decoded columns, 16 numbers for each, with rows of activations from a column on.
+#[inline(always)]
+pub fn add_floats<L: Lanes>(
+    lanes: L,
+    tile: &[[f32; LANES]],
+    input: Matrix,
+    first: usize,
+    rows: &[u32],
+    sums: &mut [[f32; LANES]],
+) {
+    let (mut rows, mut sums) = (rows, sums);
+    if L::REGISTERS >= 32 {
+        (rows, sums) = floats_of::<L, 12>(lanes, tile, input, first, rows, sums);
+    }
+    (rows, sums) = floats_of::<L, 6>(lanes, tile, input, first, rows, sums);
+    (rows, sums) = floats_of::<L, 4>(lanes, tile, input, first, rows, sums);
+    (rows, sums) = floats_of::<L, 2>(lanes, tile, input, first, rows, sums);
+    floats_of::<L, 1>(lanes, tile, input, first, rows, sums);
+}
+
+/// The same for `ROWS` rows at a time while there are so many, their sums in registers; gives back what is left.
+#[inline(always)]
+fn floats_of<'r, 's, L: Lanes, const ROWS: usize>(
+    lanes: L,
+    tile: &[[f32; LANES]],
+    input: Matrix,
+    first: usize,
+    mut rows: &'r [u32],
+    mut sums: &'s mut [[f32; LANES]],
+) -> (&'r [u32], &'s mut [[f32; LANES]]) {
+    while let (Some((some, rest)), true) = (rows.split_first_chunk::<ROWS>(), sums.len() >= ROWS) {
+        let (out, rest_of_sums) = sums.split_at_mut(ROWS);
+        let mut numbers: [&[f32]; ROWS] = [&[]; ROWS];
+        let mut totals = [lanes.splat(0.0); ROWS];
+        for row in 0..ROWS {
+            numbers[row] = &input.row(some[row] as usize)[first..][..tile.len()];
+            totals[row] = lanes.load(&out[row]);
+        }
+        for column in 0..tile.len() {
+            let weights = lanes.load(&tile[column]);
+            for row in 0..ROWS {
+                totals[row] = lanes.fma(weights, lanes.splat(numbers[row][column]), totals[row]);
+            }
+        }
+        for row in 0..ROWS {
+            lanes.store(totals[row], &mut out[row]);
+        }
+        (rows, sums) = (rest, rest_of_sums);
+    }
+    (rows, sums)
 }

@@ -5,11 +5,12 @@ use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Work, read, read_tokens, write};
 use crate::graph::{Rows, Slice, Weight};
-use crate::lowering::{LoweringContext, View};
+use crate::host::HostRun;
+use crate::lowering::{LoweringContext, Precision, View};
 use crate::op::{Kernel, Op};
 use crate::params;
 use crate::reference::Operands;
-use crate::rope::{FINE_POSITIONS, Pairing, ROTATION, Rotation, long_offset, read_tables, tables};
+use crate::rope::{FINE_POSITIONS, Pairing, ROTATION, Rotation, long_offset, read_tables, rotate_head, tables};
 
 const WORKGROUP: u32 = 64;
 
@@ -72,6 +73,26 @@ impl Kernel for LatentHeads {
             },
             work: Work::fixed(4 * u64::from(WORKGROUP)),
         })
+    }
+
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        run.each_row(8 * run.output().width(), |operands, row, out| {
+            let [queries, turning_queries, latent, rotary_key] = INPUTS.map(|name| operands.inputs[name].row(row));
+            let rotation = Rotation::at(operands.weights["tables"], &operands.step.tokens[row], self.rotated);
+            let pairs = rotation.pairs(self.rotated);
+            let rotary = turning_queries.chunks(turning_queries.len() / self.heads);
+            let heads = queries.chunks(latent.len()).zip(rotary.map(|head| &head[head.len() - self.rotated..]));
+            let heads = heads.chain([(latent, rotary_key)]);
+            for ((head, rotary), out) in heads.zip(out.chunks_mut(latent.len() + self.rotated)) {
+                let (plain, rotated) = out.split_at_mut(latent.len());
+                plain.copy_from_slice(head);
+                rotate_head(&pairs, self.pairing, rotary, rotated);
+            }
+        });
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

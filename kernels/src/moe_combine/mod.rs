@@ -4,7 +4,8 @@ use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Launch, Lowered};
 use crate::graph::Rows;
-use crate::lowering::LoweringContext;
+use crate::host::HostRun;
+use crate::lowering::{LoweringContext, Precision};
 use crate::op::{Kernel, Op};
 use crate::params;
 use crate::reference::Operands;
@@ -34,6 +35,27 @@ impl Kernel for MoeCombine {
         let shader = ("moe_combine", include_str!("moe_combine.wgsl"));
         let modules = vec![("shared", shared)];
         Lowered::one(Launch::elementwise(context, shader, modules, params! { slots: self.slots as u32 }, vec![]))
+    }
+
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        run.each_row(self.slots * run.operands.inputs["addend"].width, |operands, row, out| {
+            let [results, routes, addend] = ["results", "routes", "addend"].map(|name| operands.inputs[name].row(row));
+            out.copy_from_slice(addend);
+            let mut add = |numbers: &[f32], factor: f32| {
+                out.iter_mut().zip(numbers).for_each(|(out, number)| *out += number * factor);
+            };
+            for (result, share) in results.chunks_exact(addend.len()).zip(&routes[self.slots..]) {
+                add(result, *share);
+            }
+            if let Some(shared) = operands.inputs.get("shared_results") {
+                let gate = f64::from(operands.inputs["shared_gate"].row(row)[0]);
+                add(shared.row(row), (1.0 / (1.0 + (-gate).exp())) as f32);
+            }
+        });
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

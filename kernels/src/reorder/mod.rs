@@ -7,7 +7,8 @@ use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Binding, Launch, Lowered, read};
 use crate::graph::{Rows, Weight};
-use crate::lowering::LoweringContext;
+use crate::host::HostRun;
+use crate::lowering::{LoweringContext, Precision};
 use crate::op::{Kernel, Op};
 use crate::random::Random;
 use crate::reference::Operands;
@@ -25,6 +26,18 @@ impl Kernel for Reorder {
         let order = read("order", "f32", "[width], whole numbers", Binding::Shard { weight: "order", shard: 0 });
         let shader = ("reorder", include_str!("reorder.wgsl"));
         Lowered::one(Launch::elementwise(context, shader, vec![], vec![], vec![order]))
+    }
+
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        let order = run.operands.weights["order"].row(0);
+        run.each_row(order.len(), |operands, row, out| {
+            let input = operands.inputs["input"].row(row);
+            out.iter_mut().zip(&order).for_each(|(out, column)| *out = input[*column as usize]);
+        });
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {

@@ -131,13 +131,7 @@ impl Kernel for Rope {
             let pairs = Rotation::at(operands.weights["tables"], token, self.rotated).pairs(self.rotated);
             let heads = operands.inputs["input"].row(row).chunks(self.head_width);
             for (head, out) in heads.zip(out.chunks_mut(self.head_width)) {
-                out.copy_from_slice(head);
-                for (pair, (cos, sin)) in pairs.iter().enumerate() {
-                    let (first, second) = self.pairing.elements(pair, self.rotated);
-                    let (x, y) = (head[first], head[second]);
-                    out[first] = x * cos - y * sin;
-                    out[second] = x * sin + y * cos;
-                }
+                rotate_head(&pairs, self.pairing, head, out);
             }
         });
     }
@@ -182,7 +176,7 @@ impl Rotation {
     }
 
     /// The cosine and the sine of each pair of this many elements.
-    fn pairs(&self, rotated: usize) -> Vec<(f32, f32)> {
+    pub(crate) fn pairs(&self, rotated: usize) -> Vec<(f32, f32)> {
         let pair = |(fine, coarse): (&[f32; 2], &[f32; 2])| {
             let ([fine_cos, fine_sin], [coarse_cos, coarse_sin]) = (fine.map(f64::from), coarse.map(f64::from));
             let (cos, sin) =
@@ -206,6 +200,17 @@ impl Rotation {
             output[second] = (x * sin + y * cos) as f32;
         }
         output
+    }
+}
+
+/// Rotates a head by the cosine and the sine of each of its first pairs; copies the rest.
+pub(crate) fn rotate_head(pairs: &[(f32, f32)], pairing: Pairing, head: &[f32], out: &mut [f32]) {
+    out.copy_from_slice(head);
+    for (pair, (cos, sin)) in pairs.iter().enumerate() {
+        let (first, second) = pairing.elements(pair, 2 * pairs.len());
+        let (x, y) = (head[first], head[second]);
+        out[first] = x * cos - y * sin;
+        out[second] = x * sin + y * cos;
     }
 }
 

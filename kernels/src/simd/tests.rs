@@ -91,3 +91,26 @@ fn instruction_sets_agree() {
         }
     }
 }
+
+/// The largest error of a function as a share of its result, in units of 2^-23.
+fn error(function: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64, (from, to): (f32, f32)) -> f64 {
+    const STEPS: usize = 200_000;
+    let inputs = (0..=STEPS).map(|step| from + (to - from) * (step as f32 / STEPS as f32));
+    let errors = inputs.map(|x| {
+        let exact = exact(f64::from(x));
+        (f64::from(function(x)) - exact).abs() / exact.abs().max(1e-300) / f64::from(f32::EPSILON)
+    });
+    errors.fold(0.0, f64::max)
+}
+
+#[test]
+fn functions_keep_to_their_bounds() {
+    for range in [(-87.0, 88.0), (-1.0, 1.0)] {
+        let found = error(math::exp, f64::exp, range);
+        assert!(found <= 2.0, "exp in {range:?}: {found}");
+    }
+    for range in [(-20.0, 20.0), (-1.0, 1.0), (0.29, 0.31), (-1e-3, 1e-3), (1e3, 1e30)] {
+        let found = error(math::tanh, f64::tanh, range);
+        assert!(found <= 4.0, "tanh in {range:?}: {found}");
+    }
+}

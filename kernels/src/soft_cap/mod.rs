@@ -4,9 +4,11 @@ use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Launch, Lowered};
 use crate::graph::Rows;
-use crate::lowering::LoweringContext;
+use crate::host::HostRun;
+use crate::lowering::{LoweringContext, Precision};
 use crate::op::{Kernel, Op};
 use crate::reference::Operands;
+use crate::simd::{Lanes, WithLanes, math};
 use crate::{params, shared};
 
 /// `input` and output of one shape.
@@ -27,10 +29,40 @@ impl Kernel for SoftCap {
         Lowered::one(Launch::elementwise(context, shader, modules, params! { cap: self.cap }, vec![]))
     }
 
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        let isa = run.isa;
+        run.each_row(20 * run.operands.inputs["input"].width, |operands, row, out| {
+            isa.run(CappedRow { cap: self.cap, input: operands.inputs["input"].row(row), out });
+        });
+    }
+
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let cap = f64::from(self.cap);
         let bounded = |x: &f32| (cap * (f64::from(*x) / cap).tanh()) as f32;
         (0..operands.rows).flat_map(|row| operands.inputs["input"].row(row).iter().map(bounded)).collect()
+    }
+}
+
+/// One row on the host.
+struct CappedRow<'a> {
+    cap: f32,
+    input: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithLanes for CappedRow<'_> {
+    type Output = ();
+
+    // The compiler makes vectors of this.
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        for (out, x) in self.out.iter_mut().zip(self.input) {
+            *out = self.cap * math::tanh(x / self.cap);
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use crate::candidate::Candidate;
 use crate::cases::Case;
 use crate::dispatch::{Launch, Lowered, read_tokens};
 use crate::graph::{Rows, Slice};
-use crate::lowering::LoweringContext;
+use crate::host::HostRun;
+use crate::lowering::{LoweringContext, Precision};
 use crate::op::{Kernel, Op};
 use crate::reference::Operands;
 use crate::{params, shared};
@@ -30,6 +31,18 @@ impl Kernel for Temperature {
         let shader = ("temperature", include_str!("temperature.wgsl"));
         let params = params! { growth: self.growth, span: self.span };
         Lowered::one(Launch::elementwise(context, shader, vec![shared::GRID], params, vec![read_tokens()]))
+    }
+
+    fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
+        vec![Candidate::new("rows")]
+    }
+
+    fn host(&self, run: &mut HostRun) {
+        run.each_row(run.operands.inputs["input"].width, |operands, row, out| {
+            let spans = operands.step.tokens[row].position / self.span;
+            let factor = (1.0 + f64::from(self.growth) * f64::from(spans).ln_1p()) as f32;
+            out.iter_mut().zip(operands.inputs["input"].row(row)).for_each(|(out, x)| *out = x * factor);
+        });
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
