@@ -99,11 +99,13 @@ impl MatrixPart {
         let failure = Mutex::new(None);
         let lock = || failure.lock().unwrap_or_else(PoisonError::into_inner);
         each_item(threads, stretches, |index, place| {
+            if lock().is_some() {
+                return;
+            }
             let first = rows.start + index * stretch_rows;
             let stretch = first..rows.end.min(first + stretch_rows);
             let bytes = stretch.len() * row_bytes;
             let outcome = match self.format.panel {
-                _ if lock().is_some() => return,
                 None => read(stretch, &mut place[..bytes]),
                 Some(panel) => {
                     let mut file = vec![0; bytes];
