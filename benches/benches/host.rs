@@ -103,14 +103,19 @@ impl WithLanes for Arithmetic {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) -> [f32; LANES] {
-        let mut sums = [lanes.splat(1.0); CHAINS];
+        let mut sums = [lanes.splat(0.0); CHAINS];
         let mut dots = [lanes.dots(); CHAINS];
+        for (chain, sum) in sums.iter_mut().enumerate() {
+            *sum = lanes.splat(chain as f32);
+        }
         let codes = lanes.bytes(black_box(&[7; 4 * LANES]));
-        let (factor, activations) = (lanes.splat(black_box(0.5)), black_box(1));
-        for _ in 0..REPEATS {
+        // Different ones, so that no product is the same as another.
+        let activations: [i32; 64] = black_box(std::array::from_fn(|index| index as i32));
+        let factor = lanes.splat(black_box(0.5));
+        for repeat in 0..REPEATS {
             for chain in 0..CHAINS {
                 if self.of_integers {
-                    dots[chain] = lanes.dot(dots[chain], codes, activations);
+                    dots[chain] = lanes.dot(dots[chain], codes, activations[(CHAINS * repeat + chain) % 64]);
                 } else {
                     sums[chain] = lanes.fma(sums[chain], factor, factor);
                 }
