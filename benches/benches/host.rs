@@ -190,7 +190,7 @@ fn measure(
     fastest.map(|seconds| (file_bytes as f64 / seconds / 1e9, operations / seconds / 1e9))
 }
 
-/// A matrix of which each [`RANDOM_ROWS`] rows are the same.
+/// A matrix that repeats the same [`RANDOM_ROWS`] rows.
 fn matrix(threads: &dyn Threads, format: Format, rows: usize, random: &mut Random) -> HostMatrix {
     let file = random_blocks(format, RANDOM_ROWS * COLUMNS, 1.0, random);
     let mut part = MatrixPart::new(format, rows, COLUMNS).expect("there is memory");

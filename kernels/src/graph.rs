@@ -316,13 +316,20 @@ impl Graph {
 
     /// Elements of weights that a token does not meet: the matrices that it was not sent to.
     pub fn unchosen_elements(&self) -> u64 {
-        let of_node = |node: &Node| {
-            let Some((met, of)) = node.op.matrices_met() else { return 0 };
-            let weights = node.weights.iter().map(|weight| &self.weights[weight.0]);
-            let elements: usize = weights.map(|weight| weight.rows() * weight.columns).sum();
-            elements as u64 / of * (of - met)
-        };
-        self.nodes.iter().map(of_node).sum()
+        self.nodes.iter().map(|node| self.elements_of_node(node)[1]).sum()
+    }
+
+    /// Elements of weights that a token meets at some nodes of the graph.
+    pub fn met_elements(&self, nodes: &[Node]) -> u64 {
+        nodes.iter().map(|node| self.elements_of_node(node)[0]).sum()
+    }
+
+    /// Elements of the weights of a product that a token meets, and that it does not.
+    fn elements_of_node(&self, node: &Node) -> [u64; 2] {
+        let Some((met, of)) = node.op.matrices_met() else { return [0, 0] };
+        let weights = node.weights.iter().map(|weight| &self.weights[weight.0]);
+        let elements: usize = weights.map(|weight| weight.rows() * weight.columns).sum();
+        [met, of - met].map(|matrices| elements as u64 / of * matrices)
     }
 }
 

@@ -17,7 +17,7 @@ use plywood_kernels::simd::{Isa, LANES};
 use plywood_kernels::step::Step;
 
 use super::adapter::label;
-use super::team::{Crew, Team};
+use super::team::{ALONE, Crew, Team};
 use crate::error::{Error, Result};
 use crate::faults::{Call, Watch};
 use crate::ledger::Bytes;
@@ -68,13 +68,7 @@ impl HostStage {
         };
         let team = Team::of(plan.limits.threads);
         let is_matrix = matrices(&plan);
-        let token_work = plan.nodes.iter().filter_map(|node| {
-            let (met, of) = node.op.matrices_met()?;
-            let weight = &graph.weights[node.weights["weight"].0];
-            let rows: usize = weight.parts.iter().map(|part| part.rows).sum();
-            Some((rows * weight.columns) as u64 * met / of)
-        });
-        let token_work = token_work.sum();
+        let token_work = graph.met_elements(&plan.nodes);
         let (mut weights, mut found) = (Vec::new(), Vec::new());
         for (index, weight) in graph.weights.iter().enumerate() {
             let id = WeightId(index);
@@ -298,7 +292,7 @@ impl Stage for HostStage {
         }
         let Needed { nodes, results: read } = self.plan.needed(requested);
         let is_short = WORTH_HELPERS > self.token_work * step.tokens.len() as u64;
-        let team = if is_short { Team::of(Some(1)) } else { self.team };
+        let team = if is_short { &ALONE } else { self.team };
         team.enter(|crew| self.run_nodes(&nodes, step, is_cancelled, crew))?;
         results.retain(|value, _| read.contains(value));
         for value in read {

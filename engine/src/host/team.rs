@@ -17,6 +17,9 @@ use crate::threads::threads;
 /// Threads that compute together with the one that asks; they sleep while there is nothing to do.
 pub(crate) struct Team(Option<ThreadPool>);
 
+/// The thread that asks.
+pub(super) static ALONE: Team = Team(None);
+
 impl Team {
     /// As many threads of the process, with the one that asks, as there are cores, or this many; begun when they are first needed. Where the
     /// system gives none, the thread that asks computes alone.

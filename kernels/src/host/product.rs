@@ -69,11 +69,11 @@ fn one_row<L: Lanes, P: Panel>(lanes: L, panel: &[u8], row: &[Superblock], out: 
                 let scale = lanes.load(&scales[of_block]);
                 let of_row = lanes.mul(scale, lanes.splat(row.scales[at * P::SPAN / BLOCK]));
                 sums = lanes.fma(lanes.to_floats(*total), of_row, sums);
-                let minimum = match P::HAS_MINIMA {
-                    true => lanes.load(&minima[of_block]),
-                    false => lanes.mul(scale, lanes.splat(zero::<L, P>(false))),
-                };
                 if P::HAS_MINIMA || zero::<L, P>(false) != 0.0 {
+                    let minimum = match P::HAS_MINIMA {
+                        true => lanes.load(&minima[of_block]),
+                        false => lanes.mul(scale, lanes.splat(zero::<L, P>(false))),
+                    };
                     let sum = if P::SPAN == BLOCK { row.sums[at] } else { row.half_sums[at] };
                     sums = lanes.fnma(minimum, lanes.splat(sum), sums);
                 }

@@ -1,6 +1,8 @@
 //! Products of a panel with many rows of activations: its columns are unpacked or decoded once, 256 at a time, and meet a few rows at a time, whose
 //! sums stay in registers.
 
+use std::marker::PhantomData;
+
 use crate::formats::panel::{Codes, MOST_SPANS, Panel};
 use crate::host::activations::{BLOCK, QuantisedRows, SUPERBLOCK, Superblock};
 use crate::host::product::{begin_block, zero};
@@ -37,14 +39,54 @@ pub fn multiply<L: Lanes, P: Panel>(
     };
     for (index, blocks) in panel.chunks(SUPERBLOCK / P::ELEMENTS * P::BYTES).enumerate() {
         unpack::<L, P>(lanes, blocks, &mut tile);
+        let columns = Unpacked::<P> { tile: &tile, index, input, format: PhantomData };
         let (mut rows, mut sums) = (rows, &mut *sums);
         if L::REGISTERS >= 32 {
-            (rows, sums) = several::<L, P, 8>(lanes, &tile, index, input, rows, sums);
+            (rows, sums) = add_rows::<L, _, 8>(lanes, &columns, rows, sums);
         }
-        (rows, sums) = several::<L, P, 4>(lanes, &tile, index, input, rows, sums);
-        (rows, sums) = several::<L, P, 2>(lanes, &tile, index, input, rows, sums);
-        several::<L, P, 1>(lanes, &tile, index, input, rows, sums);
+        (rows, sums) = add_rows::<L, _, 4>(lanes, &columns, rows, sums);
+        (rows, sums) = add_rows::<L, _, 2>(lanes, &columns, rows, sums);
+        add_rows::<L, _, 1>(lanes, &columns, rows, sums);
     }
+}
+
+/// Some columns of a panel, with the rows of activations that meet them.
+trait Columns {
+    /// Adds the products with some rows to their sums.
+    fn add<L: Lanes, const ROWS: usize>(&self, lanes: L, rows: [u32; ROWS], out: &mut [[f32; LANES]]);
+}
+
+/// Adds the products of rows, `ROWS` at a time as long as that many are left; returns the rest.
+#[inline(always)]
+fn add_rows<'r, 's, L: Lanes, C: Columns, const ROWS: usize>(
+    lanes: L,
+    columns: &C,
+    mut rows: &'r [u32],
+    mut sums: &'s mut [[f32; LANES]],
+) -> (&'r [u32], &'s mut [[f32; LANES]]) {
+    while let (Some((some, rest)), true) = (rows.split_first_chunk::<ROWS>(), sums.len() >= ROWS) {
+        let (out, rest_of_sums) = sums.split_at_mut(ROWS);
+        columns.add(lanes, *some, out);
+        (rows, sums) = (rest, rest_of_sums);
+    }
+    (rows, sums)
+}
+
+/// Unpacked columns, for activations in 8 bits.
+struct Unpacked<'a, P> {
+    tile: &'a Tile,
+    /// Which superblock of a row they meet.
+    index: usize,
+    input: &'a QuantisedRows,
+    format: PhantomData<P>,
+}
+
+/// Decoded columns, 16 numbers for each.
+struct Decoded<'a> {
+    numbers: &'a [[f32; LANES]],
+    /// The first of them in a row.
+    first: usize,
+    input: Matrix<'a>,
 }
 
 /// How many planes of codes there are.
@@ -83,83 +125,84 @@ fn unpack<L: Lanes, P: Panel>(lanes: L, blocks: &[u8], tile: &mut Tile) {
     }
 }
 
-/// Adds the products of a tile with rows, `ROWS` at a time while there are so many; gives back those that are left.
-#[inline(always)]
-fn several<'r, 's, L: Lanes, P: Panel, const ROWS: usize>(
-    lanes: L,
-    tile: &Tile,
-    index: usize,
-    input: &QuantisedRows,
-    mut rows: &'r [u32],
-    mut sums: &'s mut [[f32; LANES]],
-) -> (&'r [u32], &'s mut [[f32; LANES]]) {
-    while let (Some((some, rest)), true) = (rows.split_first_chunk::<ROWS>(), sums.len() >= ROWS) {
-        let (out, rest_of_sums) = sums.split_at_mut(ROWS);
-        add_tile::<L, P, ROWS>(lanes, tile, some.map(|row| &input.row(row as usize)[index]), out);
-        (rows, sums) = (rest, rest_of_sums);
+impl<P: Panel> Columns for Unpacked<'_, P> {
+    #[inline(always)]
+    fn add<L: Lanes, const ROWS: usize>(&self, lanes: L, rows: [u32; ROWS], out: &mut [[f32; LANES]]) {
+        let tile = self.tile;
+        let rows: [&Superblock; ROWS] = rows.map(|row| &self.input.row(row as usize)[self.index]);
+        let mut sums = [lanes.splat(0.0); ROWS];
+        for row in 0..ROWS {
+            sums[row] = lanes.load(&out[row]);
+        }
+        let per_span = P::SPAN / 4;
+        for span in 0..tile.spans {
+            let mut totals = [lanes.splat_integer(0); ROWS];
+            let mut quads: [&[i32]; ROWS] = [&[]; ROWS];
+            for row in 0..ROWS {
+                quads[row] = &rows[row].quads[span * per_span..][..per_span];
+            }
+            for plane in 0..planes::<L, P>() {
+                let codes = &tile.codes[plane][span * per_span..][..per_span];
+                if plane > 0 {
+                    for total in &mut totals {
+                        *total = lanes.times_16(*total);
+                    }
+                }
+                if matches!(P::CODES, Codes::Offset) && !L::CUTS_BYTES {
+                    for quad in 0..per_span {
+                        let codes = lanes.bytes(&codes[quad]);
+                        for row in 0..ROWS {
+                            totals[row] = lanes.dot_offset(totals[row], codes, quads[row][quad]);
+                        }
+                    }
+                    continue;
+                }
+                let chain = if planes::<L, P>() == 2 { Codes::Bits4.chain() } else { P::CODES.chain() }.min(per_span);
+                for link in 0..per_span / chain {
+                    let mut dots = [lanes.dots(); ROWS];
+                    for quad in link * chain..(link + 1) * chain {
+                        let codes = lanes.bytes(&codes[quad]);
+                        for row in 0..ROWS {
+                            dots[row] = lanes.dot(dots[row], codes, quads[row][quad]);
+                        }
+                    }
+                    for row in 0..ROWS {
+                        totals[row] = lanes.finish(totals[row], dots[row]);
+                    }
+                }
+            }
+            let (scale, minimum) = (lanes.load(&tile.scales[span]), lanes.load(&tile.minima[span]));
+            for row in 0..ROWS {
+                let of_row = lanes.mul(scale, lanes.splat(rows[row].scales[span * P::SPAN / BLOCK]));
+                sums[row] = lanes.fma(lanes.to_floats(totals[row]), of_row, sums[row]);
+                let sum = if P::SPAN == BLOCK { rows[row].sums[span] } else { rows[row].half_sums[span] };
+                sums[row] = lanes.fnma(minimum, lanes.splat(sum), sums[row]);
+            }
+        }
+        for row in 0..ROWS {
+            lanes.store(sums[row], &mut out[row]);
+        }
     }
-    (rows, sums)
 }
 
-/// Adds the products of a tile with some rows.
-#[inline(always)]
-fn add_tile<L: Lanes, P: Panel, const ROWS: usize>(
-    lanes: L,
-    tile: &Tile,
-    rows: [&Superblock; ROWS],
-    out: &mut [[f32; LANES]],
-) {
-    let mut sums = [lanes.splat(0.0); ROWS];
-    for row in 0..ROWS {
-        sums[row] = lanes.load(&out[row]);
-    }
-    let per_span = P::SPAN / 4;
-    for span in 0..tile.spans {
-        let mut totals = [lanes.splat_integer(0); ROWS];
-        let mut quads: [&[i32]; ROWS] = [&[]; ROWS];
+impl Columns for Decoded<'_> {
+    #[inline(always)]
+    fn add<L: Lanes, const ROWS: usize>(&self, lanes: L, rows: [u32; ROWS], out: &mut [[f32; LANES]]) {
+        let mut inputs: [&[f32]; ROWS] = [&[]; ROWS];
+        let mut sums = [lanes.splat(0.0); ROWS];
         for row in 0..ROWS {
-            quads[row] = &rows[row].quads[span * per_span..][..per_span];
+            inputs[row] = &self.input.row(rows[row] as usize)[self.first..][..self.numbers.len()];
+            sums[row] = lanes.load(&out[row]);
         }
-        for plane in 0..planes::<L, P>() {
-            let codes = &tile.codes[plane][span * per_span..][..per_span];
-            if plane > 0 {
-                for total in &mut totals {
-                    *total = lanes.times_16(*total);
-                }
-            }
-            if matches!(P::CODES, Codes::Offset) && !L::CUTS_BYTES {
-                for quad in 0..per_span {
-                    let codes = lanes.bytes(&codes[quad]);
-                    for row in 0..ROWS {
-                        totals[row] = lanes.dot_offset(totals[row], codes, quads[row][quad]);
-                    }
-                }
-                continue;
-            }
-            let chain = if planes::<L, P>() == 2 { Codes::Bits4.chain() } else { P::CODES.chain() }.min(per_span);
-            for link in 0..per_span / chain {
-                let mut dots = [lanes.dots(); ROWS];
-                for quad in link * chain..(link + 1) * chain {
-                    let codes = lanes.bytes(&codes[quad]);
-                    for row in 0..ROWS {
-                        dots[row] = lanes.dot(dots[row], codes, quads[row][quad]);
-                    }
-                }
-                for row in 0..ROWS {
-                    totals[row] = lanes.finish(totals[row], dots[row]);
-                }
+        for (column, numbers) in self.numbers.iter().enumerate() {
+            let weights = lanes.load(numbers);
+            for row in 0..ROWS {
+                sums[row] = lanes.fma(weights, lanes.splat(inputs[row][column]), sums[row]);
             }
         }
-        let (scale, minimum) = (lanes.load(&tile.scales[span]), lanes.load(&tile.minima[span]));
         for row in 0..ROWS {
-            let of_row = lanes.mul(scale, lanes.splat(rows[row].scales[span * P::SPAN / BLOCK]));
-            sums[row] = lanes.fma(lanes.to_floats(totals[row]), of_row, sums[row]);
-            let sum = if P::SPAN == BLOCK { rows[row].sums[span] } else { rows[row].half_sums[span] };
-            sums[row] = lanes.fnma(minimum, lanes.splat(sum), sums[row]);
+            lanes.store(sums[row], &mut out[row]);
         }
-    }
-    for row in 0..ROWS {
-        lanes.store(sums[row], &mut out[row]);
     }
 }
 
@@ -167,50 +210,19 @@ fn add_tile<L: Lanes, P: Panel, const ROWS: usize>(
 #[inline(always)]
 pub fn add_floats<L: Lanes>(
     lanes: L,
-    tile: &[[f32; LANES]],
+    numbers: &[[f32; LANES]],
     input: Matrix,
     first: usize,
     rows: &[u32],
     sums: &mut [[f32; LANES]],
 ) {
+    let columns = Decoded { numbers, first, input };
     let (mut rows, mut sums) = (rows, sums);
     if L::REGISTERS >= 32 {
-        (rows, sums) = floats_of::<L, 12>(lanes, tile, input, first, rows, sums);
+        (rows, sums) = add_rows::<L, _, 12>(lanes, &columns, rows, sums);
     }
-    (rows, sums) = floats_of::<L, 6>(lanes, tile, input, first, rows, sums);
-    (rows, sums) = floats_of::<L, 4>(lanes, tile, input, first, rows, sums);
-    (rows, sums) = floats_of::<L, 2>(lanes, tile, input, first, rows, sums);
-    floats_of::<L, 1>(lanes, tile, input, first, rows, sums);
-}
-
-/// The same for `ROWS` rows at a time while there are so many, their sums in registers; gives back what is left.
-#[inline(always)]
-fn floats_of<'r, 's, L: Lanes, const ROWS: usize>(
-    lanes: L,
-    tile: &[[f32; LANES]],
-    input: Matrix,
-    first: usize,
-    mut rows: &'r [u32],
-    mut sums: &'s mut [[f32; LANES]],
-) -> (&'r [u32], &'s mut [[f32; LANES]]) {
-    while let (Some((some, rest)), true) = (rows.split_first_chunk::<ROWS>(), sums.len() >= ROWS) {
-        let (out, rest_of_sums) = sums.split_at_mut(ROWS);
-        let mut numbers: [&[f32]; ROWS] = [&[]; ROWS];
-        let mut totals = [lanes.splat(0.0); ROWS];
-        for row in 0..ROWS {
-            numbers[row] = &input.row(some[row] as usize)[first..][..tile.len()];
-            totals[row] = lanes.load(&out[row]);
-        }
-        for column in 0..tile.len() {
-            let weights = lanes.load(&tile[column]);
-            for row in 0..ROWS {
-                totals[row] = lanes.fma(weights, lanes.splat(numbers[row][column]), totals[row]);
-            }
-        }
-        for row in 0..ROWS {
-            lanes.store(totals[row], &mut out[row]);
-        }
-        (rows, sums) = (rest, rest_of_sums);
-    }
-    (rows, sums)
+    (rows, sums) = add_rows::<L, _, 6>(lanes, &columns, rows, sums);
+    (rows, sums) = add_rows::<L, _, 4>(lanes, &columns, rows, sums);
+    (rows, sums) = add_rows::<L, _, 2>(lanes, &columns, rows, sums);
+    add_rows::<L, _, 1>(lanes, &columns, rows, sums);
 }

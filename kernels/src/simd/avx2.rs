@@ -57,7 +57,7 @@ impl Lanes for Avx2 {
     type Dots = [__m256i; 2];
 
     const OFFSET: i32 = 0;
-    const REGISTERS: usize = 16;
+    const REGISTERS: usize = 8;
     const CUTS_BYTES: bool = true;
 
     #[inline(always)]

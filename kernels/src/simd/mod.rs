@@ -40,7 +40,7 @@ pub trait Lanes: Copy + Send + Sync + 'static {
 
     /// What a code of [`Lanes::dot_offset`] stands for more than it should: that many times the sum of the activations is left over.
     const OFFSET: i32;
-    /// Registers, of which [`Lanes::Dots`] takes one or more.
+    /// Vectors of 16 lanes that the registers hold.
     const REGISTERS: usize;
     /// Whether two products of nibbles are faster than one of bytes, so that bytes are cut where they meet many rows.
     const CUTS_BYTES: bool;
