@@ -176,13 +176,15 @@ pub enum Extent {
     Keys,
 }
 
-/// A number of workgroups: `ceil(extent / divisor) * factor + plus`.
+/// A number of workgroups: `min(ceil(extent / divisor), most) * factor + plus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Count {
     /// What varies.
     pub extent: Extent,
     /// How much of it one workgroup takes.
     pub divisor: u32,
+    /// The most that are counted.
+    pub most: u32,
     /// Workgroups for each.
     pub factor: u32,
     /// Workgroups that are always there.
@@ -192,17 +194,17 @@ pub struct Count {
 impl Count {
     /// Always this many.
     pub fn fixed(count: u32) -> Count {
-        Count { extent: Extent::One, divisor: 1, factor: count, plus: 0 }
+        Count { extent: Extent::One, divisor: 1, most: u32::MAX, factor: count, plus: 0 }
     }
 
     /// One for each.
     pub fn each(extent: Extent) -> Count {
-        Count { extent, divisor: 1, factor: 1, plus: 0 }
+        Count::per(extent, 1)
     }
 
     /// One for every `divisor`.
     pub fn per(extent: Extent, divisor: u32) -> Count {
-        Count { extent, divisor, factor: 1, plus: 0 }
+        Count { extent, divisor, most: u32::MAX, factor: 1, plus: 0 }
     }
 
     /// The number in a step of this size.
@@ -214,7 +216,7 @@ impl Count {
             Extent::Blocks => size.blocks,
             Extent::Keys => size.keys,
         };
-        extent.div_ceil(self.divisor) * self.factor + self.plus
+        extent.div_ceil(self.divisor).min(self.most) * self.factor + self.plus
     }
 }
 

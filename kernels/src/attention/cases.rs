@@ -31,6 +31,11 @@ pub fn cases() -> Vec<Case> {
         sharded.name += ", in shards";
         cases.push(sharded);
     }
+    // More keys than the most spans of the smaller candidate hold, 16 of 256, so that spans become longer.
+    let mut longer = case((2, 1, 8), KvType::F32, &[&[(0, 4200)], &[(4200, 1)], &[(4201, 2)]], 1.0);
+    attention(&mut longer).0.window = Some(4150);
+    longer.name += ", window 4150";
+    cases.push(longer);
     // Windows within a tile and beyond, that begin within blocks, spans and pages; bounded scores.
     for (window, soft_cap) in [(1, None), (5, Some(2.0)), (33, None), (200, Some(0.5)), (1000, Some(50.0))] {
         for runs in [ragged, long] {

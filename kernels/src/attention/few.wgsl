@@ -8,6 +8,8 @@
 #import cached
 #import tanh
 #import score
+#import spans
+#import fold
 
 // Scores are far from it: half the smallest number, so that differences stay finite.
 const LOWEST: f32 = -1.7e38;
@@ -15,6 +17,7 @@ const LOWEST: f32 = -1.7e38;
 const PARTS: u32 = WORKGROUP / VALUE_QUADS;
 
 var<workgroup> queries: array<vec4<f32>, GROUP * KEY_QUADS>;
+var<workgroup> places: array<u32, WORKGROUP>; // of a tile's keys in the cache
 var<workgroup> weights: array<f32, GROUP * WORKGROUP>; // [GROUP, keys of a tile]
 var<workgroup> part_sums: array<vec4<f32>, WORKGROUP>;
 
@@ -25,10 +28,10 @@ fn run(group: vec3<u32>, groups: vec3<u32>, lane: Lane) {
     let kv_head = head_group / params.parts;
     let span = place / groups_of_heads;
     let token = tokens[group.y];
-    let last_key = min((span + 1u) * params.span, token.y + 1u);
-    let first_key = max(span * params.span, token.y + 1u - min(params.window, token.y + 1u));
-    if span >= params.spans || first_key >= last_key {
-        // combine.wgsl asks only for spans that the token sees.
+    let spans = spans_of(token.y + 1u);
+    let first_key = spans.first + span * spans.length;
+    let last_key = min(first_key + spans.length, token.y + 1u);
+    if first_key >= last_key {
         return;
     }
     let first_head = params.first_head + head_group * GROUP;
@@ -42,6 +45,7 @@ fn run(group: vec3<u32>, groups: vec3<u32>, lane: Lane) {
     let own_part = lane.index / VALUE_QUADS;
     var head_sums: array<vec4<f32>, GROUP>;
     var maxima: array<f32, GROUP>;
+    // Of the weights of the keys that this lane scored.
     var totals: array<f32, GROUP>;
     for (var head = 0u; head < GROUP; head++) {
         maxima[head] = LOWEST;
@@ -50,39 +54,56 @@ fn run(group: vec3<u32>, groups: vec3<u32>, lane: Lane) {
     for (var tile = first_key; tile < last_key; tile += WORKGROUP) {
         let keys_of_tile = min(WORKGROUP, last_key - tile);
         let valid = lane.index < keys_of_tile;
+        // A lane without a key scores the last one again, in vain.
+        let own_place = pages_place(token.z, min(tile + lane.index, last_key - 1u), kv_head, params.kv_heads);
+        places[lane.index] = own_place;
         var scores: array<f32, GROUP>;
-        if valid {
-            let at = pages_place(token.z, tile + lane.index, kv_head, params.kv_heads) * KEY_WORDS;
-            for (var quad = 0u; quad < KEY_QUADS; quad++) {
-                let key = cached_key(at, quad);
+        for (var first = 0u; first < KEY_QUADS; first += KEYS_AHEAD) {
+            var key: array<vec4<f32>, KEYS_AHEAD>;
+            for (var ahead = 0u; ahead < KEYS_AHEAD; ahead++) {
+                key[ahead] = cached_key(own_place * KEY_WORDS, first + ahead);
+            }
+            for (var ahead = 0u; ahead < KEYS_AHEAD; ahead++) {
                 for (var head = 0u; head < GROUP; head++) {
-                    scores[head] += dot(queries[head * KEY_QUADS + quad], key);
+                    scores[head] += dot(queries[head * KEY_QUADS + first + ahead], key[ahead]);
                 }
             }
         }
+        var largest: array<f32, GROUP>;
         for (var head = 0u; head < GROUP; head++) {
-            let score = score_of(scores[head]);
-            let largest = max(maxima[head], workgroup_max(select(LOWEST, score, valid), lane));
-            let weight = select(0.0, exp(score - largest), valid);
-            let shrink = exp(maxima[head] - largest);
-            totals[head] = totals[head] * shrink + workgroup_sum(weight, lane);
+            scores[head] = select(LOWEST, score_of(scores[head]), valid);
+            largest[head] = max(maxima[head], scores[head]);
+        }
+        fold_max(&largest, lane);
+        for (var head = 0u; head < GROUP; head++) {
+            let weight = select(0.0, exp(scores[head] - largest[head]), valid);
+            let shrink = exp(maxima[head] - largest[head]);
+            totals[head] = totals[head] * shrink + weight;
             head_sums[head] *= shrink;
-            maxima[head] = largest;
+            maxima[head] = largest[head];
             weights[head * WORKGROUP + lane.index] = weight;
         }
         workgroupBarrier();
         if own_part < PARTS {
-            for (var key = own_part; key < keys_of_tile; key += PARTS) {
-                let at = pages_place(token.z, tile + key, kv_head, params.kv_heads) * VALUE_WORDS;
-                let value = cached_value(at, own_quad);
-                for (var head = 0u; head < GROUP; head++) {
-                    head_sums[head] += weights[head * WORKGROUP + key] * value;
+            for (var first = own_part; first < keys_of_tile; first += PARTS * VALUES_AHEAD) {
+                var values: array<vec4<f32>, VALUES_AHEAD>;
+                for (var ahead = 0u; ahead < VALUES_AHEAD; ahead++) {
+                    let key = min(first + ahead * PARTS, keys_of_tile - 1u);
+                    values[ahead] = cached_value(places[key] * VALUE_WORDS, own_quad);
+                }
+                for (var ahead = 0u; ahead < VALUES_AHEAD; ahead++) {
+                    let key = first + ahead * PARTS;
+                    for (var head = 0u; head < GROUP; head++) {
+                        let weight = weights[head * WORKGROUP + min(key, WORKGROUP - 1u)];
+                        head_sums[head] += select(0.0, weight, key < keys_of_tile) * values[ahead];
+                    }
                 }
             }
         }
         workgroupBarrier();
     }
 
+    fold_sum(&totals, lane);
     for (var head = 0u; head < GROUP; head++) {
         part_sums[lane.index] = head_sums[head];
         workgroupBarrier();

@@ -9,6 +9,7 @@ mod cases;
 mod host;
 
 use crate::candidate::Candidate;
+use crate::device::Processor;
 use crate::dispatch::{
     Binding, Bound, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_pages, read_tokens, write,
 };
@@ -40,11 +41,8 @@ pub struct Attention {
     pub soft_cap: Option<f32>,
 }
 
-/// The most spans that keys are cut into.
-const MAX_SPANS: u32 = 64;
-
-/// The fewest keys that are worth a workgroup.
-const MIN_SPAN: u32 = 256;
+/// The most query heads that share a key: with 16, AMD's compiler takes all 256 registers, and scratch memory besides.
+const MOST_TOGETHER: u32 = 8;
 
 /// Values of more quads are wide: those of 256 elements are the widest of models that cache heads.
 const WIDE_QUADS: u32 = 64;
@@ -109,16 +107,22 @@ impl Kernel for Attention {
         let mut candidates = match context.batch {
             Batch::Few(_) => {
                 // Every quad of a value needs an invocation of its own.
-                let of_size = |lanes: u32| {
-                    Candidate::new("spans of keys").with("workgroup", lanes.max(value_quads.next_power_of_two()))
+                let spans = |[lanes, span, most]: [u32; 3]| {
+                    let workgroup = lanes.max(value_quads.next_power_of_two());
+                    Candidate::new("spans of keys").with("workgroup", workgroup).with("span", span).with("most", most)
                 };
-                context.features.sizes([64, 16]).map(of_size).to_vec()
+                // Keys of a span at least, and spans at most: a CPU has few cores, and spans must be combined.
+                let mut numbers = [[128, 128, 64], [16, 256, 16]];
+                if context.features.processor == Processor::Cpu {
+                    numbers.reverse();
+                }
+                numbers.map(spans).to_vec()
             }
             Batch::Many => {
                 // With few lanes to a query, each would hold more sums of wide values than there are registers.
-                let lanes = if value_quads > WIDE_QUADS { [16, 4] } else { [4, 16] };
-                let of_lanes = |lanes| Candidate::new("blocks of queries").with("lanes", lanes);
-                lanes.map(of_lanes).to_vec()
+                let lanes: &[u32] = if value_quads > WIDE_QUADS { &[16] } else { &[4, 16] };
+                let of_lanes = |lanes: &u32| Candidate::new("blocks of queries").with("lanes", *lanes);
+                lanes.iter().map(of_lanes).collect()
             }
         };
         candidates.dedup();
@@ -204,23 +208,31 @@ impl Attention {
         (self.heads / context.cache().slot.kv_heads) as u32
     }
 
-    /// As many of the query heads that share a KV head as workgroup memory holds: of DeepSeek's 16 or 128, with keys of 576 and values
-    /// of 512, 4 in 16 KiB (13,824 bytes) and 8 in 32 KiB (25,088), so that each key is read 32 or 16 times for 128.
+    /// As many of the query heads that share a KV head as workgroup memory and registers hold: of DeepSeek's 16 or 128, with keys of 576 and values
+    /// of 512, 4 in 16 KiB (15,872 bytes) and 8 in 32 KiB (29,184), so that each key is read 32 or 16 times for 128.
     fn heads_together(&self, context: &LoweringContext, quads: &Quads, workgroup: u32) -> u32 {
         let group = self.group(context);
-        let bytes = |share: u32| 16 * share * quads.key + 4 * share * workgroup + 20 * workgroup;
+        let bytes = |share: u32| 16 * share * quads.key + 8 * share * workgroup + 20 * workgroup;
         let fits = |share: &u32| group.is_multiple_of(*share) && bytes(*share) <= context.features.workgroup_bytes;
-        (1..=group).rev().find(fits).unwrap_or(1)
+        (1..=group.min(MOST_TOGETHER)).rev().find(fits).unwrap_or(1)
     }
 
     fn lower_few(&self, context: &LoweringContext, candidate: &Candidate, tokens: u32) -> Lowered {
         let (cache, heads, rows) = (context.cache(), self.heads as u32, Count::each(Extent::Rows(context.rows)));
         let quads = Quads::of(cache);
-        let span = cache.context.div_ceil(MAX_SPANS).next_multiple_of(MIN_SPAN);
-        let spans = cache.context.div_ceil(span);
-        let workgroup = candidate.number("workgroup");
+        let [workgroup, span, most] = ["workgroup", "span", "most"].map(|name| candidate.number(name));
+        let seen = cache.context.min(self.window());
+        let spans = seen.div_ceil(span).min(most);
         let group = self.group(context);
         let share = self.heads_together(context, &quads, workgroup);
+        // Words that a lane reads ahead, as far as a key divides and all heads' sums stay in registers.
+        let ahead = if share > 4 { 4 } else { 8 };
+        let keys_ahead = (1..=ahead).rev().find(|ahead| quads.key.is_multiple_of(*ahead)).unwrap_or(1);
+        let fold = match context.features.subgroup {
+            Some(_) => include_str!("fold_subgroups.wgsl"),
+            None => include_str!("fold_workgroup.wgsl"),
+        };
+        let spans_module = ("spans", include_str!("spans.wgsl"));
         let [kv, cached] = cache.kv_type.reading();
         let mut lowered = Lowered::default();
         let mut first_head = 0;
@@ -236,16 +248,26 @@ impl Attention {
                     cached,
                     shared::TANH,
                     self.score(),
+                    spans_module,
+                    ("fold", fold),
                 ],
-                constants: [("WORKGROUP", workgroup), ("GROUP", share)].into_iter().chain(quads.constants()).collect(),
+                constants: [
+                    ("WORKGROUP", workgroup),
+                    ("GROUP", share),
+                    ("SPAN", span),
+                    ("KEYS_AHEAD", keys_ahead),
+                    ("VALUES_AHEAD", ahead),
+                ]
+                .into_iter()
+                .chain(quads.constants())
+                .collect(),
                 params: params! {
                     kv_heads: *kv_heads,
                     // Groups of query heads for each KV head.
                     parts: group / share,
                     pages_per_sequence: cache.pages_per_sequence,
                     scale: self.scale,
-                    // Keys, and spans of them that memory is set aside for.
-                    span: span,
+                    // Of keys, that memory is set aside for.
                     spans: spans,
                     heads: heads,
                     first_head: first_head * group,
@@ -263,10 +285,10 @@ impl Attention {
                     write("softmax", "vec2<f32>", SOFTMAX, Binding::Scratch(1)),
                 ],
                 grid: Grid {
-                    spread: Count { extent: Extent::Keys, divisor: span, factor: kv_heads * (group / share), plus: 0 },
+                    spread: Count { most: spans, factor: kv_heads * (group / share), ..Count::per(Extent::Keys, span) },
                     rows,
                 },
-                work: Work::fixed(u64::from(span) * u64::from(share) * quads.operations()),
+                work: Work::fixed(u64::from(seen.div_ceil(spans)) * u64::from(share) * quads.operations()),
             });
             first_head += kv_heads;
         }
@@ -279,10 +301,9 @@ impl Attention {
         ];
         lowered.push(Launch {
             shader: ("attention_combine", include_str!("combine.wgsl")),
-            modules: vec![sink],
-            constants: vec![("WORKGROUP", 32), ("VALUE_QUADS", quads.value)],
+            modules: vec![sink, spans_module],
+            constants: vec![("WORKGROUP", 32), ("VALUE_QUADS", quads.value), ("SPAN", span)],
             params: params! {
-                span: span,
                 spans: spans,
                 heads: heads,
                 window: self.window(),

@@ -41,7 +41,7 @@ impl Kernel for Embedding {
         let mut lowered = Lowered::default();
         let launch = |(index, shard): (usize, &Shard)| Launch {
             shader: ("embedding", include_str!("embedding.wgsl")),
-            modules: vec![shared::BLOCK32, ("weight", shard.format.wgsl)],
+            modules: vec![shared::QUARTER, ("weight", shard.format.wgsl)],
             constants: vec![("WORKGROUP", WORKGROUP)],
             // Strides are in vec4.
             params: params! {
@@ -63,10 +63,10 @@ impl Kernel for Embedding {
                 write("output", "vec4<f32>", "[tokens, output_stride]", Binding::Output),
             ],
             grid: Grid {
-                spread: Count::fixed(blocks32.div_ceil(WORKGROUP)),
+                spread: Count::fixed((blocks32 * 4).div_ceil(WORKGROUP)),
                 rows: Count::each(Extent::Rows(context.rows)),
             },
-            work: Work::fixed(u64::from(WORKGROUP) * BLOCK32 as u64),
+            work: Work::fixed(u64::from(WORKGROUP) * BLOCK32 as u64 / 4),
         };
         context.weights["weight"].shards.iter().enumerate().map(launch).for_each(|launch| lowered.push(launch));
         lowered

@@ -1,27 +1,25 @@
-// Codes of 16 elements, one to a byte of a vec4: out of nibbles, of pairs of bits and of single bits.
-fn $nibbles(words: vec4<u32>) -> vec4<u32> {
-    return words & vec4<u32>(0x0f0f0f0fu);
+// Codes of 4 elements, one to a byte: the low and the high nibbles of a word, and the pairs of bits and single bits of one of its quads.
+fn $low(nibbles: u32) -> u32 {
+    return nibbles & 0x0f0f0f0fu;
 }
 
-fn $pairs(word: u32) -> vec4<u32> {
-    return (vec4<u32>(word) >> vec4<u32>(0u, 2u, 4u, 6u)) & vec4<u32>(0x03030303u);
+fn $high(nibbles: u32) -> u32 {
+    return (nibbles >> 4u) & 0x0f0f0f0fu;
 }
 
-fn $bits(word: u32) -> vec4<u32> {
-    return (vec4<u32>(word) >> vec4<u32>(0u, 1u, 2u, 3u)) & vec4<u32>(0x01010101u);
+fn $pairs(word: u32, quad: u32) -> u32 {
+    return (word >> (quad * 2u)) & 0x03030303u;
 }
 
-// scale * code + offset, for every code.
-fn $quad(word: u32, scale: f32, offset: f32) -> vec4<f32> {
-    let codes = (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
-    return scale * vec4<f32>(codes) + vec4<f32>(offset);
+fn $bits(word: u32, quad: u32) -> u32 {
+    return (word >> quad) & 0x01010101u;
 }
 
-fn $elements(codes: vec4<u32>, scale: f32, offset: f32) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        $quad(codes.x, scale, offset),
-        $quad(codes.y, scale, offset),
-        $quad(codes.z, scale, offset),
-        $quad(codes.w, scale, offset),
-    );
+fn $numbers(codes: u32) -> vec4<f32> {
+    return vec4<f32>(unpack4xU8(codes));
+}
+
+// Two quads that are scaled alike: `scale * (code + offset) + minimum`.
+fn $quarter(scale: f32, offset: f32, minimum: f32, first: u32, second: u32) -> Quarter {
+    return Quarter(vec2<f32>(scale), vec2<f32>(offset), vec2<f32>(minimum), $numbers(first), $numbers(second));
 }

@@ -16,7 +16,3 @@ fn $even(signs: u32) -> u32 {
     return seven | ((countOneBits(seven) & 1u) << 7u);
 }
 
-// 16 signs out of 14.
-fn $even_pair(signs: u32) -> u32 {
-    return $even(signs) | ($even(signs >> 7u) << 8u);
-}

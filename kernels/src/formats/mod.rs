@@ -2,8 +2,8 @@
 //!
 //! On a device a row is planes of codes, then of scales, each padded to 16 bytes, so that a shader reads
 //! `vec4<u32>` at 16-byte steps and finds a row from its index alone; a format's table, if it has one, lies before the
-//! first row. Shaders consume *blocks of 32* of [`BLOCK32`] elements: `decode.wgsl` of each format gives
-//! `$decode(row, blocks32, block32) -> Block32`.
+//! first row. Shaders consume quarters of *blocks of 32* ([`BLOCK32`] elements), as two quads of 4 elements: `decode.wgsl` of each
+//! format gives `$decode(row, blocks32, block32, quarter) -> Quarter`, and says by `$quads(quarter)` which two quads these are.
 
 mod bf16;
 pub mod codebook;
@@ -134,7 +134,7 @@ pub struct FormatInfo {
     pub block_bytes: usize,
     /// The numbers of a block that its elements are scaled or shifted by, or its only element: what must be finite.
     pub scales: &'static [Scale],
-    /// Whether the elements of a block of 32, before its scale, are exact in f16, so that a tile may hold them as such.
+    /// Whether elements before their scale are exact in f16 (and nothing is added after it), so that a tile may hold them as such.
     pub exact_in_f16: bool,
     /// What lies before the first row of a shard, a multiple of 16 bytes: naga copies a constant array at each access.
     pub table: &'static [u8],
@@ -148,7 +148,8 @@ pub struct FormatInfo {
     pub encode: Option<Encode>,
     /// How the host holds it; rows as in a file, which are decoded as they are needed, where `None`.
     pub panel: Option<&'static PanelFormat>,
-    /// `fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32` over the binding `$words`.
+    /// `fn $decode(row: u32, blocks32: u32, block32: u32, quarter: u32) -> Quarter` over the binding `$words`, and
+    /// `fn $quads(quarter: u32) -> vec2<u32>`.
     pub wgsl: &'static str,
 }
 

@@ -1,8 +1,11 @@
 //! Weights on the host: in panels of 16 rows where the format has inner loops, else row by row as in a file.
 
-use std::collections::TryReserveError;
+use std::cell::RefCell;
+use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
+
+use memmap2::MmapMut;
 
 use crate::formats::Format;
 use crate::host::activations::QuantisedRows;
@@ -23,6 +26,11 @@ const MOST_ROWS: usize = 21 * ROWS_TOGETHER;
 /// Bytes of a file that a thread reads and packs at a time, so that they are still in its cache.
 const STRETCH_BYTES: usize = 256 << 10;
 
+thread_local! {
+    /// Rows of a file that a thread packs, one stretch after the other.
+    static FILE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A matrix `[rows, columns]`, stacked from parts.
 #[derive(Debug)]
 pub struct HostMatrix {
@@ -39,9 +47,8 @@ pub struct MatrixPart {
     rows: usize,
     /// Bytes of a panel, or of a row.
     stride: usize,
-    /// Its panels or rows begin here in `memory`, at a multiple of 64 bytes.
-    begin: usize,
-    memory: Vec<u8>,
+    /// Its panels or rows.
+    memory: MmapMut,
 }
 
 /// What is multiplied with a matrix.
@@ -65,18 +72,15 @@ impl MatrixPart {
     /// Bytes that rows take.
     pub fn bytes(format: Format, rows: usize, columns: usize) -> usize {
         let (stride, count) = MatrixPart::layout(format, rows, columns);
-        stride * count + 63
+        stride * count
     }
 
     /// Rows of zeros, until they are filled; an error where the system refuses the memory.
-    pub fn new(format: Format, rows: usize, columns: usize) -> Result<MatrixPart, TryReserveError> {
-        let (stride, _) = MatrixPart::layout(format, rows, columns);
-        let bytes = MatrixPart::bytes(format, rows, columns);
-        // Zeroed memory would end the process where it is refused, and has no pages until they are written.
-        Vec::<u8>::new().try_reserve_exact(bytes)?;
-        let memory = vec![0; bytes];
-        let begin = memory.as_ptr().align_offset(64).min(63);
-        Ok(MatrixPart { format, rows, stride, begin, memory })
+    pub fn new(format: Format, rows: usize, columns: usize) -> io::Result<MatrixPart> {
+        let (stride, count) = MatrixPart::layout(format, rows, columns);
+        // Without pages until they are written, which all threads do.
+        let memory = MmapMut::map_anon(stride * count)?;
+        Ok(MatrixPart { format, rows, stride, memory })
     }
 
     /// Rows.
@@ -94,7 +98,7 @@ impl MatrixPart {
     ) -> Result<(), E> {
         let stretch_rows = (STRETCH_BYTES / row_bytes.max(1)).max(1).next_multiple_of(LANES);
         let lanes = if self.format.panel.is_some() { LANES } else { 1 };
-        let memory = &mut self.memory[self.begin + rows.start / lanes * self.stride..];
+        let memory = &mut self.memory[rows.start / lanes * self.stride..];
         let stretches = memory.chunks_mut(stretch_rows / lanes * self.stride).take(rows.len().div_ceil(stretch_rows));
         let failure = Mutex::new(None);
         let lock = || failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,14 +111,15 @@ impl MatrixPart {
             let bytes = stretch.len() * row_bytes;
             let outcome = match self.format.panel {
                 None => read(stretch, &mut place[..bytes]),
-                Some(panel) => {
-                    let mut file = vec![0; bytes];
-                    read(stretch, &mut file).map(|()| {
-                        for (rows, place) in file.chunks(LANES * row_bytes).zip(place.chunks_exact_mut(self.stride)) {
-                            panel.pack(rows, row_bytes, place);
-                        }
-                    })
-                }
+                Some(panel) => FILE.with_borrow_mut(|file| {
+                    file.resize(bytes.max(file.len()), 0);
+                    let file = &mut file[..bytes];
+                    read(stretch, file)?;
+                    for (rows, place) in file.chunks(LANES * row_bytes).zip(place.chunks_exact_mut(self.stride)) {
+                        panel.pack(rows, row_bytes, place);
+                    }
+                    Ok(())
+                }),
             };
             if let Err(error) = outcome {
                 *lock() = Some(error);
@@ -125,7 +130,7 @@ impl MatrixPart {
 
     /// The bytes of a panel, or of a row.
     fn stretch(&self, index: usize) -> &[u8] {
-        &self.memory[self.begin + index * self.stride..][..self.stride]
+        &self.memory[index * self.stride..][..self.stride]
     }
 
     /// Decodes a row.
@@ -154,8 +159,7 @@ impl MatrixPart {
         };
         let Some(format) = self.format.panel else {
             let last = self.rows.min((panel + 1) * LANES);
-            let rows_of_weight =
-                &self.memory[self.begin + panel * LANES * self.stride..self.begin + last * self.stride];
+            let rows_of_weight = &self.memory[panel * LANES * self.stride..last * self.stride];
             isa.run(RowsProduct {
                 format: self.format,
                 weights: rows_of_weight,

@@ -1,5 +1,6 @@
-// Matrix times COLUMNS rows of input: a subgroup of lanes goes along two rows of the weight and adds up.
-#import block32
+// Matrix times COLUMNS rows of input: a workgroup goes along ROWS rows of the weight together. A lane takes PARTS quarters of a block of 32 at
+// a time, so that neighbouring lanes read neighbouring words of the weight and neighbouring quads of the input.
+#import quarter
 #import grid
 #import reduce
 
@@ -10,54 +11,57 @@
 #import bias
 #import finish
 
-fn input_block32(row: u32, block32: u32) -> Block32 {
-    let quad = block32 * 8u;
-    return Block32(
-        1.0,
-        mat4x4<f32>(input_quad(row, quad), input_quad(row, quad + 1u), input_quad(row, quad + 2u), input_quad(row, quad + 3u)),
-        mat4x4<f32>(input_quad(row, quad + 4u), input_quad(row, quad + 5u), input_quad(row, quad + 6u), input_quad(row, quad + 7u)),
-    );
+// Results of a workgroup: for each row of input, each row of the weight.
+const RESULTS: u32 = COLUMNS * ROWS;
+
+#import sums
+
+fn write_result(result: u32, first_row: u32, first_input: u32, sum: f32) {
+    let row = first_row + result % ROWS;
+    if row_in_shard(row) {
+        finish_write(first_input + result / ROWS, row, sum);
+    }
 }
 
-fn block32_dot(weight: Block32, x: Block32) -> f32 {
-    let low = dot(weight.low[0], x.low[0]) + dot(weight.low[1], x.low[1]) + dot(weight.low[2], x.low[2]) + dot(weight.low[3], x.low[3]);
-    let high = dot(weight.high[0], x.high[0]) + dot(weight.high[1], x.high[1]) + dot(weight.high[2], x.high[2]) + dot(weight.high[3], x.high[3]);
-    return weight.scale * (low + high);
+// Adds the products of a quarter of the rows that begin at `rows` with the same of the rows of input.
+fn add_quarter(rows: array<u32, ROWS>, index: u32, first_input: u32, sums: ptr<function, array<f32, RESULTS>>) {
+    let blocks32 = (params.width + 31u) / 32u;
+    let block32 = index >> 2u;
+    let quarter = index & 3u;
+    let quads = weight_quads(quarter) + vec2<u32>(block32 * 8u);
+    var weights: array<Quarter, ROWS>;
+    for (var row = 0u; row < ROWS; row++) {
+        weights[row] = weight_decode(rows[row], blocks32, block32, quarter);
+    }
+    for (var column = 0u; column < COLUMNS; column++) {
+        let first = input_quad(first_input + column, quads.x);
+        let second = input_quad(first_input + column, quads.y);
+        // What offsets and minima are multiplied with.
+        let totals = vec2<f32>(first.x + first.y + first.z + first.w, second.x + second.y + second.z + second.w);
+        for (var row = 0u; row < ROWS; row++) {
+            let weight = weights[row];
+            let dots = vec2<f32>(dot(weight.first, first), dot(weight.second, second)) + weight.offsets * totals;
+            (*sums)[column * ROWS + row] += dot(weight.scales, dots) + dot(weight.minima, totals);
+        }
+    }
 }
 
 fn run(group: vec3<u32>, groups: vec3<u32>, lane: Lane) {
-    let blocks32 = (params.width + 31u) / 32u;
     let first_input = batch_offset(group.y, groups.y, 0u);
-    let group_first = spread_index(group, groups) * GROUP_ROWS;
-    let group_last = min(group_first + GROUP_ROWS, params.rows);
-    for (var first = group_first + subgroup_index(lane) * SUBGROUP_ROWS; first < group_last; first += subgroup_count(lane) * SUBGROUP_ROWS) {
-        if !row_in_shard(first) && !row_in_shard(first + 1u) {
-            continue;
-        }
-        let first_row = row_at(first);
-        let second_row = row_at(first + 1u);
-        var first_sums: array<f32, COLUMNS>;
-        var second_sums: array<f32, COLUMNS>;
-        for (var block32 = subgroup_lane(lane); block32 < blocks32; block32 += subgroup_size(lane)) {
-            let first_weight = weight_decode(first_row * params.row_stride, blocks32, block32);
-            let second_weight = weight_decode(second_row * params.row_stride, blocks32, block32);
-            for (var column = 0u; column < COLUMNS; column++) {
-                let x = input_block32(first_input + column, block32);
-                first_sums[column] += block32_dot(first_weight, x);
-                second_sums[column] += block32_dot(second_weight, x);
-            }
-        }
-        for (var column = 0u; column < COLUMNS; column++) {
-            let first_sum = subgroup_sum(first_sums[column], lane);
-            let second_sum = subgroup_sum(second_sums[column], lane);
-            if subgroup_lane(lane) == 0u {
-                if row_in_shard(first) {
-                    finish_write(first_input + column, first, first_sum);
-                }
-                if row_in_shard(first + 1u) {
-                    finish_write(first_input + column, first + 1u, second_sum);
-                }
-            }
+    let first_row = spread_index(group, groups) * ROWS;
+    if batch_empty() || row_none_of(first_row, ROWS) {
+        return;
+    }
+    var rows: array<u32, ROWS>;
+    for (var row = 0u; row < ROWS; row++) {
+        rows[row] = row_at(first_row + row) * params.row_stride;
+    }
+    let quarters = (params.width + 31u) / 32u * 4u;
+    var sums: array<f32, RESULTS>;
+    for (var index = lane.index * PARTS; index < quarters; index += WORKGROUP * PARTS) {
+        for (var part = 0u; part < PARTS; part++) {
+            add_quarter(rows, index + part, first_input, &sums);
         }
     }
+    sums_write(&sums, first_row, first_input, lane);
 }

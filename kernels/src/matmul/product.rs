@@ -1,14 +1,17 @@
 //! The two kernels of products, shared by the ops that multiply with rows of a weight.
 
 use crate::candidate::Candidate;
-use crate::device::Features;
+use crate::device::{Features, Processor};
 use crate::dispatch::{Binding, Bound, Count, Grid, Launch, NamedWgsl, Param, Work, read, write};
 use crate::formats::BLOCK32;
 use crate::lowering::{Batch, DeviceWeight, LoweringContext, Precision, Shard};
 use crate::shared;
 
-/// Rows of the weight that a subgroup of the matrix-vector kernel computes at once.
-const SUBGROUP_ROWS: u32 = 2;
+/// In how many steps an invocation of the matrix-vector kernel goes along a row, where a workgroup may be large enough.
+const STEPS: u32 = 2;
+
+/// The most invocations of its workgroups.
+const MOST_INVOCATIONS: u32 = 256;
 
 /// Rows of a tile where there are few, or little memory.
 pub(crate) const SMALL_TILE: u32 = 32;
@@ -40,9 +43,10 @@ pub(crate) struct Product<'a> {
 pub(crate) fn candidates(context: &LoweringContext, batch: Batch, largest_tile: u32) -> Vec<Candidate> {
     match batch {
         Batch::Few(_) => {
-            let of_size =
-                |workgroup| Candidate::new("matrix-vector").with("workgroup", workgroup).with("rows", SUBGROUP_ROWS);
-            matrix_vector_workgroups(context.features).into_iter().map(of_size).collect()
+            let candidate = |[workgroup, rows, parts]: [u32; 3]| {
+                Candidate::new("matrix-vector").with("workgroup", workgroup).with("rows", rows).with("parts", parts)
+            };
+            matrix_vector_sizes(context.features, context.weights["weight"].columns).map(candidate).to_vec()
         }
         Batch::Many => {
             let weight = context.weights["weight"];
@@ -61,20 +65,18 @@ impl Product<'_> {
     /// The matrix-vector kernel, for this many rows of input at once.
     pub fn columns(self, columns: u32, rows: Count) -> Launch {
         let features = self.context.features;
-        let (workgroup, subgroup_rows) = (self.candidate.number("workgroup"), self.candidate.number("rows"));
-        // As many subgroups as a workgroup surely has, each with its rows.
-        let subgroups = features.subgroup.map_or(1, |(_, largest)| (workgroup / largest).max(1));
-        let group_rows = subgroups * subgroup_rows;
-        let constants = vec![
-            ("WORKGROUP", workgroup),
-            ("COLUMNS", columns),
-            ("GROUP_ROWS", group_rows),
-            ("SUBGROUP_ROWS", subgroup_rows),
-        ];
-        let spread = Count::fixed(self.rows.div_ceil(group_rows));
-        let work = Work::fixed(u64::from(group_rows) * u64::from(columns) * u64::from(self.width));
+        let [workgroup, weight_rows, parts] = ["workgroup", "rows", "parts"].map(|name| self.candidate.number(name));
+        let constants = vec![("WORKGROUP", workgroup), ("COLUMNS", columns), ("ROWS", weight_rows), ("PARTS", parts)];
+        let sums = match features.subgroup {
+            Some((smallest, _)) if smallest >= workgroup => include_str!("sums_subgroup.wgsl"),
+            Some(_) => include_str!("sums_subgroups.wgsl"),
+            None => include_str!("sums_workgroup.wgsl"),
+        };
+        let spread = Count::fixed(self.rows.div_ceil(weight_rows));
+        let work = Work::fixed(u64::from(weight_rows) * u64::from(columns) * u64::from(self.width));
         let source = ("matmul_columns", include_str!("columns.wgsl"));
-        self.launch(source, shared::reduce(features), constants, Grid { spread, rows }, work)
+        let modules = vec![shared::reduce(features), ("sums", sums)];
+        self.launch(source, modules, constants, Grid { spread, rows }, work)
     }
 
     /// The kernel of tiles, whose sides have as many rows as the candidate says.
@@ -87,7 +89,7 @@ impl Product<'_> {
         let spread = Count::fixed(self.rows.div_ceil(tile));
         let work = Work::fixed(u64::from(tile) * u64::from(tile) * u64::from(self.width));
         let source = ("matmul_tiles", include_str!("tiles.wgsl"));
-        self.launch(source, ("tile", module), vec![("SIDE", tile / 4)], Grid { spread, rows }, work)
+        self.launch(source, vec![("tile", module)], vec![("SIDE", tile / 4)], Grid { spread, rows }, work)
     }
 
     fn shard(&self) -> &Shard {
@@ -98,7 +100,7 @@ impl Product<'_> {
     fn launch(
         self,
         shader: NamedWgsl,
-        module: NamedWgsl,
+        own_modules: Vec<NamedWgsl>,
         constants: Vec<(&'static str, u32)>,
         grid: Grid,
         work: Work,
@@ -109,7 +111,8 @@ impl Product<'_> {
         let bias = if has_bias { include_str!("bias_vector.wgsl") } else { include_str!("bias_none.wgsl") };
         let weight = ("weight", self.shard().format.wgsl);
         let mut modules = self.modules;
-        modules.extend([shared::BLOCK32, shared::GRID, weight, ("input", input), ("bias", bias), module]);
+        modules.extend([shared::QUARTER, shared::GRID, weight, ("input", input), ("bias", bias)]);
+        modules.extend(own_modules);
         let words = Binding::Shard { weight: "weight", shard: self.shard };
         let mut bindings = vec![
             read("weight_words", "vec4<u32>", "[rows, row_stride]", words),
@@ -140,15 +143,26 @@ fn storage_bits(shard: &Shard, bits: u32) -> u32 {
 fn fits(features: Features, weight: &DeviceWeight, tile: u32, bits: u32) -> bool {
     // Each of side × side invocations computes 4 × 4 results; a tile's rows are 9 quads apart to spread over banks.
     let widest = weight.shards.iter().map(|shard| storage_bits(shard, bits)).max().unwrap_or(bits);
-    let bytes = tile * 9 * (16 + widest / 2) + tile * 4;
+    let bytes = tile * 9 * (16 + widest / 2) + tile * 8;
     let side = tile / 4;
     tile <= SMALL_TILE || (side * side <= features.workgroup_invocations && bytes <= features.workgroup_bytes)
 }
 
-/// Two subgroups of the largest size where there are subgroups; else one tree of invocations.
-fn matrix_vector_workgroups(features: Features) -> Vec<u32> {
-    match features.subgroup {
-        Some((_, largest)) => vec![(2 * largest).clamp(8, 128).min(features.workgroup_invocations)],
-        None => features.sizes([64, 16]).to_vec(),
+/// Invocations of a workgroup of the matrix-vector kernel, rows of the weight that it computes together, and quarters of a block of 32 that an
+/// invocation takes at a time; best guess first. On a GPU neighbours read neighbouring words, and a workgroup is so large that an invocation goes along a
+/// row in few steps: what is on its way at the same time hides how long each takes. A CPU goes along the quarters of a block one by one.
+fn matrix_vector_sizes(features: Features, width: u32) -> [[u32; 3]; 2] {
+    let [large, small] = match features.subgroup {
+        Some((_, largest)) => {
+            let quarters = width.div_ceil(BLOCK32 as u32) * 4;
+            let invocations = (quarters / STEPS).next_power_of_two().max(largest).min(MOST_INVOCATIONS);
+            [invocations.min(features.workgroup_invocations), largest]
+        }
+        None => [64, 16],
+    };
+    let mut sizes = [[large, 4, 1], [small, 4, 4]];
+    if features.processor == Processor::Cpu {
+        sizes.reverse();
     }
+    sizes
 }

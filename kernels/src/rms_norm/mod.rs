@@ -2,10 +2,10 @@
 
 use crate::candidate::Candidate;
 use crate::cases::Case;
-use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Work, read, write};
+use crate::dispatch::{Binding, Count, Extent, Grid, Launch, Lowered, Param, Work, read, write};
 use crate::graph::Rows;
 use crate::host::HostRun;
-use crate::lowering::{LoweringContext, Precision};
+use crate::lowering::{LoweringContext, Precision, View};
 use crate::op::{Kernel, Op};
 use crate::reference::Operands;
 use crate::simd::{LANES, Lanes, WithLanes};
@@ -34,16 +34,29 @@ impl Kernel for RmsNorm {
     fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
         let (input, output) = (context.inputs["input"], context.output());
         let width = output.width / self.groups as u32;
+        let is_whole = |view: View| view.offset.is_multiple_of(4) && view.stride.is_multiple_of(4);
+        let in_quads = width.is_multiple_of(4) && is_whole(input) && is_whole(output);
+        let (element, numbers) = match in_quads {
+            true => ("vec4<f32>", include_str!("numbers_quad.wgsl")),
+            false => ("f32", include_str!("numbers_one.wgsl")),
+        };
+        let [input, output] = [input, output].map(|view| if in_quads { view.quads() } else { Param::from(view) });
         Lowered::one(Launch {
             shader: ("rms_norm", include_str!("rms_norm.wgsl")),
-            modules: vec![shared::reduce(context.features)],
+            modules: vec![shared::reduce(context.features), ("numbers", numbers)],
             constants: vec![("WORKGROUP", candidate.number("workgroup"))],
-            // The width is that of a group.
-            params: params! { width: width, epsilon: self.epsilon, input: input, output: output },
+            params: params! {
+                // Numbers of a group, and steps in which a row is read.
+                width: width,
+                steps: if in_quads { width / 4 } else { width },
+                epsilon: self.epsilon,
+                input: input,
+                output: output,
+            },
             bindings: vec![
-                read("input", "f32", "[rows, groups, width]", Binding::Input("input")),
-                read("weight", "f32", "[groups, width]", Binding::Shard { weight: "weight", shard: 0 }),
-                write("output", "f32", "[rows, groups, width]", Binding::Output),
+                read("input", element, "[rows, groups, steps]", Binding::Input("input")),
+                read("weight", element, "[groups, steps]", Binding::Shard { weight: "weight", shard: 0 }),
+                write("output", element, "[rows, groups, steps]", Binding::Output),
             ],
             grid: Grid { spread: Count::fixed(self.groups as u32), rows: Count::each(Extent::Rows(context.rows)) },
             work: Work::fixed(2 * u64::from(width)),

@@ -3,8 +3,8 @@
 use crate::device::Features;
 use crate::dispatch::NamedWgsl;
 
-/// `struct Block32`.
-pub const BLOCK32: NamedWgsl = ("block32", include_str!("block32.wgsl"));
+/// `struct Quarter`.
+pub const QUARTER: NamedWgsl = ("quarter", include_str!("quarter.wgsl"));
 
 /// `spread_index`.
 pub const GRID: NamedWgsl = ("grid", include_str!("grid.wgsl"));

@@ -10,15 +10,6 @@ struct Lane {
 // No subgroup is smaller than 4.
 var<workgroup> subgroup_totals: array<f32, (WORKGROUP + 3u) / 4u>;
 
-fn subgroup_index(lane: Lane) -> u32 { return lane.subgroup; }
-fn subgroup_count(lane: Lane) -> u32 { return lane.subgroups; }
-fn subgroup_lane(lane: Lane) -> u32 { return lane.subgroup_lane; }
-fn subgroup_size(lane: Lane) -> u32 { return lane.subgroup_size; }
-
-fn subgroup_sum(value: f32, lane: Lane) -> f32 {
-    return subgroupAdd(value);
-}
-
 fn share_total(total: f32, lane: Lane) {
     // The totals of an earlier reduction may still be read.
     workgroupBarrier();

@@ -1,18 +1,9 @@
-// Reductions through workgroup memory, for devices without subgroup operations. The subgroup is the workgroup, a power of two.
+// Reductions through workgroup memory, for devices without subgroup operations. The workgroup is a power of two.
 struct Lane {
     index: u32,
 }
 
 var<workgroup> lane_values: array<f32, WORKGROUP>;
-
-fn subgroup_index(lane: Lane) -> u32 { return 0u; }
-fn subgroup_count(lane: Lane) -> u32 { return 1u; }
-fn subgroup_lane(lane: Lane) -> u32 { return lane.index; }
-fn subgroup_size(lane: Lane) -> u32 { return WORKGROUP; }
-
-fn subgroup_sum(value: f32, lane: Lane) -> f32 {
-    return workgroup_sum(value, lane);
-}
 
 fn workgroup_sum(value: f32, lane: Lane) -> f32 {
     // The values of an earlier reduction may still be read.

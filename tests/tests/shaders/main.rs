@@ -1,5 +1,6 @@
 //! Every shader variant, translated by naga to SPIR-V, MSL and HLSL: how Metal and DX12 are held without them.
 
+mod amd;
 mod directx;
 mod dxc;
 mod variants;

@@ -99,13 +99,15 @@ fn steps(context: usize, pages: usize, kv_type: KvType) -> StepLimits {
     StepLimits { tokens: 64, selected: 64, sequences: pages, context, pages, kv_type }
 }
 
-/// The shaders of all cases, and of models with the shapes of real ones in every format, on every device.
-pub static VARIANTS: LazyLock<Vec<Variant>> = LazyLock::new(|| {
+/// The shaders of all cases and of models, on devices from the least to the most able.
+pub static VARIANTS: LazyLock<Vec<Variant>> = LazyLock::new(|| variants(&lattice()));
+
+/// The shaders of all cases, and of models with the shapes of real ones in every format, on some devices.
+pub fn variants(devices: &[Features]) -> Vec<Variant> {
     let mut variants = Variants::new();
-    let lattice = lattice();
     for case in cases::all() {
         let (graph, steps) = (Arc::new(case.graph.clone()), steps(case.context(), case.pages(), case.kv_type));
-        for features in &lattice {
+        for features in devices {
             let limits = limits(*features, case.max_shard.unwrap_or(1 << 27));
             add_all(&mut variants, &graph, 0..graph.nodes.len(), &limits, steps);
         }
@@ -120,7 +122,7 @@ pub static VARIANTS: LazyLock<Vec<Variant>> = LazyLock::new(|| {
             let synthetic = Synthetic::new(shape, format);
             let graph = transformer::build(&synthetic, &synthetic.config, 64);
             let graph = Arc::new(graph.expect("a synthetic model has a graph"));
-            for features in &lattice {
+            for features in devices {
                 for (kv_type, max_shard) in [(KvType::F16, 1 << 27), (KvType::F32, 1 << 40)] {
                     let steps = steps(64, 2, kv_type);
                     let limits = limits(*features, max_shard);
@@ -140,4 +142,4 @@ pub static VARIANTS: LazyLock<Vec<Variant>> = LazyLock::new(|| {
     let mut variants: Vec<Variant> = variants.into_iter().map(variant).collect();
     variants.sort_by(|a, b| (a.shader.name, &a.shader.constants).cmp(&(b.shader.name, &b.shader.constants)));
     variants
-});
+}

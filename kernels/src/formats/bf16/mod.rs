@@ -19,7 +19,12 @@ static INFO: FormatInfo = FormatInfo {
     repack: None,
     encode: Some(encode),
     panel: Some(&PanelFormat::of_floats::<super::float_panels::Bf16>()),
-    wgsl: concat!(include_str!("quad.wgsl"), include_str!("../halves.wgsl")),
+    wgsl: concat!(
+        include_str!("quad.wgsl"),
+        include_str!("../halves.wgsl"),
+        include_str!("../side_by_side.wgsl"),
+        include_str!("../values.wgsl")
+    ),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {

@@ -30,7 +30,11 @@ static INFO: FormatInfo = FormatInfo {
         }
     }),
     panel: None,
-    wgsl: include_str!("../f32/decode.wgsl"),
+    wgsl: concat!(
+        include_str!("../f32/decode.wgsl"),
+        include_str!("../side_by_side.wgsl"),
+        include_str!("../values.wgsl")
+    ),
 };
 
 fn numbers(bytes: &[u8]) -> impl Iterator<Item = f32> {

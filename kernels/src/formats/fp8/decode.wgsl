@@ -8,13 +8,9 @@ fn $numbers(word: u32) -> vec4<f32> {
     return select(numbers, -numbers, (codes & vec4<u32>(128u)) != vec4<u32>(0u));
 }
 
-fn $half_block32(words: vec4<u32>) -> mat4x4<f32> {
-    return mat4x4<f32>($numbers(words.x), $numbers(words.y), $numbers(words.z), $numbers(words.w));
-}
-
-fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
+fn $decode(row: u32, blocks32: u32, block32: u32, quarter: u32) -> Quarter {
     let at = row + block32 * 2u;
     let scale = bitcast<f32>($word(row + blocks32 * 2u, block32 / $GROUP_BLOCKS32));
-    return Block32(scale, $half_block32($words[at]), $half_block32($words[at + 1u]));
+    return $quarter(scale, $numbers($words[at][quarter]), $numbers($words[at + 1u][quarter]));
 }
 

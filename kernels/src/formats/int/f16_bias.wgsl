@@ -1,5 +1,6 @@
-// A group's scale, then what its codes are multiplied by and what is added to that: two numbers in half precision.
+// The scale, the offset and the minimum of a group: two numbers in half precision.
 fn $affine(plane: u32, group: u32) -> vec3<f32> {
-    return vec3<f32>(1.0, unpack2x16float($word(plane, group)));
+    let pair = unpack2x16float($word(plane, group));
+    return vec3<f32>(pair.x, 0.0, pair.y);
 }
 

@@ -1,5 +1,5 @@
-// A group's scale, then what its codes are multiplied by and what is added to that: two numbers in single precision.
+// The scale, the offset and the minimum of a group: two numbers in single precision.
 fn $affine(plane: u32, group: u32) -> vec3<f32> {
-    return vec3<f32>(1.0, bitcast<f32>($word(plane, group * 2u)), bitcast<f32>($word(plane, group * 2u + 1u)));
+    return vec3<f32>(bitcast<f32>($word(plane, group * 2u)), 0.0, bitcast<f32>($word(plane, group * 2u + 1u)));
 }
 

@@ -4,16 +4,8 @@ fn $quad(index: u32, signs: u32) -> vec4<f32> {
     return $signed($value(codes), signs);
 }
 
-// 16 elements: four entries of the grid with 16 signs.
-fn $elements(indices: vec4<u32>, signs: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        $quad(indices.x, signs),
-        $quad(indices.y, signs >> 4u),
-        $quad(indices.z, signs >> 8u),
-        $quad(indices.w, signs >> 12u),
-    );
+// Two entries of the grid with 8 signs.
+fn $elements(scale: f32, indices: vec2<u32>, signs: u32) -> Quarter {
+    return $quarter(scale, $quad(indices.x, signs), $quad(indices.y, signs >> 4u));
 }
 
-fn $bytes(word: u32) -> vec4<u32> {
-    return (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
-}

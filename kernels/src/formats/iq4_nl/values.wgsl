@@ -9,6 +9,3 @@ fn $value_quad(nibbles: u32) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(bytes) >> vec4<u32>(24u));
 }
 
-fn $values(nibbles: vec4<u32>) -> mat4x4<f32> {
-    return mat4x4<f32>($value_quad(nibbles.x), $value_quad(nibbles.y), $value_quad(nibbles.z), $value_quad(nibbles.w));
-}

@@ -33,7 +33,13 @@ static INFO: FormatInfo = FormatInfo {
     repack: Some(repack),
     encode: Some(encode),
     panel: Some(&PanelFormat::of_codes::<panel::Mxfp4>()),
-    wgsl: concat!(include_str!("decode.wgsl"), include_str!("values.wgsl"), include_str!("../plane.wgsl")),
+    wgsl: concat!(
+        include_str!("decode.wgsl"),
+        include_str!("values.wgsl"),
+        include_str!("../halves_apart.wgsl"),
+        include_str!("../values.wgsl"),
+        include_str!("../plane.wgsl")
+    ),
 };
 
 /// Half of two to the power of an exponent minus 127; the two smallest are subnormal.

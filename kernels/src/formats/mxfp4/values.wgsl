@@ -5,6 +5,3 @@ fn $value_quad(nibbles: u32) -> vec4<f32> {
     return select(doubled, -doubled, (codes & vec4<u32>(8u)) != vec4<u32>(0u));
 }
 
-fn $values(nibbles: vec4<u32>) -> mat4x4<f32> {
-    return mat4x4<f32>($value_quad(nibbles.x), $value_quad(nibbles.y), $value_quad(nibbles.z), $value_quad(nibbles.w));
-}

@@ -7,13 +7,15 @@ fn $half_scale(byte: u32) -> f32 {
     return select(number, 0.0, byte == 127u);
 }
 
-fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
-    let nibbles = $words[row + block32];
+fn $decode(row: u32, blocks32: u32, block32: u32, quarter: u32) -> Quarter {
+    let nibbles = $words[row + block32][quarter];
     let bytes = $word(row + blocks32, block32 >> 1u) >> ((block32 & 1u) * 16u);
-    return Block32(
-        1.0,
-        $half_scale(bytes & 255u) * $values(nibbles),
-        $half_scale((bytes >> 8u) & 255u) * $values(nibbles >> vec4<u32>(4u)),
+    return Quarter(
+        vec2<f32>($half_scale(bytes & 255u), $half_scale((bytes >> 8u) & 255u)),
+        vec2<f32>(0.0),
+        vec2<f32>(0.0),
+        $value_quad(nibbles),
+        $value_quad(nibbles >> 4u),
     );
 }
 

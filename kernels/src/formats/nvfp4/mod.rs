@@ -32,7 +32,12 @@ static INFO: FormatInfo = FormatInfo {
     repack: Some(repack),
     encode: Some(encode),
     panel: None,
-    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../mxfp4/values.wgsl"), include_str!("../plane.wgsl")),
+    wgsl: concat!(
+        include_str!("decode.wgsl"),
+        include_str!("../mxfp4/values.wgsl"),
+        include_str!("../halves_apart.wgsl"),
+        include_str!("../plane.wgsl")
+    ),
 };
 
 /// Half of an unsigned number of 4 bits of exponent and 3 of mantissa. ggml takes what would be a NaN as 0.

@@ -40,7 +40,12 @@ static INFO: FormatInfo = FormatInfo {
     repack: Some(repack),
     encode: Some(encode),
     panel: Some(&PanelFormat::of_codes::<panel::Q3K>()),
-    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
+    wgsl: concat!(
+        include_str!("decode.wgsl"),
+        include_str!("../halves_apart.wgsl"),
+        include_str!("../codes.wgsl"),
+        include_str!("../plane.wgsl")
+    ),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {

@@ -30,7 +30,12 @@ static INFO: FormatInfo = FormatInfo {
     repack: Some(repack),
     encode: Some(encode),
     panel: Some(&PanelFormat::of_codes::<panel::Q4_1>()),
-    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
+    wgsl: concat!(
+        include_str!("decode.wgsl"),
+        include_str!("../halves_apart.wgsl"),
+        include_str!("../codes.wgsl"),
+        include_str!("../plane.wgsl")
+    ),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {

@@ -33,7 +33,12 @@ static INFO: FormatInfo = FormatInfo {
     repack: Some(repack),
     encode: Some(encode),
     panel: Some(&PanelFormat::of_codes::<panel::Q4K>()),
-    wgsl: concat!(include_str!("decode.wgsl"), include_str!("affine.wgsl"), include_str!("../codes.wgsl")),
+    wgsl: concat!(
+        include_str!("decode.wgsl"),
+        include_str!("affine.wgsl"),
+        include_str!("../halves_apart.wgsl"),
+        include_str!("../codes.wgsl")
+    ),
 };
 
 /// The scale and minimum of each of 8 blocks of 32, out of the 16 bytes that a super-block of Q4_K or Q5_K begins with.

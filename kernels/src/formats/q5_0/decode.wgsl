@@ -1,11 +1,13 @@
 // Q5_0: a row is one vec4 of low nibbles per block of 32, then one word of high bits per block of 32, then one half-precision scale per block of 32.
-fn $decode(row: u32, blocks32: u32, block32: u32) -> Block32 {
-    let nibbles = $words[row + block32];
+fn $decode(row: u32, blocks32: u32, block32: u32, quarter: u32) -> Quarter {
+    let nibbles = $words[row + block32][quarter];
     let bits = $word(row + blocks32, block32);
-    return Block32(
+    return $quarter(
         $half(row + blocks32 + (blocks32 + 3u) / 4u, block32),
-        $elements($nibbles(nibbles) | ($bits(bits) << vec4<u32>(4u)), 1.0, -16.0),
-        $elements($nibbles(nibbles >> vec4<u32>(4u)) | ($bits(bits >> 4u) << vec4<u32>(4u)), 1.0, -16.0),
+        -16.0,
+        0.0,
+        $low(nibbles) | ($bits(bits, quarter) << 4u),
+        $high(nibbles) | ($bits(bits, quarter + 4u) << 4u),
     );
 }
 

@@ -27,14 +27,19 @@ static INFO: FormatInfo = FormatInfo {
     block_elements: SUPER_BLOCK,
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(208)],
-    exact_in_f16: false,
+    exact_in_f16: true,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,
     repack: Some(repack),
     encode: Some(encode),
     panel: Some(&PanelFormat::of_codes::<panel::Q6K>()),
-    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../codes.wgsl"), include_str!("../plane.wgsl")),
+    wgsl: concat!(
+        include_str!("decode.wgsl"),
+        include_str!("../halves_apart.wgsl"),
+        include_str!("../codes.wgsl"),
+        include_str!("../plane.wgsl")
+    ),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {

@@ -27,7 +27,12 @@ static INFO: FormatInfo = FormatInfo {
     repack: Some(repack),
     encode: Some(encode),
     panel: Some(&PanelFormat::of_codes::<panel::Q8_0>()),
-    wgsl: include_str!("decode.wgsl"),
+    wgsl: concat!(
+        include_str!("decode.wgsl"),
+        include_str!("../halves_apart.wgsl"),
+        include_str!("../values.wgsl"),
+        include_str!("../plane.wgsl")
+    ),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {

@@ -1,0 +1,4 @@
+// Rows are read number by number.
+fn $square(x: f32) -> f32 {
+    return x * x;
+}
