@@ -58,9 +58,9 @@ impl Features {
         }
     }
 
-    /// Sizes of workgroups or tiles, best guess first. They are given from large to small: a GPU hides latency with many
+    /// Sizes of workgroups or tiles, or what else candidates vary by, best guess first. They are given from large to small: a GPU hides latency with many
     /// invocations, a CPU runs them one after another and pays for their barriers. Every device that is used allows 256 invocations.
-    pub fn sizes<const N: usize>(self, large_to_small: [u32; N]) -> [u32; N] {
+    pub fn sizes<T, const N: usize>(self, large_to_small: [T; N]) -> [T; N] {
         let mut sizes = large_to_small;
         if self.processor == Processor::Cpu {
             sizes.reverse();

@@ -9,7 +9,6 @@ mod cases;
 mod host;
 
 use crate::candidate::Candidate;
-use crate::device::Processor;
 use crate::dispatch::{
     Binding, Bound, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_pages, read_tokens, write,
 };
@@ -112,11 +111,7 @@ impl Kernel for Attention {
                     Candidate::new("spans of keys").with("workgroup", workgroup).with("span", span).with("most", most)
                 };
                 // Keys of a span at least, and spans at most: a CPU has few cores, and spans must be combined.
-                let mut numbers = [[128, 128, 64], [16, 256, 16]];
-                if context.features.processor == Processor::Cpu {
-                    numbers.reverse();
-                }
-                numbers.map(spans).to_vec()
+                context.features.sizes([[128, 128, 64], [16, 256, 16]]).map(spans).to_vec()
             }
             Batch::Many => {
                 // With few lanes to a query, each would hold more sums of wide values than there are registers.

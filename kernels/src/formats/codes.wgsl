@@ -23,3 +23,10 @@ fn $numbers(codes: u32) -> vec4<f32> {
 fn $quarter(scale: f32, offset: f32, minimum: f32, first: u32, second: u32) -> Quarter {
     return Quarter(vec2<f32>(scale), vec2<f32>(offset), vec2<f32>(minimum), $numbers(first), $numbers(second));
 }
+
+// The same of 5 bits: nibbles, and a word of the block of 32's high bits.
+fn $five_bits(scale: f32, offset: f32, minimum: f32, nibbles: u32, bits: u32, quarter: u32) -> Quarter {
+    let first = $low(nibbles) | ($bits(bits, quarter) << 4u);
+    let second = $high(nibbles) | ($bits(bits, quarter + 4u) << 4u);
+    return $quarter(scale, offset, minimum, first, second);
+}

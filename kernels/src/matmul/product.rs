@@ -1,7 +1,7 @@
 //! The two kernels of products, shared by the ops that multiply with rows of a weight.
 
 use crate::candidate::Candidate;
-use crate::device::{Features, Processor};
+use crate::device::Features;
 use crate::dispatch::{Binding, Bound, Count, Grid, Launch, NamedWgsl, Param, Work, read, write};
 use crate::formats::BLOCK32;
 use crate::lowering::{Batch, DeviceWeight, LoweringContext, Precision, Shard};
@@ -160,9 +160,5 @@ fn matrix_vector_sizes(features: Features, width: u32) -> [[u32; 3]; 2] {
         }
         None => [64, 16],
     };
-    let mut sizes = [[large, 4, 1], [small, 4, 4]];
-    if features.processor == Processor::Cpu {
-        sizes.reverse();
-    }
-    sizes
+    features.sizes([[large, 4, 1], [small, 4, 4]])
 }

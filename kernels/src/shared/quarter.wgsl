@@ -6,3 +6,7 @@ struct Quarter {
     first: vec4<f32>,
     second: vec4<f32>,
 }
+
+fn $elements(codes: vec4<f32>, scale: f32, offset: f32, minimum: f32) -> vec4<f32> {
+    return scale * (codes + vec4<f32>(offset)) + vec4<f32>(minimum);
+}

@@ -4,7 +4,6 @@ struct Lane {
     subgroup: u32,
     subgroups: u32,
     subgroup_lane: u32,
-    subgroup_size: u32,
 }
 
 // No subgroup is smaller than 4.
@@ -46,7 +45,6 @@ fn main(
     @builtin(subgroup_id) subgroup: u32,
     @builtin(num_subgroups) subgroups: u32,
     @builtin(subgroup_invocation_id) subgroup_lane: u32,
-    @builtin(subgroup_size) subgroup_size: u32,
 ) {
-    run(group, groups, Lane(index, subgroup, subgroups, subgroup_lane, subgroup_size));
+    run(group, groups, Lane(index, subgroup, subgroups, subgroup_lane));
 }

@@ -16,10 +16,10 @@ use plywood_kernels::compose::compose;
 use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::dispatch::Shader;
 use plywood_kernels::formats;
-use plywood_tests::{none_wrong, skipped};
+use plywood_tests::none_wrong;
 
-use crate::parse;
 use crate::variants::{Variant, variants};
+use crate::{compiler, parse};
 
 /// RDNA 3, RDNA 2 and GCN, by the driver's names: a 7900 XTX, a 6900 XT and a Vega 64.
 const CARDS: [&str; 3] = ["navi31", "navi21", "vega10"];
@@ -33,21 +33,8 @@ const FEATURES: Features = Features {
     processor: Processor::Gpu,
 };
 
-/// Where the driver is; `None`, said to be skipped, where there is none.
-///
-/// Panics where `PLYWOOD_RADV` names a file that is not there: then somebody meant it to be used.
-fn driver() -> Option<PathBuf> {
-    if let Some(given) = std::env::var_os("PLYWOOD_RADV").map(PathBuf::from) {
-        assert!(given.is_file(), "PLYWOOD_RADV is {}, where there is no file", given.display());
-        return Some(given);
-    }
-    let kept = std::env::home_dir()?.join(".cache/plywood/mesa/libvulkan_radeon.so");
-    if kept.is_file() {
-        return Some(kept);
-    }
-    skipped(&format!("there is no {}; .ci/run brings it, or PLYWOOD_RADV names Mesa's driver", kept.display()));
-    None
-}
+/// The figures of each row, on each card.
+type Table = BTreeMap<String, [Figures; CARDS.len()]>;
 
 /// What is compared of a compiled shader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,13 +57,14 @@ struct Figures {
 }
 
 impl Figures {
-    fn of(line: &str) -> (String, Figures) {
+    /// The figures in a line of compile-for-amd.
+    fn of(line: &str) -> Figures {
         let line: serde_json::Value = serde_json::from_str(line).expect("compile-for-amd writes JSON");
         let number = |name: &str| line["statistics"][name].as_u64().unwrap_or_else(|| panic!("no `{name}` in {line}"));
         let body = innermost(line["instructions"].as_str().expect("instructions"));
         let count = |is: &dyn Fn(&str) -> bool| body.iter().filter(|instruction| is(instruction)).count() as u64;
         let multiplies = ["v_fma", "v_mad_", "v_mac", "v_dot", "v_pk_fma", "v_dual_fma", "v_wmma"];
-        let figures = Figures {
+        Figures {
             registers: number("VGPRs"),
             waves: number("Subgroups per SIMD"),
             workgroup_bytes: number("LDS size"),
@@ -86,8 +74,7 @@ impl Figures {
             workgroup: count(&|instruction| instruction.starts_with("ds_")),
             spills: number("Spilled SGPRs") + number("Spilled VGPRs"),
             scratch: number("Scratch size"),
-        };
-        (line["file"].as_str().expect("a file").to_owned(), figures)
+        }
     }
 
     /// The worse of two in each figure.
@@ -175,12 +162,12 @@ fn compile(driver: &Path, card: &str, files: &[PathBuf]) -> Vec<Figures> {
     let output = command.output().expect("compile-for-amd starts");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "compile-for-amd for {card}: {errors}");
-    String::from_utf8_lossy(&output.stdout).lines().map(|line| Figures::of(line).1).collect()
+    String::from_utf8_lossy(&output.stdout).lines().map(Figures::of).collect()
 }
 
 #[test]
 fn no_shader_spills_or_loses_waves_on_amd() {
-    let Some(driver) = driver() else { return };
+    let Some(driver) = compiler("PLYWOOD_RADV", "mesa/libvulkan_radeon.so") else { return };
     let folder = tempfile::tempdir().expect("a folder for shaders");
     let variants = variants(&[FEATURES]);
     let files: Vec<PathBuf> = (0..variants.len()).map(|index| folder.path().join(format!("{index}.spv"))).collect();
@@ -189,37 +176,47 @@ fn no_shader_spills_or_loses_waves_on_amd() {
         std::fs::write(file, bytes).expect("a shader can be written");
     }
     let at_once = thread::available_parallelism().map_or(1, usize::from);
-    let mut table: BTreeMap<String, [Figures; CARDS.len()]> = BTreeMap::new();
+    let mut table = Table::new();
     for (index, card) in CARDS.into_iter().enumerate() {
         let parts = files.chunks(files.len().div_ceil(at_once));
         let compiled: Vec<Figures> = thread::scope(|scope| {
-            let workers: Vec<_> = parts
-                .map(|part| (part, &driver))
-                .map(|(part, driver)| scope.spawn(move || compile(driver, card, part)))
-                .collect();
+            let driver = &driver;
+            let workers: Vec<_> = parts.map(|part| scope.spawn(move || compile(driver, card, part))).collect();
             workers.into_iter().flat_map(|worker| worker.join().expect("a worker ends")).collect()
         });
         assert_eq!(compiled.len(), variants.len(), "every shader came out on {card}");
         for (variant, figures) in variants.iter().zip(compiled) {
             let kept = table
                 .entry(row(&variant.shader))
-                .or_insert_with(|| [Figures { waves: u64::MAX, ..Figures::default() }; 3]);
+                .or_insert_with(|| [Figures { waves: u64::MAX, ..Figures::default() }; CARDS.len()]);
             kept[index] = kept[index].worse(figures);
         }
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shaders/amd.tsv");
-    let written = render(&table);
     println!("{} shaders in {} rows, for {}", variants.len(), table.len(), CARDS.join(", "));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shaders/amd.tsv");
     if std::env::var_os("PLYWOOD_RECORD").is_some() {
-        std::fs::write(&path, written).expect("the record can be written");
-        return;
+        std::fs::write(&path, render(&table)).expect("the record can be written");
     }
     let record = std::fs::read_to_string(&path).expect("the record is there");
     none_wrong(&faults(&table, &record));
 }
 
+#[test]
+fn faults_of_amd_shaders_are_seen() {
+    let figures = |waves, spills, scratch| [Figures { waves, spills, scratch, ..Figures::default() }; CARDS.len()];
+    let table = |figures| Table::from([("shader".to_owned(), figures)]);
+    let record = render(&table(figures(8, 0, 0)));
+    let check = |figures, wrong: usize| assert_eq!(faults(&table(figures), &record).len(), wrong, "{figures:?}");
+    check(figures(8, 0, 0), 0);
+    check(figures(9, 0, 0), 0);
+    check(figures(7, 0, 0), CARDS.len());
+    check(figures(8, 1, 0), CARDS.len());
+    check(figures(8, 0, 16), CARDS.len());
+    assert_eq!(faults(&table(figures(8, 0, 0)), "").len(), 1, "a shader that is not in the record");
+}
+
 /// The record: a line for each row, with the figures of each card.
-fn render(table: &BTreeMap<String, [Figures; CARDS.len()]>) -> String {
+fn render(table: &Table) -> String {
     let mut text = String::from("shader");
     for card in CARDS {
         write!(text, "\t{card}: registers waves workgroup_bytes | vector multiply loads workgroup")
@@ -239,21 +236,21 @@ fn render(table: &BTreeMap<String, [Figures; CARDS.len()]>) -> String {
 }
 
 /// What a table has that its record does not allow.
-fn faults(table: &BTreeMap<String, [Figures; CARDS.len()]>, record: &str) -> Vec<String> {
-    let recorded: BTreeMap<&str, Vec<u64>> = record
-        .lines()
-        .skip(1)
-        .filter_map(|line| {
-            let (row, cards) = line.split_once('\t')?;
-            Some((row, cards.split('\t').filter_map(|card| card.split(' ').nth(1)?.parse().ok()).collect()))
-        })
-        .collect();
+fn faults(table: &Table, record: &str) -> Vec<String> {
+    let waves = |card: &str| -> u64 {
+        let waves = card.split(' ').nth(1).and_then(|waves| waves.parse().ok());
+        waves.unwrap_or_else(|| panic!("amd.tsv: `{card}` has no number of waves"))
+    };
+    let lines = record.lines().skip(1).filter_map(|line| line.split_once('\t'));
+    let recorded: BTreeMap<&str, Vec<u64>> =
+        lines.map(|(row, cards)| (row, cards.split('\t').map(waves).collect())).collect();
     let mut wrong = Vec::new();
     for (row, cards) in table {
         let Some(waves) = recorded.get(row.as_str()) else {
             wrong.push(format!("{row}: not in the record; PLYWOOD_RECORD=1 writes it anew"));
             continue;
         };
+        assert_eq!(waves.len(), CARDS.len(), "amd.tsv has every card in {row}");
         for ((card, figures), recorded) in CARDS.iter().zip(cards).zip(waves) {
             if figures.spills > 0 || figures.scratch > 0 {
                 wrong.push(format!("{row} on {card}: {} spills, {} bytes of scratch", figures.spills, figures.scratch));

@@ -21,16 +21,7 @@ pub fn library() -> Option<PathBuf> {
         skipped("DXC is called in the way of its Linux library only");
         return None;
     }
-    if let Some(given) = std::env::var_os("PLYWOOD_DXC").map(PathBuf::from) {
-        assert!(given.is_file(), "PLYWOOD_DXC is {}, where there is no file", given.display());
-        return Some(given);
-    }
-    let kept = std::env::home_dir()?.join(".cache/plywood/libdxcompiler.so");
-    if kept.is_file() {
-        return Some(kept);
-    }
-    skipped(&format!("there is no {}; .ci/run brings it, or PLYWOOD_DXC names DXC's Linux library", kept.display()));
-    None
+    crate::compiler("PLYWOOD_DXC", "libdxcompiler.so")
 }
 
 /// A class or an interface, as COM names it.

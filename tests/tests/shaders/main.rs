@@ -1,4 +1,4 @@
-//! Every shader variant, translated by naga to SPIR-V, MSL and HLSL: how Metal and DX12 are held without them.
+//! Every shader variant, translated by naga to SPIR-V, MSL and HLSL, and compiled for DX12 and for AMD's cards: how what is not there is held.
 
 mod amd;
 mod directx;
@@ -6,6 +6,7 @@ mod dxc;
 mod variants;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use naga::back::hlsl::ShaderModel;
 use naga::back::{msl, spv};
@@ -13,10 +14,26 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{Module, ShaderStage};
 use plywood_kernels::compose::compose;
 use plywood_kernels::device::Features;
-use plywood_tests::none_wrong;
+use plywood_tests::{none_wrong, skipped};
 
 use directx::Build;
 use variants::VARIANTS;
+
+/// Where a compiler's library is: the file that a variable names, or one of the cache where `.ci/run` puts it. `None`, said to be skipped, where there is none.
+///
+/// Panics where the variable names a file that is not there: then somebody meant it to be used.
+fn compiler(variable: &str, file: &str) -> Option<PathBuf> {
+    if let Some(given) = std::env::var_os(variable).map(PathBuf::from) {
+        assert!(given.is_file(), "{variable} is {}, where there is no file", given.display());
+        return Some(given);
+    }
+    let kept = std::env::home_dir()?.join(".cache/plywood").join(file);
+    if kept.is_file() {
+        return Some(kept);
+    }
+    skipped(&format!("there is no {}; .ci/run brings it, or {variable} names it", kept.display()));
+    None
+}
 
 /// Parses and validates a variant as wgpu does on a device with subgroups and f16.
 fn parse(wgsl: &str) -> Result<(Module, ModuleInfo), String> {

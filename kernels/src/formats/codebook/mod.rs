@@ -72,7 +72,7 @@ macro_rules! codebook {
                 $blocks32,
                 "u;\n",
                 include_str!("decode.wgsl"),
-                include_str!("../halves_apart.wgsl"),
+                include_str!("../quads_apart.wgsl"),
                 include_str!("../values.wgsl"),
                 include_str!("../plane.wgsl")
             ),

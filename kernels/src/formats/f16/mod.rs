@@ -22,7 +22,7 @@ static INFO: FormatInfo = FormatInfo {
     wgsl: concat!(
         include_str!("quad.wgsl"),
         include_str!("../halves.wgsl"),
-        include_str!("../side_by_side.wgsl"),
+        include_str!("../quads_together.wgsl"),
         include_str!("../values.wgsl")
     ),
 };

@@ -19,7 +19,7 @@ static INFO: FormatInfo = FormatInfo {
     repack: None,
     encode: Some(encode),
     panel: Some(&PanelFormat::of_floats::<super::float_panels::F32>()),
-    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../side_by_side.wgsl"), include_str!("../values.wgsl")),
+    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../quads_together.wgsl"), include_str!("../values.wgsl")),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {

@@ -32,7 +32,7 @@ static INFO: FormatInfo = FormatInfo {
     panel: None,
     wgsl: concat!(
         include_str!("../f32/decode.wgsl"),
-        include_str!("../side_by_side.wgsl"),
+        include_str!("../quads_together.wgsl"),
         include_str!("../values.wgsl")
     ),
 };

@@ -105,7 +105,7 @@ macro_rules! int {
                     "u;\n",
                     include_str!(concat!("decode", $bits, ".wgsl")),
                     include_str!(concat!($file, ".wgsl")),
-                    include_str!("../halves_apart.wgsl"),
+                    include_str!("../quads_apart.wgsl"),
                     include_str!("../codes.wgsl"),
                     include_str!("../plane.wgsl")
                 ),

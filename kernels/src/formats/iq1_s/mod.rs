@@ -38,7 +38,7 @@ static INFO: FormatInfo = FormatInfo {
     wgsl: concat!(
         include_str!("decode.wgsl"),
         include_str!("shifted.wgsl"),
-        include_str!("../side_by_side.wgsl"),
+        include_str!("../quads_together.wgsl"),
         include_str!("../grid.wgsl"),
         include_str!("../plane.wgsl")
     ),

@@ -45,7 +45,7 @@ static INFO: FormatInfo = FormatInfo {
     wgsl: concat!(
         include_str!("decode.wgsl"),
         include_str!("../iq4_nl/values.wgsl"),
-        include_str!("../halves_apart.wgsl"),
+        include_str!("../quads_apart.wgsl"),
         include_str!("../values.wgsl"),
         include_str!("../plane.wgsl")
     ),

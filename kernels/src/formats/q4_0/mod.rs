@@ -32,7 +32,7 @@ static INFO: FormatInfo = FormatInfo {
     panel: Some(&PanelFormat::of_codes::<panel::Q4_0>()),
     wgsl: concat!(
         include_str!("decode.wgsl"),
-        include_str!("../halves_apart.wgsl"),
+        include_str!("../quads_apart.wgsl"),
         include_str!("../codes.wgsl"),
         include_str!("../plane.wgsl")
     ),

@@ -2,12 +2,7 @@
 fn $decode(row: u32, blocks32: u32, block32: u32, quarter: u32) -> Quarter {
     let nibbles = $words[row + block32][quarter];
     let bits = $word(row + blocks32, block32);
-    return $quarter(
-        $half(row + blocks32 + (blocks32 + 3u) / 4u, block32),
-        -16.0,
-        0.0,
-        $low(nibbles) | ($bits(bits, quarter) << 4u),
-        $high(nibbles) | ($bits(bits, quarter + 4u) << 4u),
-    );
+    let scale = $half(row + blocks32 + (blocks32 + 3u) / 4u, block32);
+    return $five_bits(scale, -16.0, 0.0, nibbles, bits, quarter);
 }
 

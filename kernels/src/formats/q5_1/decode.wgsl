@@ -3,12 +3,6 @@ fn $decode(row: u32, blocks32: u32, block32: u32, quarter: u32) -> Quarter {
     let nibbles = $words[row + block32][quarter];
     let bits = $word(row + blocks32, block32);
     let affine = unpack2x16float($word(row + blocks32 + (blocks32 + 3u) / 4u, block32));
-    return $quarter(
-        affine.x,
-        0.0,
-        affine.y,
-        $low(nibbles) | ($bits(bits, quarter) << 4u),
-        $high(nibbles) | ($bits(bits, quarter + 4u) << 4u),
-    );
+    return $five_bits(affine.x, 0.0, affine.y, nibbles, bits, quarter);
 }
 

@@ -33,7 +33,7 @@ static INFO: FormatInfo = FormatInfo {
     panel: None,
     wgsl: concat!(
         include_str!("decode.wgsl"),
-        include_str!("../halves_apart.wgsl"),
+        include_str!("../quads_apart.wgsl"),
         include_str!("../codes.wgsl"),
         include_str!("../plane.wgsl")
     ),

@@ -38,7 +38,7 @@ static INFO: FormatInfo = FormatInfo {
     wgsl: concat!(
         include_str!("decode.wgsl"),
         include_str!("../q4_k/affine.wgsl"),
-        include_str!("../halves_apart.wgsl"),
+        include_str!("../quads_apart.wgsl"),
         include_str!("../codes.wgsl"),
         include_str!("../plane.wgsl")
     ),

@@ -29,7 +29,7 @@ static INFO: FormatInfo = FormatInfo {
     panel: Some(&PanelFormat::of_codes::<panel::Q8_0>()),
     wgsl: concat!(
         include_str!("decode.wgsl"),
-        include_str!("../halves_apart.wgsl"),
+        include_str!("../quads_apart.wgsl"),
         include_str!("../values.wgsl"),
         include_str!("../plane.wgsl")
     ),

@@ -28,7 +28,7 @@ static INFO: FormatInfo = FormatInfo {
     repack: Some(repack),
     encode: Some(encode),
     panel: None,
-    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../halves_apart.wgsl"), include_str!("../plane.wgsl")),
+    wgsl: concat!(include_str!("decode.wgsl"), include_str!("../quads_apart.wgsl"), include_str!("../plane.wgsl")),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {
