@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 use plywood::Model;
-use plywood::tools::bench::{Measurement, Test};
+use plywood::tools::bench::{KernelShare, Measurement, Test};
 
 use crate::options::{DeviceArguments, ModelArguments, ModelSource};
 use crate::output::{Failure, Outcome, interrupted, print, print_json};
@@ -26,6 +26,9 @@ pub struct Arguments {
     /// How often each test runs, after one run that is not counted
     #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..1000))]
     repetitions: u32,
+    /// Where a step's time goes, kernel by kernel, as the device times them; one more run of each test
+    #[arg(long)]
+    kernels: bool,
     #[command(flatten)]
     device: DeviceArguments,
     /// A JSON list on standard output, and nothing else there
@@ -68,13 +71,37 @@ pub fn run(arguments: Arguments) -> Outcome {
     }
     for test in tests {
         let on = || !pressed.load(Ordering::Relaxed);
-        let measured = plywood::tools::bench::measure(&model, test, arguments.repetitions, on)?;
+        let mut measured = plywood::tools::bench::measure(&model, test, arguments.repetitions, on)?;
+        if arguments.kernels {
+            measured.kernels = Some(plywood::tools::bench::kernels(&model, test, on)?);
+        }
         if !arguments.json {
             print(&line(&measured))?;
         }
         measurements.push(measured);
     }
+    if !arguments.json {
+        measurements.iter().try_for_each(|measured| print(&kernels(measured)))?;
+    }
     if arguments.json { print_json(&measurements) } else { Ok(()) }
+}
+
+/// A table of what kernels take, if that was measured.
+fn kernels(measured: &Measurement) -> String {
+    let Some(kernels) = &measured.kernels else { return String::new() };
+    if kernels.is_empty() {
+        return format!("\n{}: no device can time its kernels\n", measured.test);
+    }
+    let mut table = format!(
+        "\n| {} | candidate | adapter | dispatches | of a step | share |\n|---|---|---|---:|---:|---:|\n",
+        measured.test
+    );
+    for kernel in kernels {
+        let KernelShare { adapter, kernel, candidate, dispatches, seconds, share } = kernel;
+        let (time, percent) = (seconds * 1e3, share * 100.0);
+        table += &format!("| {kernel} | {candidate} | {adapter} | {dispatches:.1} | {time:.3} ms | {percent:.1}% |\n");
+    }
+    table
 }
 
 fn line(measured: &Measurement) -> String {

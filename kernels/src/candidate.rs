@@ -46,12 +46,16 @@ impl Candidate {
         self.method
     }
 
+    /// A number by its name, if the candidate has it.
+    pub fn get(&self, name: &str) -> Option<u32> {
+        self.numbers.iter().find(|(own, _)| *own == name).map(|(_, number)| *number)
+    }
+
     /// A number by its name.
     ///
     /// Panics where the candidate has no such number: only a kernel's own candidates are given to it.
     pub fn number(&self, name: &str) -> u32 {
-        let found = self.numbers.iter().find(|(own, _)| *own == name);
-        found.unwrap_or_else(|| panic!("the candidate `{self}` has no number `{name}`")).1
+        self.get(name).unwrap_or_else(|| panic!("the candidate `{self}` has no number `{name}`"))
     }
 }
 

@@ -58,6 +58,7 @@ pub fn all() -> Vec<Case> {
         crate::rope::cases(),
         crate::temperature::cases(),
         crate::latent_heads::cases(),
+        crate::heads::cases(),
         crate::attention::cases(),
         crate::gated::cases(),
         crate::add::cases(),

@@ -1,4 +1,4 @@
-//! Puts WGSL together: `#import name` lines become the module of that name, `$` its prefix.
+//! Puts WGSL together: `#import name` lines, also those of modules, become the module of that name, `$` its prefix.
 //!
 //! There are no conditionals: kinds vary by which module a name stands for, numbers by constants. Constants, `Params` and bindings
 //! are written before the first line, as the kernel declared them. (Constants rather than `override`s: WGSL lets no override size
@@ -13,17 +13,7 @@ use crate::dispatch::{Access, Shader};
 /// Panics where an import has no module: the source and its lowering are both ours.
 pub fn compose(shader: &Shader) -> String {
     let mut body = String::new();
-    for line in shader.source.lines() {
-        match line.strip_prefix("#import ") {
-            Some(name) => {
-                let module = shader.modules.iter().find(|(module, _)| *module == name.trim());
-                let (_, text) = module.unwrap_or_else(|| panic!("shader {}: nothing stands for `{line}`", shader.name));
-                body.push_str(&text.replace('$', &format!("{}_", name.trim())));
-            }
-            None => body.push_str(line),
-        }
-        body.push('\n');
-    }
+    expand(shader, shader.source, &mut body);
     // Directives must come before everything else, wherever a module wrote them.
     let (enables, rest): (Vec<&str>, Vec<&str>) = body.lines().partition(|line| line.starts_with("enable "));
     let mut wgsl = String::new();
@@ -36,6 +26,23 @@ pub fn compose(shader: &Shader) -> String {
     declare(shader, &mut wgsl);
     wgsl.push_str(&rest.join("\n"));
     wgsl
+}
+
+/// Writes some text of a shader with the modules that it imports.
+fn expand(shader: &Shader, text: &str, body: &mut String) {
+    for line in text.lines() {
+        match line.strip_prefix("#import ") {
+            Some(name) => {
+                let module = shader.modules.iter().find(|(module, _)| *module == name.trim());
+                let (_, text) = module.unwrap_or_else(|| panic!("shader {}: nothing stands for `{line}`", shader.name));
+                expand(shader, &text.replace('$', &format!("{}_", name.trim())), body);
+            }
+            None => {
+                body.push_str(line);
+                body.push('\n');
+            }
+        }
+    }
 }
 
 /// Writes `Params` and the bindings.
@@ -69,8 +76,8 @@ mod tests {
     #[test]
     fn imports_constants_declarations_and_directives() {
         let launch = Launch {
-            shader: ("test", "#import weight\nfn main() { $weight(); }"),
-            modules: vec![("weight", "enable f16;\nfn $decode() {}")],
+            shader: ("test", "#import weight\nfn main() { weight_decode(); }"),
+            modules: vec![("weight", "enable f16;\n#import scale\nfn $decode() {}"), ("scale", "fn $of() {}")],
             constants: vec![("WORKGROUP", 64)],
             params: params! { rows: 3, scale: 0.5, output: View { offset: 8, stride: 32, width: 20 } },
             bindings: vec![
@@ -96,8 +103,9 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<vec4<f32>>; // [rows, 5]
 @group(0) @binding(2) var<storage, read_write> output: array<f32>; // [rows, 20]
+fn scale_of() {}
 fn weight_decode() {}
-fn main() { $weight(); }"
+fn main() { weight_decode(); }"
         );
     }
 }

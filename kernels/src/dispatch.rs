@@ -3,6 +3,7 @@
 
 use std::hash::{Hash, Hasher};
 
+use crate::formats::BLOCK32;
 use crate::graph::Rows;
 use crate::lowering::{LoweringContext, View};
 
@@ -403,5 +404,23 @@ impl Lowered {
     /// Adds a dispatch after the others.
     pub fn push(&mut self, launch: Launch) {
         self.dispatches.push(launch.into());
+    }
+
+    /// Adds a scratch buffer that holds a value of this width; gives its binding, and where the value lies.
+    pub fn scratch_value(&mut self, context: &LoweringContext, width: u32) -> (Binding, View) {
+        let view = View { offset: 0, stride: width.next_multiple_of(BLOCK32 as u32), width };
+        self.scratch.push(4 * u64::from(context.max_rows) * u64::from(view.stride));
+        (Binding::Scratch(self.scratch.len() - 1), view)
+    }
+
+    /// Adds what another op became, which has no scratch memory, with other bindings in place of its own.
+    ///
+    /// Panics where it has scratch memory.
+    pub fn append(&mut self, other: Lowered, binding: impl Fn(Binding) -> Binding) {
+        assert!(other.scratch.is_empty(), "what is appended has no scratch memory");
+        self.dispatches.extend(other.dispatches.into_iter().map(|mut dispatch| {
+            dispatch.bindings.iter_mut().for_each(|bound| *bound = binding(*bound));
+            dispatch
+        }));
     }
 }

@@ -338,7 +338,7 @@ impl Graph {
 pub fn needed(nodes: &[Node], read: &mut HashSet<ValueId>) -> Vec<usize> {
     let mut needed = Vec::new();
     for (index, node) in nodes.iter().enumerate().rev() {
-        if node.output.is_none_or(|value| read.contains(&value)) {
+        if node.op.kernel().writes_cache() || node.output.is_some_and(|value| read.contains(&value)) {
             read.extend(node.inputs.iter().map(|slice| slice.value));
             needed.push(index);
         }

@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod formats;
 pub mod fuse;
 pub mod graph;
+pub mod heads;
 pub mod host;
 pub mod lowering;
 pub mod named;

@@ -82,7 +82,7 @@ pub struct DeviceCache {
 }
 
 /// Everything known when a node is lowered for a device.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LoweringContext<'a> {
     /// What the device can do.
     pub features: Features,

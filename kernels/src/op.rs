@@ -10,6 +10,7 @@ use crate::dispatch::Lowered;
 use crate::embedding::Embedding;
 use crate::gated::Gated;
 use crate::grouped_matmul::GroupedMatMul;
+use crate::heads::Heads;
 use crate::host::HostRun;
 use crate::kv_cache::KvWrite;
 use crate::latent_heads::LatentHeads;
@@ -49,6 +50,8 @@ pub enum Op {
     Temperature(Temperature),
     /// Queries and key of latent attention, rotated and put together.
     LatentHeads(LatentHeads),
+    /// Queries, keys and values of heads, rotated and cached at once.
+    Heads(Heads),
     /// Keys and values into the cache.
     KvWrite(KvWrite),
     /// Attention over the cache.
@@ -85,6 +88,7 @@ impl Op {
             Op::Rope(op) => op,
             Op::Temperature(op) => op,
             Op::LatentHeads(op) => op,
+            Op::Heads(op) => op,
             Op::KvWrite(op) => op,
             Op::Attention(op) => op,
             Op::Gated(op) => op,
@@ -117,6 +121,11 @@ pub trait Kernel: fmt::Debug + Send + Sync {
 
     /// Whether it reads the weight named `weight` shard by shard; if not, each weight must be one shard.
     fn takes_shards(&self) -> bool {
+        false
+    }
+
+    /// Whether it writes the cache slot of its node, besides an output or without one: then it is needed whatever a step is asked for.
+    fn writes_cache(&self) -> bool {
         false
     }
 

@@ -179,8 +179,8 @@ fn outputs_and_marks() {
     }
     // Embedding; 12 ops in a layer; selection, norm, output and three samplers.
     assert_eq!((graph.nodes.len(), graph.marks[1] - graph.marks[0]), (1 + 6 * 12 + 6, 12));
-    // Two sums of a layer go into products.
-    assert_eq!(rewritten(&graph, RULES).nodes.len(), 1 + 6 * 10 + 6);
+    // Of a layer are left q|k|v, heads, attention, its output, gate|up and down; the last norm goes into the output matrix.
+    assert_eq!(rewritten(&graph, RULES).nodes.len(), 1 + 6 * 6 + 5);
 }
 
 /// A model's table of tensors with one of them changed.

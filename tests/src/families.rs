@@ -4,6 +4,38 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 
+/// The folders of models/tests/families whose families run.
+pub const FAMILIES: [&str; 28] = [
+    "llama2",
+    "llama3",
+    "llama_biases",
+    "smollm2",
+    "mistral",
+    "mistral_nemo",
+    "ministral",
+    "ministral3",
+    "qwen2",
+    "qwen3",
+    "phi3",
+    "phi35",
+    "phi4",
+    "phi4_mini",
+    "gemma2",
+    "gemma3",
+    "smollm3",
+    "olmo2",
+    "granite3",
+    "mixtral",
+    "qwen2_moe",
+    "qwen2_moe_mixed",
+    "qwen3_moe",
+    "deepseek_v2_lite",
+    "deepseek_v2",
+    "deepseek_v3",
+    "gpt_oss",
+    "gpt_oss_bf16",
+];
+
 /// The numbers of a recorded tensor, if it is there: ids or logits of any precision.
 pub fn numbers(tensors: &SafeTensors, name: &str) -> Option<Vec<f64>> {
     let tensor = tensors.tensor(name).ok()?;

@@ -220,7 +220,7 @@ const WRITERS: &[&str] = &[
     "selftest --op add --adapters host --json",
     "generate MODEL ON-HOST -p Once",
     "generate MODEL ON-HOST -p Once --json",
-    "bench MODEL --adapters host -p 4 -n 4 -r 1",
+    "bench MODEL --adapters host -p 4 -n 4 -r 1 --kernels",
     "--help",
 ];
 

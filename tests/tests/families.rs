@@ -5,43 +5,11 @@ use std::path::Path;
 use plywood::devices::Adapter;
 use plywood::kernels::graph::Output;
 use plywood::{Model, Rows};
-use plywood_tests::families::{Recorded, folder, recorded};
+use plywood_tests::families::{FAMILIES, Recorded, folder, recorded};
 use plywood_tests::{adapters, exact, nmse, none_wrong};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// The folders of models/tests/families whose families run.
-const FAMILIES: [&str; 28] = [
-    "llama2",
-    "llama3",
-    "llama_biases",
-    "smollm2",
-    "mistral",
-    "mistral_nemo",
-    "ministral",
-    "ministral3",
-    "qwen2",
-    "qwen3",
-    "phi3",
-    "phi35",
-    "phi4",
-    "phi4_mini",
-    "gemma2",
-    "gemma3",
-    "smollm3",
-    "olmo2",
-    "granite3",
-    "mixtral",
-    "qwen2_moe",
-    "qwen2_moe_mixed",
-    "qwen3_moe",
-    "deepseek_v2_lite",
-    "deepseek_v2",
-    "deepseek_v3",
-    "gpt_oss",
-    "gpt_oss_bf16",
-];
 
 /// What single precision leaves of a model.
 const LIMIT: f64 = 1e-6;

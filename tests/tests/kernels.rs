@@ -158,7 +158,9 @@ fn change(weight: &Weight, mut change: impl FnMut(usize, &mut [f32])) -> Weight 
 #[test]
 fn mistakes_are_seen() {
     let cases = cases::all();
-    let products = cases.iter().filter(|case| case.op == "matmul" && matches!(case.graph.nodes[0].op, Op::MatMul(_)));
+    // Where a gate is shut, a mistake in what it multiplies does not show, and is none.
+    let is_open = |op: &Op| matches!(op, Op::MatMul(product) if product.gate.is_none());
+    let products = cases.iter().filter(|case| case.op == "matmul" && is_open(&case.graph.nodes[0].op));
     let mut seen = 0;
     for case in products.filter(|case| case.graph.weights[0].columns < 600 && case.steps[0].tokens.len() < 40) {
         let right = outputs(case, &case.graph);

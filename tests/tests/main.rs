@@ -5,6 +5,7 @@ mod candidates;
 mod chat;
 mod command_line;
 mod conversation;
+mod dispatches;
 mod families;
 mod greedy;
 mod hostile;

@@ -72,8 +72,8 @@ pub(super) fn describe(adapter: &wgpu::Adapter, features: wgpu::Features, limits
         wgpu::Backend::Gl => "gl",
         _ => return None,
     };
-    // Attention binds 7 storage buffers.
-    if limits.max_storage_buffers_per_shader_stage < 7 || limits.max_compute_invocations_per_workgroup < 256 {
+    // Heads that are normalised bind 8 storage buffers, as many as WebGPU promises.
+    if limits.max_storage_buffers_per_shader_stage < 8 || limits.max_compute_invocations_per_workgroup < 256 {
         return None;
     }
     let kind = match info.device_type {

@@ -291,6 +291,11 @@ impl GpuDevice {
         Ok(self.queue().submit([commands]))
     }
 
+    /// Nanoseconds of a unit of its timestamps.
+    pub fn timestamp_period(&self) -> f64 {
+        f64::from(self.queue().get_timestamp_period())
+    }
+
     /// Fills a buffer, whatever it holds. Errors go to the scope that is open.
     pub fn fill(&self, buffer: &wgpu::Buffer, byte: u8) {
         self.queue().write_buffer(buffer, 0, &vec![byte; buffer.size() as usize]);

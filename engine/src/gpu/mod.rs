@@ -3,6 +3,7 @@
 mod adapters;
 mod device;
 mod memory;
+mod profile;
 mod shader;
 mod shared;
 mod stage;

@@ -40,9 +40,9 @@ pub struct SharedDevice {
     pub queue: wgpu::Queue,
 }
 
-/// The features that make the engine fast on an adapter; an app adds them to its own when it opens a device.
+/// The features that make the engine fast on an adapter, or tell where its time goes; an app adds them to its own when it opens a device.
 pub fn required_features(adapter: &wgpu::Adapter) -> wgpu::Features {
-    adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16)
+    adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16 | wgpu::Features::TIMESTAMP_QUERY)
 }
 
 /// The limits that let the engine use all of an adapter.

@@ -10,13 +10,14 @@ use plywood_kernels::graph::{Output, ValueId, Values};
 use plywood_kernels::step::Step;
 
 use super::device::GpuDevice;
+use super::profile::Profile;
 use super::staging::{Staging, Stretch};
 use super::upload::Upload;
 use crate::error::{Error, Result};
 use crate::ledger::Purpose;
 use crate::stage::plan::{BufferPlan, StagePlan};
 use crate::stage::recording::{Command, Handle, Key};
-use crate::stage::{Stage, StageTimes, WeightReader, pack_blocks, pack_tokens, step_size};
+use crate::stage::{KernelTimes, Stage, StageTimes, WeightReader, pack_blocks, pack_tokens, step_size};
 
 /// A submission should take about so long, and a quarter more at most, far below the 2 s after which watchdogs end it.
 const SUBMISSION: Duration = Duration::from_millis(200);
@@ -64,6 +65,8 @@ pub(crate) struct GpuStage {
     /// Multiply-adds that a submission may hold.
     budget: u64,
     times: StageTimes,
+    /// While its kernels are measured.
+    profile: Option<Profile>,
 }
 
 impl GpuStage {
@@ -103,6 +106,7 @@ impl GpuStage {
             recordings: HashMap::new(),
             budget: FIRST_OPERATIONS,
             times: StageTimes::default(),
+            profile: None,
         })
     }
 
@@ -207,14 +211,17 @@ impl GpuStage {
         }
         let (mut total, mut held, mut next) = (0, 0, 0);
         let mut end = part;
-        while next < recording.commands.len() {
-            let mut pass = encoder
-                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some("step"), timestamp_writes: None });
+        let is_full = |next: usize, held: u64, total: u64, end: u64| {
+            let next = recording.commands.get(next);
+            next.is_some_and(|next| held > 0 && total + operations_of(next) / 2 > end)
+        };
+        while let Some(first) = recording.commands.get(next) {
+            let timestamp_writes = self.profile.as_mut().and_then(|profile| profile.stamp(&first.command));
+            let is_timed = timestamp_writes.is_some();
+            let description = wgpu::ComputePassDescriptor { label: Some("step"), timestamp_writes };
+            let mut pass = encoder.begin_compute_pass(&description);
             while let Some(prepared) = recording.commands.get(next) {
                 let operations = operations_of(prepared);
-                if held > 0 && total + operations / 2 > end {
-                    break;
-                }
                 held += operations;
                 total += operations;
                 next += 1;
@@ -223,9 +230,12 @@ impl GpuStage {
                 pass.set_pipeline(&prepared.pipeline);
                 pass.set_bind_group(0, &prepared.bind_group, &[]);
                 pass.dispatch_workgroups(groups.div_ceil(planes.max(1)), rows, planes);
+                if is_timed || is_full(next, held, total, end) {
+                    break;
+                }
             }
             drop(pass);
-            if next < recording.commands.len() {
+            if is_full(next, held, total, end) {
                 let commands = encoder.finish();
                 encode += begin.elapsed();
                 // A software driver may compute in here. One runs while the next is encoded, so that nothing waits for more
@@ -251,6 +261,9 @@ impl GpuStage {
             let readback = &self.buffers[self.plan.readbacks[value].0];
             encoder.copy_buffer_to_buffer(source, 0, readback, 0, *bytes);
             encoder.map_buffer_on_submit(readback, wgpu::MapMode::Read, 0..*bytes, |_| {});
+        }
+        if let Some(profile) = &self.profile {
+            profile.copy_out(&mut encoder);
         }
         let commands = encoder.finish();
         encode += begin.elapsed();
@@ -328,6 +341,7 @@ impl Stage for GpuStage {
             self.write_step(step, given)?;
             let submitted = self.submit(&recording, size, &read, is_cancelled)?;
             self.device.wait(submitted.last.clone())?;
+            self.profile.as_mut().map_or(Ok(()), |profile| profile.read(&self.device))?;
             Ok(submitted)
         });
         let Submitted { operations, encode, .. } = computed.inspect_err(|_| {
@@ -336,6 +350,7 @@ impl Stage for GpuStage {
             _ = device.scoped(|| {
                 read.iter().for_each(|(value, _)| self.buffers[self.plan.readbacks[value].0].unmap());
                 self.staging.take_back();
+                self.profile.iter_mut().for_each(Profile::forget);
             });
         })?;
         let outcome = device.caught("read back", || {
@@ -365,6 +380,12 @@ impl Stage for GpuStage {
 
     fn times(&self) -> &StageTimes {
         &self.times
+    }
+
+    fn profile(&mut self, on: bool) -> Result<Option<KernelTimes>> {
+        let before = self.profile.take().map(Profile::into_times);
+        self.profile = if on { Profile::new(&self.device)? } else { None };
+        Ok(before.or_else(|| self.profile.is_some().then(KernelTimes::new)))
     }
 
     fn copy_bandwidth(&self) -> Result<Option<f64>> {

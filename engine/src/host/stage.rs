@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::faults::{Call, Watch};
 use crate::ledger::Bytes;
 use crate::stage::plan::{Needed, StagePlan};
-use crate::stage::{READ_BYTES, Stage, StageTimes, WeightReader, file_row_bytes, part_rows, rows_of};
+use crate::stage::{KernelTimes, READ_BYTES, Stage, StageTimes, WeightReader, file_row_bytes, part_rows, rows_of};
 
 /// A stage on the host.
 pub(crate) struct HostStage {
@@ -42,6 +42,8 @@ pub(crate) struct HostStage {
     scratch: Scratch,
     watch: Watch,
     times: StageTimes,
+    /// While its kernels are measured.
+    profile: Option<KernelTimes>,
 }
 
 /// Multiply-adds that one thread computes in about the time in which others wake up.
@@ -117,6 +119,7 @@ impl HostStage {
             scratch: Scratch::default(),
             watch: watch.clone(),
             times: StageTimes::default(),
+            profile: None,
         })
     }
 
@@ -175,7 +178,12 @@ impl HostStage {
             threads: crew,
             scratch: &mut self.scratch,
         };
+        let begin = Instant::now();
         node.op.kernel().host(&mut run);
+        if let Some(times) = &mut self.profile {
+            let kernel = (node.op.kernel().name(), lowered.candidate.to_string());
+            times.entry(kernel).or_default().add(begin.elapsed().as_secs_f64());
+        }
         if let Some((value, data)) = written {
             self.buffers[self.plan.values[&value].0] = data;
         }
@@ -317,6 +325,12 @@ impl Stage for HostStage {
 
     fn times(&self) -> &StageTimes {
         &self.times
+    }
+
+    fn profile(&mut self, on: bool) -> Result<Option<KernelTimes>> {
+        let times = self.profile.take().unwrap_or_default();
+        self.profile = on.then(KernelTimes::new);
+        Ok(Some(times))
     }
 
     fn poison(&mut self) -> Result<()> {

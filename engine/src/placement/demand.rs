@@ -150,7 +150,7 @@ fn node_cost(graph: &Graph, node: &Node, steps: &StepLimits) -> Cost {
         (bytes.saturating_add(weight_bytes(graph, *weight)), sum.saturating_add(elements(weight)))
     });
     // The node that writes a cache slot is the one that counts it.
-    let cache = node.cache.filter(|_| node.output.is_none());
+    let cache = node.cache.filter(|_| node.op.kernel().writes_cache());
     let tokens = (steps.pages as u64).saturating_mul(PAGE_TOKENS as u64);
     let stored =
         |kv_type: KvType| cache.map_or(0, |cache| tokens.saturating_mul(kv_type.token_bytes(&graph.caches[cache.0])));

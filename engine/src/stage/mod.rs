@@ -3,7 +3,7 @@
 pub mod plan;
 pub mod recording;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,11 @@ pub(crate) trait Stage: Send {
     /// How long it was busy.
     fn times(&self) -> &StageTimes;
 
+    /// Measures its kernels one by one from now on, or no longer; gives what they took while it did. `None` where the device cannot tell.
+    fn profile(&mut self, _on: bool) -> Result<Option<KernelTimes>> {
+        Ok(None)
+    }
+
     /// Bytes that it reads and writes per second when it copies; `None` for the host.
     fn copy_bandwidth(&self) -> Result<Option<f64>> {
         Ok(None)
@@ -61,6 +66,26 @@ pub(crate) trait Stage: Send {
     /// Fills everything but the weights with NaN, so that a test sees what is read unwritten.
     fn poison(&mut self) -> Result<()>;
 }
+
+/// What a kernel's dispatches took, or on the host its nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct KernelTime {
+    /// How many there were.
+    pub dispatches: u64,
+    /// Seconds of all of them.
+    pub seconds: f64,
+}
+
+impl KernelTime {
+    /// Adds one.
+    pub(crate) fn add(&mut self, seconds: f64) {
+        self.dispatches += 1;
+        self.seconds += seconds;
+    }
+}
+
+/// What kernels took, by their name and the candidate that was chosen.
+pub type KernelTimes = BTreeMap<(&'static str, String), KernelTime>;
 
 /// How many of the latest steps are in a stage's timeline.
 const SPANS: usize = 4096;

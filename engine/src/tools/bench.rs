@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::session::Rows;
+use crate::stage::KernelTimes;
 use crate::stage::plan::StagePlan;
 
 /// One test: a prompt or tokens one by one, after this many in the cache.
@@ -72,6 +73,26 @@ pub struct Measurement {
     pub bytes_per_step: u64,
     /// The share of the last run's time in which at least two stages were busy; `None` where there is only one.
     pub overlap: Option<f64>,
+    /// Where a step's time goes, the kernel that takes most of it first; only where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<Vec<KernelShare>>,
+}
+
+/// What a kernel takes of a step.
+#[derive(Debug, Clone, Serialize)]
+pub struct KernelShare {
+    /// The device.
+    pub adapter: String,
+    /// The kernel: a shader, or on the host an op.
+    pub kernel: String,
+    /// The candidate that was chosen of its op.
+    pub candidate: String,
+    /// How often it runs in a step, on average.
+    pub dispatches: f64,
+    /// Seconds of a step, on average.
+    pub seconds: f64,
+    /// The share of what all kernels of all devices take.
+    pub share: f64,
 }
 
 /// Runs a test; ends with [`Error::Cancelled`] once `on` says false.
@@ -108,7 +129,39 @@ pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn() -> boo
         encode_s: sum(|times| times.encode.as_secs_f64()) / steps,
         bytes_per_step,
         overlap: (after.len() > 1).then(|| crate::stage::overlap(&after, begin)),
+        kernels: None,
     })
+}
+
+/// Runs a test once, with every dispatch in a pass of its own that the device times; devices that cannot are left out. What comes before the
+/// test in the cache is timed too.
+pub fn kernels(model: &Model, test: Test, on: impl Fn() -> bool) -> Result<Vec<KernelShare>> {
+    let profile = |on: bool| -> Result<Vec<Option<KernelTimes>>> {
+        model.shared().loaded().runner().pipeline.ask(|stage| stage.profile(on)).into_iter().collect()
+    };
+    let steps = || model.times().iter().map(|times| times.steps).collect::<Vec<_>>();
+    let before = steps();
+    profile(true)?;
+    let ran = run_once(model, test, &on);
+    let times = profile(false)?;
+    ran?;
+    let steps: Vec<f64> = steps().iter().zip(before).map(|(after, before)| (after - before).max(1) as f64).collect();
+    let ledger = model.ledger();
+    let mut shares = Vec::new();
+    for ((times, stage), steps) in times.into_iter().zip(&ledger.stages).zip(steps) {
+        shares.extend(times.into_iter().flatten().map(|((kernel, candidate), time)| KernelShare {
+            adapter: stage.adapter.clone(),
+            kernel: kernel.into(),
+            candidate,
+            dispatches: time.dispatches as f64 / steps,
+            seconds: time.seconds / steps,
+            share: 0.0,
+        }));
+    }
+    let whole: f64 = shares.iter().map(|kernel| kernel.seconds).sum();
+    shares.iter_mut().for_each(|kernel| kernel.share = kernel.seconds / whole.max(f64::MIN_POSITIVE));
+    shares.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    Ok(shares)
 }
 
 /// Tokens per second of one run in a fresh session.

@@ -46,6 +46,10 @@ pub fn cases() -> Vec<Case> {
             cases.push(windowed);
         }
     }
+    // Spans of many pages, of which the first has the sink.
+    let mut sinks = case((6, 1, 16), KvType::F32, long, 3.0);
+    add_sinks(&mut sinks, None, &[3.0, 0.0, -1e30, 30.0, -2.0, 1.0]);
+    cases.push(sinks);
     // Sinks that take nearly all, nearly nothing, and their share; with windows, groups and shards.
     for kv_type in KvType::ALL {
         for (window, sinks) in [(None, [0.5, -1.0]), (Some(5), [30.0, 0.0]), (Some(33), [-1e30, 1.5])] {

@@ -7,6 +7,7 @@ use super::Attention;
 use crate::graph::CachedValues;
 use crate::host::HostRun;
 use crate::host::cache::PagedCache;
+use crate::host::output::OutputRows;
 use crate::reference::Matrix;
 use crate::simd::math::{exp, tanh};
 use crate::simd::{LANES, Lanes, WithLanes};
@@ -22,61 +23,140 @@ pub struct AttentionScratch {
     /// `[queries][value_width]`.
     sums: Vec<f32>,
     /// Maximum and total of each query.
-    softmax: Vec<(f32, f32)>,
+    softmax: Vec<[f32; 2]>,
 }
 
-/// The queries of some consecutive tokens of a sequence with the heads of one KV head.
+/// The queries of some consecutive tokens of a sequence with the heads of one KV head, and a span of the pages that they see.
 struct Queries<'a> {
     attention: &'a Attention,
     queries: Matrix<'a>,
+    /// Where the span is the first.
     sinks: Option<&'a [f32]>,
     cache: &'a PagedCache,
     step: &'a Step,
     block: Block,
     kv_head: usize,
+    pages: Range<usize>,
     scratch: &'a mut AttentionScratch,
 }
 
-/// Computes attention for all tokens of a step.
+/// Pages that are worth a span.
+const SPAN_PAGES: usize = 4;
+
+/// Computes attention for all tokens of a step. Where KV heads and blocks of tokens are fewer than threads, the pages that they see are cut into spans.
 pub fn run(attention: &Attention, run: &mut HostRun) {
     let sinks = run.operands.weights.get("sinks").map(|sinks| sinks.row(0));
     let cache = run.cache.as_deref().expect("the op uses the cache");
-    let kv_heads = cache.slot().kv_heads;
-    let value_width = cache.slot().value_width;
+    let (kv_heads, value_width) = (cache.slot().kv_heads, cache.slot().value_width);
     let group = attention.heads / kv_heads;
-    let blocks = run.operands.step.blocks();
-    let items = blocks.len() * kv_heads;
-    let parts = run.threads.count().min(items);
+    let (step, threads, isa) = (run.operands.step, run.threads, run.isa);
+    let blocks = step.blocks();
+    let groups = blocks.len() * kv_heads;
+    let longest = blocks.iter().map(|block| attention.pages(step, *block).len()).max().unwrap_or(0);
+    let spans = threads.count().div_ceil(groups.max(1)).min(longest / SPAN_PAGES).max(1);
+    let parts = threads.count().min(groups * spans);
     run.scratch.attention.resize_with(run.scratch.attention.len().max(parts), Mutex::default);
-    let (operands, isa, output, scratch) = (&run.operands, run.isa, run.output(), &run.scratch.attention);
+    // What spans gathered: of each query its sums, then its maximum and total.
+    let queries = blocks.iter().map(|block| block.tokens as usize * group).max().unwrap_or(0);
+    let width = if spans > 1 { queries * (value_width + 2) } else { 0 };
+    run.scratch.floats.clear();
+    run.scratch.floats.resize(groups * spans * width, 0.0);
+    let gathered = OutputRows::new(&mut run.scratch.floats, width, width);
+    let output = run.output.as_ref().expect("the op writes a value");
+    let put = |block: &Block, kv_head: usize, sums: &[f32]| {
+        for (token, sums) in sums.chunks_exact(group * value_width).enumerate() {
+            output.put(block.first as usize + token, kv_head * group * value_width, sums);
+        }
+    };
+    let (operands, scratch) = (&run.operands, &run.scratch.attention);
     let next = std::sync::atomic::AtomicUsize::new(0);
-    run.threads.each(parts, &|part| {
+    threads.each(parts, &|part| {
         let mut scratch = scratch[part].lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            // The last tokens see the most keys: they come first.
             let item = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if item >= items {
+            if item >= groups * spans {
                 return;
             }
-            let (block, kv_head) = (blocks[blocks.len() - 1 - item / kv_heads], item % kv_heads);
-            let queries = Queries {
+            let (group_index, span) = (item / spans, item % spans);
+            // The last tokens see the most keys: they come first.
+            let (block, kv_head) = (blocks[blocks.len() - 1 - group_index / kv_heads], group_index % kv_heads);
+            let pages = attention.pages(step, block);
+            let cut = |span: usize| pages.start + pages.len() * span / spans;
+            isa.run(Queries {
                 attention,
                 queries: operands.inputs["queries"],
-                sinks: sinks.as_deref(),
+                sinks: sinks.as_deref().filter(|_| span == 0),
                 cache,
-                step: operands.step,
+                step,
                 block,
                 kv_head,
+                pages: cut(span)..cut(span + 1),
                 scratch: &mut scratch,
-            };
-            isa.run(queries);
-            for token in 0..block.tokens as usize {
-                let columns = kv_head * group * value_width..(kv_head + 1) * group * value_width;
-                let sums = &scratch.sums[token * group * value_width..][..group * value_width];
-                output.put(block.first as usize + token, columns.start, sums);
+            });
+            let AttentionScratch { sums, softmax, .. } = &mut *scratch;
+            if spans > 1 {
+                gathered.put(item, 0, sums);
+                gathered.put(item, sums.len(), softmax.as_flattened());
+            } else {
+                divide(sums, softmax);
+                put(&block, kv_head, sums);
             }
         }
     });
+    if spans > 1 {
+        let gathered = &run.scratch.floats;
+        threads.each(groups, &|group_index| {
+            let (block, kv_head) = (blocks[blocks.len() - 1 - group_index / kv_heads], group_index % kv_heads);
+            let spans = &gathered[group_index * spans * width..][..spans * width];
+            put(&block, kv_head, &joined(spans, width, block.tokens as usize * group, value_width));
+        });
+    }
+}
+
+/// Makes weighted sums of values means: divides those of each query by the total of its weights.
+fn divide(sums: &mut [f32], softmax: &[[f32; 2]]) {
+    for (sums, [_, total]) in sums.chunks_exact_mut(sums.len() / softmax.len()).zip(softmax) {
+        let inverse = 1.0 / total;
+        sums.iter_mut().for_each(|sum| *sum *= inverse);
+    }
+}
+
+/// What the spans of some queries gathered together, each `width` numbers long.
+fn joined(spans: &[f32], width: usize, queries: usize, value_width: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; queries * value_width];
+    let mut softmax = vec![[f32::NEG_INFINITY, 0.0]; queries];
+    let parts = spans.chunks_exact(width).map(|span| {
+        let (sums, softmax) = span[..queries * (value_width + 2)].split_at(queries * value_width);
+        (sums, softmax.as_chunks::<2>().0)
+    });
+    for (_, own) in parts.clone() {
+        softmax.iter_mut().zip(own).for_each(|(all, own)| all[0] = all[0].max(own[0]));
+    }
+    for (own_sums, own) in parts {
+        let numbers = sums.chunks_exact_mut(value_width).zip(own_sums.chunks_exact(value_width));
+        for ((all, own), (sums, own_sums)) in softmax.iter_mut().zip(own).zip(numbers) {
+            // A span of which a query sees nothing.
+            let factor = if own[0] == f32::NEG_INFINITY { 0.0 } else { (own[0] - all[0]).exp() };
+            all[1] += factor * own[1];
+            sums.iter_mut().zip(own_sums).for_each(|(sum, own)| *sum += factor * own);
+        }
+    }
+    divide(&mut sums, &softmax);
+    sums
+}
+
+impl Attention {
+    /// The first position that a token at a position sees.
+    fn seen_from(&self, position: usize) -> usize {
+        (position + 1).saturating_sub(self.window.unwrap_or(usize::MAX))
+    }
+
+    /// The pages of a sequence, by their number in it, that any token of a block sees.
+    fn pages(&self, step: &Step, block: Block) -> Range<usize> {
+        let tokens = &step.tokens[block.first as usize..][..block.tokens as usize];
+        let (first, last) = (tokens[0].position as usize, tokens[tokens.len() - 1].position as usize);
+        self.seen_from(first) / PAGE_TOKENS..last / PAGE_TOKENS + 1
+    }
 }
 
 impl WithLanes for Queries<'_> {
@@ -84,7 +164,7 @@ impl WithLanes for Queries<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Queries { attention, queries, sinks, cache, step, block, kv_head, scratch } = self;
+        let Queries { attention, queries, sinks, cache, step, block, kv_head, pages, scratch } = self;
         let slot = cache.slot();
         let group = attention.heads / slot.kv_heads;
         let count = block.tokens as usize * group;
@@ -96,12 +176,10 @@ impl WithLanes for Queries<'_> {
         softmax.clear();
         for query in 0..count {
             let sink = sinks.map_or(f32::NEG_INFINITY, |sinks| sinks[kv_head * group + query % group]);
-            softmax.push((sink, if sinks.is_some() { 1.0 } else { 0.0 }));
+            softmax.push([sink, if sinks.is_some() { 1.0 } else { 0.0 }]);
         }
         let tokens = &step.tokens[block.first as usize..][..block.tokens as usize];
-        let (first, last) = (tokens[0].position as usize, tokens[tokens.len() - 1].position as usize);
-        let seen_from = |position: usize| (position + 1).saturating_sub(attention.window.unwrap_or(usize::MAX));
-        for page_number in seen_from(first) / PAGE_TOKENS..=last / PAGE_TOKENS {
+        for page_number in pages {
             let (page, _) = step.place(block.sequence, page_number * PAGE_TOKENS);
             cache.read_keys(lanes, page, kv_head, keys);
             if slot.values == CachedValues::Own {
@@ -118,7 +196,7 @@ impl WithLanes for Queries<'_> {
                 let (token, head) = (place / group, kv_head * group + place % group);
                 let position = tokens[token].position as usize;
                 let row = queries.row(block.first as usize + token);
-                (&row[head * slot.key_width..][..slot.key_width], seen_from(position)..position + 1)
+                (&row[head * slot.key_width..][..slot.key_width], attention.seen_from(position)..position + 1)
             };
             let (softmax, rest_of_softmax) = softmax.as_chunks_mut::<TOGETHER>();
             let mut sums = sums.chunks_exact_mut(TOGETHER * slot.value_width);
@@ -133,10 +211,6 @@ impl WithLanes for Queries<'_> {
                 page.add::<L, 1, 2>(lanes, attention, [query(place)], softmax, sums);
                 place += 1;
             }
-        }
-        for (sums, (_, total)) in sums.chunks_exact_mut(slot.value_width).zip(softmax.iter()) {
-            let inverse = 1.0 / total;
-            sums.iter_mut().for_each(|sum| *sum *= inverse);
         }
     }
 }
@@ -163,7 +237,7 @@ impl Page<'_> {
         lanes: L,
         attention: &Attention,
         queries: [(&[f32], Range<usize>); QUERIES],
-        softmax: &mut [(f32, f32); QUERIES],
+        softmax: &mut [[f32; 2]; QUERIES],
         sums: &mut [f32],
     ) {
         let mut numbers: [&[f32]; QUERIES] = [&[]; QUERIES];
@@ -231,8 +305,8 @@ fn scores<L: Lanes, const QUERIES: usize, const CHAINS: usize>(
 
 /// Makes scores shares of a running softmax; gives what earlier sums are multiplied by.
 #[inline(always)]
-fn soften(scores: &mut [f32; PAGE_TOKENS], seen: Range<usize>, softmax: &mut (f32, f32)) -> f32 {
-    let (before, total) = *softmax;
+fn soften(scores: &mut [f32; PAGE_TOKENS], seen: Range<usize>, softmax: &mut [f32; 2]) -> f32 {
+    let [before, total] = *softmax;
     let mut largest = before;
     for score in &scores[seen.clone()] {
         largest = largest.max(*score);
@@ -246,7 +320,7 @@ fn soften(scores: &mut [f32; PAGE_TOKENS], seen: Range<usize>, softmax: &mut (f3
         sum += share;
     }
     let rescale = if before == f32::NEG_INFINITY { 0.0 } else { exp(before - largest) };
-    *softmax = (largest, total * rescale + sum);
+    *softmax = [largest, total * rescale + sum];
     rescale
 }
 

@@ -3,6 +3,9 @@
 //! They are applied to the part of a graph that one device runs, after it was placed. What a part computes stays the same: the
 //! reference gives the same values before and after.
 
+mod gate;
+mod heads;
+mod norm;
 mod residual;
 
 use std::fmt;
@@ -12,7 +15,8 @@ use crate::device::Features;
 use crate::graph::{Graph, Node, ValueId};
 
 /// All rules, in the order in which they are tried.
-pub const RULES: &[&dyn Rule] = &[&residual::ResidualIntoProduct];
+pub const RULES: &[&dyn Rule] =
+    &[&residual::ResidualIntoSummand, &norm::NormIntoProduct, &gate::GateIntoProduct, &heads::HeadsAtOnce];
 
 /// A rule that replaces nodes.
 pub trait Rule: fmt::Debug + Sync {
@@ -41,7 +45,7 @@ pub struct DeviceNodes<'a> {
     pub nodes: Vec<Node>,
     /// What the device can do.
     pub features: Features,
-    /// How many nodes of the whole graph, and outputs, read each value.
+    /// How many operands of the whole graph's nodes, and outputs, are each value.
     readers: Vec<usize>,
 }
 
@@ -71,10 +75,57 @@ impl DeviceNodes<'_> {
         self.readers[value.0] == 1
     }
 
+    /// Whether a node reads a value, by whatever of its columns, and no other does.
+    pub fn is_read_only_by(&self, value: ValueId, node: &Node) -> bool {
+        self.readers[value.0] == values_read(node).filter(|read| *read == value).count()
+    }
+
     fn replace(&mut self, index: usize, Replacement { replaced, nodes }: Replacement) {
         let removed = &self.nodes[index..index + replaced];
         removed.iter().flat_map(values_read).for_each(|value| self.readers[value.0] -= 1);
         nodes.iter().flat_map(values_read).for_each(|value| self.readers[value.0] += 1);
         self.nodes.splice(index..index + replaced, nodes);
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    use std::ops::Range;
+
+    use super::{RULES, rewrite};
+    use crate::cases::Case;
+    use crate::device::{Features, Processor};
+    use crate::graph::{Graph, Output};
+    use crate::reference::{Machine, nmse};
+    use crate::simd::Isa;
+
+    pub const GPU: Features = Features {
+        subgroup: None,
+        f16: false,
+        workgroup_bytes: 16384,
+        workgroup_invocations: 256,
+        processor: Processor::Gpu,
+    };
+
+    pub const HOST: Features = Features { processor: Processor::Host(Isa::PORTABLE), ..GPU };
+
+    /// That a device runs this many nodes instead of a case's, which give the same.
+    pub fn check(case: &Case, device: Features, nodes: usize) {
+        check_range(case, 0..case.graph.nodes.len(), device, nodes);
+    }
+
+    /// The same of a part of the nodes.
+    pub fn check_range(case: &Case, range: Range<usize>, device: Features, nodes: usize) {
+        let part = rewrite(&case.graph, range.clone(), device, RULES);
+        assert_eq!(part.len(), nodes, "{part:?}");
+        let mut rewritten = case.graph.clone();
+        rewritten.nodes.splice(range, part);
+        let outputs = |graph: &Graph| {
+            let mut machine = Machine::new(graph, case.host_weights(), case.kv_type, case.pages());
+            let values = machine.step(&case.steps[0], case.given(0), &[Output::Logits, Output::LogSumExp]);
+            graph.outputs.iter().flat_map(|(_, value)| values[value].clone()).collect::<Vec<_>>()
+        };
+        // What lay between was rounded once more.
+        assert!(nmse(&outputs(&case.graph), &outputs(&rewritten)) < 1e-13);
     }
 }

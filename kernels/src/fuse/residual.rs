@@ -1,4 +1,4 @@
-//! `add(matmul(x), residual)` becomes a matmul that adds the residual as it writes: a value less to write and to read.
+//! `add(matmul(x), residual)` becomes a matmul that adds the residual as it writes, and a norm likewise: a value less to write and to read.
 
 use super::{DeviceNodes, Replacement, Rule};
 use crate::graph::Node;
@@ -6,17 +6,22 @@ use crate::op::Op;
 
 /// The rule.
 #[derive(Debug)]
-pub struct ResidualIntoProduct;
+pub struct ResidualIntoSummand;
 
-impl Rule for ResidualIntoProduct {
+impl Rule for ResidualIntoSummand {
     fn name(&self) -> &'static str {
         "residual"
     }
 
     fn replacement(&self, part: &DeviceNodes, index: usize) -> Option<Replacement> {
-        let (product, sum) = (part.nodes.get(index)?, part.nodes.get(index + 1)?);
-        let (Op::MatMul(_), Op::Add(_), Some(value)) = (&product.op, &sum.op, product.output) else { return None };
-        if product.inputs.has("residual") || !part.is_read_once(value) {
+        let (summand, sum) = (part.nodes.get(index)?, part.nodes.get(index + 1)?);
+        let (Op::Add(_), Some(value)) = (&sum.op, summand.output) else { return None };
+        let takes_residual = match &summand.op {
+            Op::MatMul(product) => product.gate.is_none(),
+            Op::RmsNorm(_) => true,
+            _ => false,
+        };
+        if !takes_residual || summand.inputs.has("residual") || !part.is_read_once(value) {
             return None;
         }
         let addends = ["a", "b"].map(|name| sum.inputs[name]);
@@ -26,33 +31,21 @@ impl Rule for ResidualIntoProduct {
             [residual, b] if b == whole => residual,
             _ => return None,
         };
-        let mut inputs = product.inputs.clone();
+        let mut inputs = summand.inputs.clone();
         inputs.push("residual", residual);
-        let node = Node { inputs, output: sum.output, ..product.clone() };
+        let node = Node { inputs, output: sum.output, ..summand.clone() };
         Some(Replacement { replaced: 2, nodes: vec![node] })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
-
     use crate::add::Add;
     use crate::cases::Case;
-    use crate::device::{Features, Processor};
-    use crate::fuse::{RULES, rewrite};
+    use crate::fuse::testing::{GPU, check_range};
     use crate::graph::{Graph, Output, Rows};
     use crate::matmul::MatMul;
     use crate::op::Op;
-    use crate::reference::{Machine, nmse};
-
-    const DEVICE: Features = Features {
-        subgroup: None,
-        f16: false,
-        workgroup_bytes: 16384,
-        workgroup_invocations: 256,
-        processor: Processor::Gpu,
-    };
 
     /// Two layers, each a matmul whose product is added to the residual; the products of `shared` layers are outputs too.
     fn case(shared: &[usize]) -> Case {
@@ -82,20 +75,7 @@ mod tests {
 
     #[test]
     fn a_residual_goes_into_the_product() {
-        let check = |shared: &[usize], range: Range<usize>, nodes: usize| {
-            let case = case(shared);
-            let mut rewritten = case.graph.clone();
-            let part = rewrite(&case.graph, range.clone(), DEVICE, RULES);
-            assert_eq!(part.len(), nodes);
-            rewritten.nodes.splice(range, part);
-            let output = |graph: &Graph| {
-                let mut machine = Machine::new(graph, case.host_weights(), case.kv_type, case.pages());
-                let values = machine.step(&case.steps[0], case.given(0), &[Output::Logits]);
-                values[&graph.outputs.last().expect("it has one").1].clone()
-            };
-            // The sum is rounded once instead of twice.
-            assert!(nmse(&output(&case.graph), &output(&rewritten)) < 1e-13);
-        };
+        let check = |shared: &[usize], range, nodes| check_range(&case(shared), range, GPU, nodes);
         check(&[], 0..4, 2);
         // A product that somebody else reads must be written.
         check(&[0], 0..4, 3);

@@ -2,10 +2,11 @@
 
 use crate::candidate::Candidate;
 use crate::cases::Case;
-use crate::dispatch::{Launch, Lowered};
+use crate::dispatch::{Binding, Launch, Lowered, NamedWgsl};
 use crate::graph::{Rows, Slice};
 use crate::host::HostRun;
-use crate::lowering::{LoweringContext, Precision};
+use crate::host::output::OutputRows;
+use crate::lowering::{LoweringContext, Precision, View};
 use crate::op::{Kernel, Op};
 use crate::params;
 use crate::reference::Operands;
@@ -27,22 +28,25 @@ pub enum Activation {
 }
 
 impl Activation {
-    fn wgsl(self) -> &'static str {
-        match self {
+    /// `activation_gated`, which reads [`Activation::limit`] from the parameters.
+    pub(crate) fn module(self) -> NamedWgsl {
+        let source = match self {
             Activation::Silu => include_str!("silu.wgsl"),
             Activation::GeluTanh => include_str!("gelu_tanh.wgsl"),
             Activation::SiluClamped { .. } => include_str!("silu_clamped.wgsl"),
-        }
+        };
+        ("activation", source)
     }
 
-    fn limit(self) -> f32 {
+    /// The bound that the module takes as `limit`; 0 where there is none.
+    pub(crate) fn limit(self) -> f32 {
         match self {
             Activation::SiluClamped { limit } => limit,
             Activation::Silu | Activation::GeluTanh => 0.0,
         }
     }
 
-    fn apply(self, x: f64, up: f64) -> f64 {
+    pub(crate) fn apply(self, x: f64, up: f64) -> f64 {
         match self {
             Activation::Silu => x / (1.0 + (-x).exp()) * up,
             Activation::GeluTanh => {
@@ -64,6 +68,27 @@ pub struct Gated {
     pub activation: Activation,
 }
 
+impl Gated {
+    /// Adds what gives the gate and the other half side by side, with a scratch buffer in place of the output, and then this.
+    pub(crate) fn after(
+        &self,
+        context: &LoweringContext,
+        lowered: &mut Lowered,
+        halves: impl FnOnce(&LoweringContext, Binding, &mut Lowered),
+    ) {
+        let width = context.output().width;
+        let (both, view) = lowered.scratch_value(context, 2 * width);
+        halves(&LoweringContext { output: Some(view), ..context.clone() }, both, lowered);
+        let half = |offset| View { offset, width, ..view };
+        let inputs = [("gate", half(0)), ("up", half(width))].into_iter().collect();
+        let gate = self.lower(&LoweringContext { inputs, ..context.clone() }, &Candidate::new("plain"));
+        lowered.append(gate, |binding| match binding {
+            Binding::Input(_) => both,
+            other => other,
+        });
+    }
+}
+
 impl Kernel for Gated {
     fn name(&self) -> &'static str {
         "gated"
@@ -71,9 +96,8 @@ impl Kernel for Gated {
 
     fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
         let shader = ("gated", include_str!("gated.wgsl"));
-        let modules = vec![("activation", self.activation.wgsl())];
         let params = params! { limit: self.activation.limit() };
-        Lowered::one(Launch::elementwise(context, shader, modules, params, vec![]))
+        Lowered::one(Launch::elementwise(context, shader, vec![self.activation.module()], params, vec![]))
     }
 
     fn host_candidates(&self, _: Precision) -> Vec<Candidate> {
@@ -93,6 +117,17 @@ impl Kernel for Gated {
         let gated = |(gate, up): (&f32, &f32)| self.activation.apply(f64::from(*gate), f64::from(*up)) as f32;
         (0..operands.rows).flat_map(|row| gate.row(row).iter().zip(up.row(row)).map(gated)).collect()
     }
+}
+
+/// On the host, what `halves` writes into rows of `[gate, up]`, and then their gate into the output.
+pub(crate) fn after_on_host(activation: Activation, run: &mut HostRun, halves: impl FnOnce(&mut HostRun, &OutputRows)) {
+    let (isa, width) = (run.isa, run.output().width());
+    let mut both = vec![0.0; run.operands.rows * 2 * width];
+    halves(run, &OutputRows::new(&mut both, 2 * width, 2 * width));
+    run.each_row(20 * width, |_, row, out| {
+        let (gate, up) = both[row * 2 * width..][..2 * width].split_at(width);
+        isa.run(GatedRow { activation, gate, up, out });
+    });
 }
 
 /// One row on the host.

@@ -3,6 +3,7 @@
 use super::{GroupedMatMul, Stack};
 use crate::cases::Case;
 use crate::formats::{self, Format};
+use crate::gated::Activation;
 use crate::graph::{Rows, Weight};
 use crate::op::Op;
 use crate::route::{Gating, Route};
@@ -59,9 +60,15 @@ pub fn cases() -> Vec<Case> {
             cases.push(sharded);
         }
     }
-    for stack in [Stack::MatrixByMatrix, Stack::RowByRow] {
-        let shape = Shape { stack, ..shape(6, 2, 2, 40, 64) };
-        cases.extend([3, 20].map(|tokens| case(formats::F16, shape, tokens, InputRows::Chosen, true, 1.0)));
+    for stack in [Stack::PartByPart, Stack::MatrixByMatrix, Stack::RowByRow] {
+        let shape = Shape { stack, ..shape(6, 2, 2, 41, 64) };
+        for tokens in [3, 20] {
+            let plain = case(formats::F16, shape, tokens, InputRows::Chosen, true, 1.0);
+            let gated = gated(plain.clone());
+            let sharded =
+                Case { max_shard: Some(16 * 1024), name: format!("{}, in shards", gated.name), ..gated.clone() };
+            cases.extend([plain, gated, sharded]);
+        }
     }
     // As many as there may be.
     cases.push(case(formats::F32, shape(1000, 2, 1, 2, 4), 20, InputRows::Chosen, false, 1.0));
@@ -111,8 +118,19 @@ fn case(format: Format, shape: Shape, tokens: usize, input_rows: InputRows, bias
         weights.push(("bias", case.graph.weight(Weight::computed("bias", count, numbers))));
     }
     let output = case.graph.value("output", Rows::Tokens, parts * slots * rows);
-    let op = Op::GroupedMatMul(GroupedMatMul { matrices, slots, parts, stack });
+    let op = Op::GroupedMatMul(GroupedMatMul { matrices, slots, parts, stack, gate: None });
     case.graph.node(op, &inputs, &weights, None, Some(output));
     case.output(output);
+    case
+}
+
+/// The same of two parts that meet in a gate.
+fn gated(mut case: Case) -> Case {
+    let last = case.graph.nodes.last_mut().expect("a case has nodes");
+    if let (Op::GroupedMatMul(op), Some(output)) = (&mut last.op, last.output) {
+        op.gate = Some(Activation::Silu);
+        case.graph.values[output.0].width /= 2;
+    }
+    case.name += ", gated";
     case
 }

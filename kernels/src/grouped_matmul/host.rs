@@ -3,13 +3,23 @@
 use std::ops::Range;
 
 use super::{GroupedMatMul, Stack};
+use crate::gated;
 use crate::host::HostRun;
 use crate::host::matrix::Input;
+use crate::host::output::OutputRows;
 use crate::matmul::host::{INTEGER, parts};
 use crate::reference::Matrix;
 
-/// The products of a step.
+/// The products of a step. A gate after them has rows of its own: what joins it leaves the host out.
 pub fn run(op: &GroupedMatMul, run: &mut HostRun) {
+    match op.gate {
+        None => multiply(op, run, None),
+        Some(activation) => gated::after_on_host(activation, run, |run, both| multiply(op, run, Some(both))),
+    }
+}
+
+/// The products, into the output of the step or other rows.
+fn multiply(op: &GroupedMatMul, run: &mut HostRun, into: Option<&OutputRows>) {
     let matrix = run.matrix.expect("the op has a matrix");
     let (input, tokens) = (run.operands.inputs["input"], run.operands.rows);
     let (slots, columns) = (op.slots, matrix.columns);
@@ -56,7 +66,8 @@ pub fn run(op: &GroupedMatMul, run: &mut HostRun) {
     let pieces = if op.stack == Stack::PartByPart { op.parts } else { 1 };
     let piece_rows = op.parts * part_rows / pieces;
     let cuts = parts(run.threads.count(), tokens).div_ceil(runs.len()).max(1);
-    let (isa, output, rows) = (run.isa, run.output.as_ref().expect("the op writes a value"), &scratch.rows);
+    let own = run.output.as_ref().expect("the op writes a value");
+    let (isa, output, rows) = (run.isa, into.unwrap_or(own), &scratch.rows);
     run.threads.each(runs.len() * pieces * cuts, &|item| {
         let (run, piece, cut) = (&runs[item / cuts / pieces], item / cuts % pieces, item % cuts);
         let first = match op.stack {

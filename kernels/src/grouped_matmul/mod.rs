@@ -8,13 +8,12 @@
 mod cases;
 mod host;
 
-use std::ops::Range;
-
 use crate::candidate::Candidate;
 use crate::dispatch::{Binding, Bound, Count, Extent, Grid, Launch, Lowered, Param, StepSize, Work, read, write};
+use crate::gated::{Activation, Gated};
 use crate::host::HostRun;
 use crate::lowering::{Batch, LoweringContext, Precision, Shard};
-use crate::matmul::{self, Product, SMALL_TILE};
+use crate::matmul::{self, Finish, Product, SMALL_TILE};
 use crate::op::Kernel;
 use crate::params;
 use crate::reference::Operands;
@@ -25,7 +24,8 @@ pub use self::cases::{cases, large_cases};
 /// `width` a multiple of 4; and, where matrices are chosen, `routes` `[tokens, 2 * slots]` of [`crate::route::Route`].
 ///
 /// `weight` `[parts * matrices * rows, columns]` in the order of [`Stack`], and perhaps a `bias` `[parts * matrices * rows]` in F32, likewise.
-/// Output `[tokens, parts * slots * rows]`: row `r` of part `p` of slot `s`'s matrix at `(p * slots + s) * rows + r`.
+/// Output `[tokens, parts * slots * rows]`: row `r` of part `p` of slot `s`'s matrix at `(p * slots + s) * rows + r`. Where it gates, there are two
+/// parts, and the output is `[tokens, slots * rows]`: the first part, activated, times the second.
 #[derive(Debug, Clone)]
 pub struct GroupedMatMul {
     /// Matrices, at most [`MAX_MATRICES`]; as many as slots where each slot has its own.
@@ -36,6 +36,8 @@ pub struct GroupedMatMul {
     pub parts: usize,
     /// How the rows of parts and matrices lie in the weight.
     pub stack: Stack,
+    /// The first of two parts gates the second ([`Gated`]).
+    pub gate: Option<Activation>,
 }
 
 /// The order of the rows of a weight of several matrices, each of several parts.
@@ -115,32 +117,47 @@ impl Kernel for GroupedMatMul {
             let tiles = rows.at(StepSize { tokens: context.max_rows, ..Default::default() });
             lowered.scratch = vec![u64::from(tiles) * 16, u64::from(context.max_rows * slots) * 4];
         }
-        for (index, shard) in context.weights["weight"].shards.iter().enumerate() {
-            let product = Product {
-                context,
-                candidate,
-                shard: index,
-                width: context.weights["weight"].columns,
-                rows: (self.parts * self.part_rows(context)) as u32,
-                modules: vec![
-                    ("row", include_str!("row_of_matrices.wgsl")),
-                    ("batch", batch),
-                    ("finish", include_str!("finish_slot.wgsl")),
-                ],
-                params: self.params(context, shard),
-                bindings: bindings.clone(),
-            };
-            lowered.push(match (is_routed, context.batch) {
-                (true, Batch::Few(_)) => product.columns(1, rows),
-                (false, Batch::Few(columns)) => product.columns(columns, rows),
-                (_, Batch::Many) => product.tiles(rows),
-            });
+        let shards = &context.weights["weight"].shards;
+        let add = |op: &GroupedMatMul, context: &LoweringContext, output: Binding, lowered: &mut Lowered| {
+            for (index, shard) in shards.iter().enumerate() {
+                let product = Product {
+                    context,
+                    candidate,
+                    shard: index,
+                    width: context.weights["weight"].columns,
+                    rows: op.results(context),
+                    norm: None,
+                    finish: op.gate.map_or(Finish::Plain, Finish::Gated),
+                    modules: vec![("row", include_str!("row_of_matrices.wgsl")), ("batch", batch)],
+                    params: op.params(context, shard),
+                    bindings: bindings.clone(),
+                };
+                let launch = match (is_routed, context.batch) {
+                    (true, Batch::Few(_)) => product.columns(1, rows),
+                    (false, Batch::Few(columns)) => product.columns(columns, rows),
+                    (_, Batch::Many) => product.tiles(rows),
+                };
+                lowered.append(Lowered::one(launch), |binding| match binding {
+                    Binding::Output => output,
+                    other => other,
+                });
+            }
+        };
+        match self.gate {
+            // Where parts that meet may lie in different shards, the gate comes after.
+            Some(activation) if shards.len() > 1 => {
+                Gated { activation }.after(context, &mut lowered, |context, output, lowered| {
+                    add(&GroupedMatMul { gate: None, ..*self }, context, output, lowered);
+                });
+            }
+            _ => add(self, context, Binding::Output, &mut lowered),
         }
         lowered
     }
 
+    // As in a matmul.
     fn host_candidates(&self, precision: Precision) -> Vec<Candidate> {
-        matmul::host::candidates(precision)
+        matmul::host::candidates(if self.gate.is_some() { Precision::Exact } else { precision })
     }
 
     fn host(&self, run: &mut HostRun) {
@@ -148,23 +165,28 @@ impl Kernel for GroupedMatMul {
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
-        let results = self.reference_rows(operands, 0..operands.weights["weight"].rows());
-        let mut output = vec![0.0; results.len()];
-        results.into_iter().for_each(|(place, result)| output[place] = result);
-        output
+        let products = self.reference_products(operands);
+        let Some(activation) = self.gate else { return products.into_iter().map(|product| product as f32).collect() };
+        let width = products.len() / operands.rows / 2;
+        let gated = |both: &[f64]| -> Vec<f32> {
+            let (gate, up) = both.split_at(width);
+            gate.iter().zip(up).map(|(gate, up)| activation.apply(*gate, *up) as f32).collect()
+        };
+        products.chunks(2 * width).flat_map(gated).collect()
     }
 }
 
 impl GroupedMatMul {
-    /// The reference for some rows of the weight: results with their places in the output.
-    pub fn reference_rows(&self, operands: &Operands, rows: Range<usize>) -> Vec<(usize, f32)> {
+    /// The products of all parts: `[tokens, parts * slots * rows]`.
+    fn reference_products(&self, operands: &Operands) -> Vec<f64> {
         let weight = operands.weights["weight"];
         let part_rows = weight.rows() / (self.parts * self.matrices);
         let strides = self.strides(part_rows);
         let mut weight_row = vec![0.0; weight.columns];
         let biases = operands.weights.get("bias").map(|bias| bias.row(0));
-        let mut computed = Vec::new();
-        for row in rows {
+        let row_results = self.parts * self.slots * part_rows;
+        let mut products = vec![0.0; operands.rows * row_results];
+        for row in 0..weight.rows() {
             let (part, matrix, row_of_part) = strides.place(row, self.stack);
             weight.decode_row(row, &mut weight_row);
             for token in 0..operands.rows {
@@ -176,11 +198,11 @@ impl GroupedMatMul {
                     let sum: f64 = input.iter().zip(&weight_row).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
                     let bias = biases.as_ref().map_or(0.0, |biases| f64::from(biases[row]));
                     let column = (part * self.slots + slot) * part_rows + row_of_part;
-                    computed.push((token * self.parts * self.slots * part_rows + column, (sum + bias) as f32));
+                    products[token * row_results + column] = sum + bias;
                 }
             }
         }
-        computed
+        products
     }
 
     /// The matrix that a slot of a token meets.
@@ -192,6 +214,12 @@ impl GroupedMatMul {
     fn part_rows(&self, context: &LoweringContext) -> usize {
         let rows: u32 = context.weights["weight"].shards.iter().map(|shard| shard.rows).sum();
         rows as usize / (self.parts * self.matrices)
+    }
+
+    /// Results of a slot.
+    fn results(&self, context: &LoweringContext) -> u32 {
+        let parts = if self.gate.is_some() { 1 } else { self.parts };
+        (parts * self.part_rows(context)) as u32
     }
 
     /// How the rows of a weight follow each other whose parts have this many.
@@ -211,8 +239,8 @@ impl GroupedMatMul {
         let part_rows = self.part_rows(context);
         let strides = self.strides(part_rows);
         let mut params = params! {
-            // Of the results of a slot, all parts.
-            rows: (self.parts * part_rows) as u32,
+            // Results of a slot.
+            rows: self.results(context),
             row_stride: shard.row_stride,
             // Elements along k.
             width: columns,
@@ -223,6 +251,7 @@ impl GroupedMatMul {
             part_stride: strides.part as u32,
             matrix_stride: strides.matrix as u32,
             step: strides.row as u32,
+            scale: 1.0,
             slots: self.slots as u32,
             // Of the input from a slot to the next, in vec4; 0 where slots share it.
             slot_quads: slot_width / 4,

@@ -137,12 +137,28 @@ impl Numbers {
             Numbers::Blocks(bytes, scales) => {
                 let blocks = shape.blocks();
                 let scales = &scales[index * PAGE_TOKENS * blocks..][..PAGE_TOKENS * blocks];
-                for (at, (read, byte)) in read.iter_mut().zip(&bytes[range]).enumerate() {
-                    let (token, element) = match shape.element {
-                        1 => (at / shape.width, at % shape.width),
-                        _ => (at % PAGE_TOKENS, at / PAGE_TOKENS),
-                    };
-                    *read = f32::from(*byte) * f16::from_bits(scales[token * blocks + element / BLOCK]).to_f32();
+                let scale = |token: usize, block: usize| f16::from_bits(scales[token * blocks + block]).to_f32();
+                let bytes = &bytes[range];
+                // A run of bytes has one scale, or as many as there are tokens.
+                if shape.element == 1 {
+                    let tokens = read.chunks_exact_mut(shape.width).zip(bytes.chunks_exact(shape.width));
+                    for (token, (read, bytes)) in tokens.enumerate() {
+                        for (block, (read, bytes)) in read.chunks_mut(BLOCK).zip(bytes.chunks(BLOCK)).enumerate() {
+                            let scale = scale(token, block);
+                            read.iter_mut().zip(bytes).for_each(|(read, byte)| *read = f32::from(*byte) * scale);
+                        }
+                    }
+                } else {
+                    let elements = read.chunks_mut(BLOCK * PAGE_TOKENS).zip(bytes.chunks(BLOCK * PAGE_TOKENS));
+                    for (block, (read, bytes)) in elements.enumerate() {
+                        let scales: [f32; PAGE_TOKENS] = std::array::from_fn(|token| scale(token, block));
+                        let rows = read.as_chunks_mut::<PAGE_TOKENS>().0.iter_mut();
+                        for (read, bytes) in rows.zip(bytes.as_chunks::<PAGE_TOKENS>().0) {
+                            for token in 0..PAGE_TOKENS {
+                                read[token] = f32::from(bytes[token]) * scales[token];
+                            }
+                        }
+                    }
                 }
             }
         }

@@ -39,6 +39,13 @@ impl<'a> OutputRows<'a> {
         }
     }
 
+    /// A row as it was written.
+    pub fn row(&mut self, row: usize) -> &[f32] {
+        let row = &self.data[row * self.stride..][..self.width];
+        // SAFETY: a float has the size and alignment of an atomic word, and `self` is borrowed mutably, so that nobody writes meanwhile.
+        unsafe { std::slice::from_raw_parts(row.as_ptr().cast::<f32>(), row.len()) }
+    }
+
     /// Copies rows that lie one after the other.
     pub fn copy_from(&self, rows: &[f32]) {
         rows.chunks(self.width.max(1)).enumerate().for_each(|(index, row)| self.put(index, 0, row));

@@ -7,11 +7,11 @@
 
 use crate::candidate::Candidate;
 use crate::dispatch::{
-    Binding, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_pages, read_tokens, write,
+    Binding, Bound, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_pages, read_tokens, write,
 };
 use crate::graph::{CacheSlot, CachedValues};
 use crate::host::HostRun;
-use crate::lowering::{LoweringContext, Precision, View};
+use crate::lowering::{DeviceCache, LoweringContext, Precision, View};
 use crate::op::Kernel;
 use crate::params;
 use crate::reference::Operands;
@@ -115,7 +115,7 @@ impl KvType {
     }
 
     /// `alias KvWord`, `kv_QUADS`, `kv_WORDS`, `kv_encode` and `kv_decode`.
-    fn module(self) -> NamedWgsl {
+    pub(crate) fn module(self) -> NamedWgsl {
         let source = match self {
             KvType::F32 => include_str!("f32.wgsl"),
             KvType::F16 => include_str!("f16.wgsl"),
@@ -141,6 +141,32 @@ fn half(number: f32) -> f32 {
 /// `pages_place`: which key or value is that of a head at a position.
 pub(crate) const PAGES: NamedWgsl = ("pages", include_str!("pages.wgsl"));
 
+/// Keys, or values, that are put into memory of their own under the name of this module; the shader may add how it comes to them.
+pub(crate) const PUT: &str = include_str!("put.wgsl");
+
+/// The constants of [`PAGES`] and of [`PUT`] as `keys` and as `values`.
+pub(crate) fn cached_constants(cache: &DeviceCache) -> Vec<(&'static str, u32)> {
+    let [keys, values] = [cache.slot.key_width, cache.slot.value_width];
+    let words = |width: usize| cache.kv_type.words(width) as u32;
+    vec![
+        ("PAGE_TOKENS", PAGE_TOKENS as u32),
+        ("keys_QUADS", keys as u32 / 4),
+        ("keys_WORDS", words(keys)),
+        ("values_QUADS", values as u32 / 4),
+        ("values_WORDS", words(values)),
+    ]
+}
+
+/// The keys of a cache shard, as [`PUT`] writes them.
+pub(crate) fn write_keys(shard: usize) -> Bound {
+    write("keys_cached", "KvWord", "[pages, kv_heads, PAGE_TOKENS, keys_WORDS]", Binding::Keys(shard))
+}
+
+/// The values of a cache shard, as [`PUT`] writes them.
+pub(crate) fn write_values(shard: usize) -> Bound {
+    write("values_cached", "KvWord", "[pages, kv_heads, PAGE_TOKENS, values_WORDS]", Binding::Values(shard))
+}
+
 /// Inputs `keys` `[tokens, kv_heads * key_width]`, and `values` `[tokens, kv_heads * value_width]` where they are not in the keys; written
 /// to the cache slot at each token's position.
 #[derive(Debug, Clone)]
@@ -151,19 +177,22 @@ impl Kernel for KvWrite {
         "kv_cache"
     }
 
+    fn writes_cache(&self) -> bool {
+        true
+    }
+
     fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
         let cache = context.cache();
         let (key_width, value_width) = (cache.slot.key_width as u32, cache.slot.value_width as u32);
         let keys = context.inputs["keys"];
         let values = context.inputs.get("values").copied().unwrap_or(keys);
-        let own = include_str!("own.wgsl");
+        let own = concat!(include_str!("put.wgsl"), include_str!("own.wgsl"));
         let values_module = match cache.slot.values {
             CachedValues::Own => own,
             CachedValues::InKeys => include_str!("in_keys.wgsl"),
         };
         let unit_quads = cache.kv_type.unit_quads() as u32;
         let units = key_width.max(value_width).div_ceil(4 * unit_quads);
-        let words = |width: u32| cache.kv_type.words(width as usize) as u32;
         let mut lowered = Lowered::default();
         let mut first_head = 0;
         for (shard, heads) in cache.shards.iter().enumerate() {
@@ -171,33 +200,21 @@ impl Kernel for KvWrite {
                 read_tokens(),
                 read_pages(),
                 read("keys_given", "f32", "[tokens, kv_heads, 4 * keys_QUADS]", Binding::Input("keys")),
-                write("keys_cached", "KvWord", "[pages, heads, PAGE_TOKENS, keys_WORDS]", Binding::Keys(shard)),
+                write_keys(shard),
             ];
             if cache.slot.values == CachedValues::Own {
                 bindings.extend([
                     read("values_given", "f32", "[tokens, kv_heads, 4 * values_QUADS]", Binding::Input("values")),
-                    write(
-                        "values_cached",
-                        "KvWord",
-                        "[pages, heads, PAGE_TOKENS, values_WORDS]",
-                        Binding::Values(shard),
-                    ),
+                    write_values(shard),
                 ]);
             }
             lowered.push(Launch {
                 shader: ("kv_write", include_str!("kv_write.wgsl")),
                 modules: vec![cache.kv_type.module(), PAGES, ("keys", own), ("values", values_module)],
-                constants: vec![
-                    ("WORKGROUP", WORKGROUP),
-                    ("PAGE_TOKENS", PAGE_TOKENS as u32),
-                    ("keys_QUADS", key_width / 4),
-                    ("keys_WORDS", words(key_width)),
-                    ("values_QUADS", value_width / 4),
-                    ("values_WORDS", words(value_width)),
-                ],
+                constants: [cached_constants(cache), vec![("WORKGROUP", WORKGROUP)]].concat(),
                 // Heads are those of the shard, and views begin with its first.
                 params: params! {
-                    heads: *heads,
+                    kv_heads: *heads,
                     pages_per_sequence: cache.pages_per_sequence,
                     keys: View { offset: keys.offset + first_head * key_width, ..keys },
                     values: View { offset: values.offset + first_head * value_width, ..values },

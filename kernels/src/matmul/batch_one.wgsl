@@ -7,6 +7,10 @@ fn $empty() -> bool {
     return false;
 }
 
+fn $holds(row: u32) -> bool {
+    return true;
+}
+
 // Where a row of the input begins.
 fn $input(row: u32) -> u32 {
     return params.input_offset + row * params.input_stride;

@@ -3,6 +3,7 @@
 use super::MatMul;
 use crate::cases::Case;
 use crate::formats::{self, Format};
+use crate::gated::Activation;
 use crate::graph::{Rows, Weight};
 use crate::op::Op;
 
@@ -15,8 +16,15 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(format, 320, &[70, 9, 40], 33, Variant::Shards));
         cases.push(case(format, 2048, &[33], 40, Variant::Large));
     }
-    // What is added is no matter of formats: floats, and one with scales.
+    // What is added, the norm and the gate are no matter of formats: floats, and one with scales.
     for format in &formats::GGUF[..3] {
+        for tokens in [1, 2, 7, 8, 33] {
+            cases.push(case(*format, 320, &[70, 9, 40], tokens, Variant::Norm));
+            cases.push(case(*format, 96, &[37], tokens, Variant::NormAndResidual));
+            cases.push(case(*format, 96, &[70], tokens, Variant::Gate(Activation::GeluTanh)));
+            cases.push(case(*format, 320, &[37, 37], tokens, Variant::NormAndGate));
+            cases.push(case(*format, 320, &[45, 45], tokens, Variant::GateInShards));
+        }
         for tokens in [1, 3, 33] {
             cases.push(case(*format, 320, &[70, 9, 40], tokens, Variant::Bias));
             cases.push(case(*format, 96, &[37], tokens, Variant::BiasAndResidual));
@@ -31,6 +39,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(format, 64, &[33], 513, Variant::Plain));
         if format.block_elements == 1 {
             for width in [1, 7, 33, 172] {
+                cases.push(case(format, width, &[37], 3, Variant::Norm));
                 cases.push(case(format, width, &[37], 2, Variant::Plain));
                 cases.push(case(format, width, &[37], 11, Variant::Residual));
             }
@@ -52,22 +61,37 @@ fn case(format: Format, width: usize, parts: &[usize], tokens: usize, variant: V
     let rows: usize = parts.iter().sum();
     let mut case = Case::new("matmul", format!("{tokens}x{width} by {rows}{}", variant.name()), tokens);
     case.format = Some(format);
-    case.max_shard = matches!(variant, Variant::Shards | Variant::Bias).then_some(16 * 1024);
+    case.max_shard =
+        matches!(variant, Variant::Shards | Variant::Bias | Variant::Norm | Variant::GateInShards).then_some(16 * 1024);
     case.magnitude = if variant == Variant::Large { 1e6 } else { 1.0 };
     let input = case.graph.input("input", Rows::Tokens, width);
     let weight = case.random_weight(parts, width);
-    let output = case.graph.value("output", Rows::Tokens, rows);
+    let mut op = MatMul::PLAIN;
+    (op.norm, op.gate) = match variant {
+        Variant::Norm | Variant::NormAndResidual => (Some(1e-5), None),
+        Variant::NormAndGate => (Some(1e-5), Some(Activation::Silu)),
+        Variant::Gate(activation) => (None, Some(activation)),
+        Variant::GateInShards => (Some(1e-5), Some(Activation::SiluClamped { limit: 0.5 })),
+        _ => (None, None),
+    };
+    let width_out = if op.gate.is_some() { rows / 2 } else { rows };
+    let output = case.graph.value("output", Rows::Tokens, width_out);
     let mut inputs = vec![("input", case.graph.whole(input))];
-    if matches!(variant, Variant::Residual | Variant::BiasAndResidual) {
+    if matches!(variant, Variant::Residual | Variant::BiasAndResidual | Variant::NormAndResidual) {
         let residual = case.graph.input("residual", Rows::Tokens, rows);
         inputs.push(("residual", case.graph.whole(residual)));
     }
     let mut weights = vec![("weight", weight)];
-    let mut op = MatMul::PLAIN;
-    if matches!(variant, Variant::Bias | Variant::BiasAndResidual) {
+    let mut vector = |name, count: usize| {
+        let numbers: Vec<f32> = (0..count).map(|index| (index as f32 * 0.7).cos() * 3.0).collect();
+        weights.push((name, case.graph.weight(Weight::computed(name, count, numbers))));
+    };
+    if op.norm.is_some() {
+        vector("gain", width);
+    }
+    if matches!(variant, Variant::Bias | Variant::BiasAndResidual | Variant::NormAndGate) {
         op.scale = 0.625;
-        let numbers: Vec<f32> = (0..rows).map(|row| (row as f32 * 0.7).sin() * 3.0).collect();
-        weights.push(("bias", case.graph.weight(Weight::computed("bias", rows, numbers))));
+        vector("bias", rows);
     }
     case.graph.node(Op::MatMul(op), &inputs, &weights, None, Some(output));
     case.output(output);
@@ -75,7 +99,7 @@ fn case(format: Format, width: usize, parts: &[usize], tokens: usize, variant: V
 }
 
 /// What is special about a case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Variant {
     Plain,
     Residual,
@@ -84,6 +108,14 @@ enum Variant {
     /// In shards, scaled too.
     Bias,
     BiasAndResidual,
+    /// In shards.
+    Norm,
+    NormAndResidual,
+    Gate(Activation),
+    /// With a bias too, scaled.
+    NormAndGate,
+    /// Normalised too; the halves lie in several shards.
+    GateInShards,
 }
 
 impl Variant {
@@ -95,6 +127,11 @@ impl Variant {
             Variant::Large => " to 1e6",
             Variant::Bias => " plus bias, in shards",
             Variant::BiasAndResidual => " plus bias and residual",
+            Variant::Norm => " normalised, in shards",
+            Variant::NormAndResidual => " normalised, plus residual",
+            Variant::Gate(_) => " gated",
+            Variant::NormAndGate => " normalised and gated, plus bias",
+            Variant::GateInShards => " normalised and gated, in shards",
         }
     }
 }

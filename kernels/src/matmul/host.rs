@@ -2,9 +2,13 @@
 
 use super::MatMul;
 use crate::candidate::Candidate;
+use crate::gated;
 use crate::host::HostRun;
 use crate::host::matrix::Input;
+use crate::host::output::OutputRows;
 use crate::lowering::Precision;
+use crate::reference::Matrix;
+use crate::rms_norm::Norm;
 use crate::simd::LANES;
 
 /// Activations in 8 bits, for formats whose codes are integers.
@@ -30,10 +34,32 @@ pub fn parts(threads: usize, input_rows: usize) -> usize {
     if input_rows < MANY_ROWS { threads } else { threads * MANY_PARTS }
 }
 
-/// The product of a step.
+/// The product of a step. A norm before it and a gate after it have rows of their own: what joins them leaves the host out.
 pub fn run(op: &MatMul, run: &mut HostRun) {
+    let input = run.operands.inputs["input"];
+    let normed = op.norm.map(|epsilon| normalised(run, epsilon));
+    let input =
+        normed.as_ref().map_or(input, |data| Matrix { data, stride: input.width, offset: 0, width: input.width });
+    match op.gate {
+        None => multiply(op, run, input, None),
+        Some(activation) => gated::after_on_host(activation, run, |run, both| multiply(op, run, input, Some(both))),
+    }
+}
+
+/// The rows of input, normalised.
+fn normalised(run: &HostRun, epsilon: f32) -> Vec<f32> {
+    let (input, gain) = (run.operands.inputs["input"], run.operands.weights["gain"].row(0));
+    let mut normed = vec![0.0; run.operands.rows * input.width];
+    for (row, out) in normed.chunks_mut(input.width).enumerate() {
+        run.isa.run(Norm { input: input.row(row), weight: &gain, epsilon, out });
+    }
+    normed
+}
+
+/// The product with some input, into the output of the step or other rows.
+fn multiply(op: &MatMul, run: &mut HostRun, input: Matrix, into: Option<&OutputRows>) {
     let matrix = run.matrix.expect("the op has a matrix");
-    let (input, rows) = (run.operands.inputs["input"], run.operands.rows);
+    let rows = run.operands.rows;
     let is_integer = run.candidate.method() == INTEGER && matrix.takes_integers();
     if is_integer {
         run.scratch.input.quantise(run.isa, run.threads, rows, input.width, |row| input.row(row));
@@ -43,7 +69,7 @@ pub fn run(op: &MatMul, run: &mut HostRun) {
     let given = if is_integer { Input::Quantised(&run.scratch.input, input) } else { Input::Floats(input) };
     let bias = run.operands.weights.get("bias").map(|bias| bias.row(0));
     let residual = run.operands.inputs.get("residual");
-    let (isa, output, list) = (run.isa, run.output(), &run.scratch.rows);
+    let (isa, output, list) = (run.isa, into.unwrap_or(run.output()), &run.scratch.rows);
     let parts = parts(run.threads.count(), rows);
     run.threads.each(parts, &|part| {
         let range = matrix.cut(0..matrix.rows(), parts, part);

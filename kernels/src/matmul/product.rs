@@ -4,8 +4,9 @@ use crate::candidate::Candidate;
 use crate::device::Features;
 use crate::dispatch::{Binding, Bound, Count, Grid, Launch, NamedWgsl, Param, Work, read, write};
 use crate::formats::BLOCK32;
+use crate::gated::Activation;
 use crate::lowering::{Batch, DeviceWeight, LoweringContext, Precision, Shard};
-use crate::shared;
+use crate::{params, shared};
 
 /// In how many steps an invocation of the matrix-vector kernel goes along a row, where a workgroup may be large enough.
 const STEPS: u32 = 2;
@@ -31,12 +32,46 @@ pub(crate) struct Product<'a> {
     pub width: u32,
     /// Results for each row of input.
     pub rows: u32,
-    /// `row`, `batch`, `finish` and what these need.
+    /// The norm of the rows of input, where the product is to normalise them: what is added to their mean square. Only of few rows.
+    pub norm: Option<f32>,
+    /// What becomes of the products.
+    pub finish: Finish,
+    /// `row` and `batch`.
     pub modules: Vec<NamedWgsl>,
     /// What the modules are told.
     pub params: Vec<(&'static str, Param)>,
     /// What the modules bind besides weight, input, output and bias.
     pub bindings: Vec<Bound>,
+}
+
+/// What becomes of a row's products.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Finish {
+    /// Each is a result.
+    Plain,
+    /// The same with a residual, which the product is told of and binds.
+    Residual,
+    /// Those of two parts of the weight, of `rows` each, meet: the first gates the second.
+    Gated(Activation),
+}
+
+impl Finish {
+    /// Rows of the weight that a result is made of.
+    fn parts(self) -> u32 {
+        match self {
+            Finish::Plain | Finish::Residual => 1,
+            Finish::Gated(_) => 2,
+        }
+    }
+
+    /// `finish`, and what it needs.
+    fn modules(self) -> Vec<NamedWgsl> {
+        match self {
+            Finish::Plain => vec![("finish", include_str!("finish_plain.wgsl"))],
+            Finish::Residual => vec![("finish", include_str!("finish_residual.wgsl"))],
+            Finish::Gated(activation) => vec![("finish", include_str!("finish_gated.wgsl")), activation.module()],
+        }
+    }
 }
 
 /// The ways to compute a product in a batch, with tiles of at most this many rows.
@@ -63,7 +98,7 @@ pub(crate) fn candidates(context: &LoweringContext, batch: Batch, largest_tile: 
 
 impl Product<'_> {
     /// The matrix-vector kernel, for this many rows of input at once.
-    pub fn columns(self, columns: u32, rows: Count) -> Launch {
+    pub fn columns(mut self, columns: u32, rows: Count) -> Launch {
         let features = self.context.features;
         let [workgroup, weight_rows, parts] = ["workgroup", "rows", "parts"].map(|name| self.candidate.number(name));
         let constants = vec![("WORKGROUP", workgroup), ("COLUMNS", columns), ("ROWS", weight_rows), ("PARTS", parts)];
@@ -72,10 +107,19 @@ impl Product<'_> {
             Some(_) => include_str!("sums_subgroups.wgsl"),
             None => include_str!("sums_workgroup.wgsl"),
         };
-        let spread = Count::fixed(self.rows.div_ceil(weight_rows));
+        let norm = match self.norm {
+            None => include_str!("norm_none.wgsl"),
+            Some(epsilon) => {
+                self.params.extend(params! { epsilon: epsilon });
+                let numbers = Binding::Shard { weight: "gain", shard: 0 };
+                self.bindings.push(read("gain", "vec4<f32>", "[width / 4]", numbers));
+                include_str!("norm_inside.wgsl")
+            }
+        };
+        let spread = Count::fixed(self.rows.div_ceil(weight_rows / self.finish.parts()));
         let work = Work::fixed(u64::from(weight_rows) * u64::from(columns) * u64::from(self.width));
         let source = ("matmul_columns", include_str!("columns.wgsl"));
-        let modules = vec![shared::reduce(features), ("sums", sums)];
+        let modules = vec![shared::reduce(features), ("sums", sums), ("norm", norm)];
         self.launch(source, modules, constants, Grid { spread, rows }, work)
     }
 
@@ -86,7 +130,7 @@ impl Product<'_> {
             16 => include_str!("tile_f16.wgsl"),
             _ => include_str!("tile_f32.wgsl"),
         };
-        let spread = Count::fixed(self.rows.div_ceil(tile));
+        let spread = Count::fixed(self.rows.div_ceil(tile / self.finish.parts()));
         let work = Work::fixed(u64::from(tile) * u64::from(tile) * u64::from(self.width));
         let source = ("matmul_tiles", include_str!("tiles.wgsl"));
         self.launch(source, vec![("tile", module)], vec![("SIDE", tile / 4)], Grid { spread, rows }, work)
@@ -110,7 +154,10 @@ impl Product<'_> {
         let has_bias = self.context.weights.has("bias");
         let bias = if has_bias { include_str!("bias_vector.wgsl") } else { include_str!("bias_none.wgsl") };
         let weight = ("weight", self.shard().format.wgsl);
-        let mut modules = self.modules;
+        let (mut modules, mut params) = ([self.modules, self.finish.modules()].concat(), self.params);
+        if let Finish::Gated(activation) = self.finish {
+            params.extend(params! { limit: activation.limit() });
+        }
         modules.extend([shared::QUARTER, shared::GRID, weight, ("input", input), ("bias", bias)]);
         modules.extend(own_modules);
         let words = Binding::Shard { weight: "weight", shard: self.shard };
@@ -123,7 +170,7 @@ impl Product<'_> {
         bindings.extend(self.bindings);
         let numbers = Binding::Shard { weight: "bias", shard: 0 };
         bindings.extend(has_bias.then(|| read("bias", "f32", "[rows of all shards]", numbers)));
-        Launch { shader, modules, constants, params: self.params, bindings, grid, work }
+        Launch { shader, modules, constants, params, bindings, grid, work }
     }
 }
 

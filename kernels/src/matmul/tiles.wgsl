@@ -15,9 +15,21 @@ const TILE_STRIDE: u32 = 9u;
 #import bias
 #import finish
 
+// Rows of the output that a tile computes, each from `finish_PARTS` rows of its weight.
+const OUTPUT_ROWS: u32 = TILE / finish_PARTS;
+
 var<workgroup> weight_tile: array<TileQuad, TILE * TILE_STRIDE>; // [TILE rows of the weight, 8 of TILE_STRIDE]
 var<workgroup> weight_scales: array<f32, TILE * 2u>; // [TILE rows of the weight, 2]
 var<workgroup> input_tile: array<vec4<f32>, TILE * TILE_STRIDE>; // [TILE rows of input, 8 of TILE_STRIDE]
+
+// Of four rows of the weight, SIDE apart, those that a result is made of.
+fn products_of(sums: vec4<f32>, j: u32) -> array<f32, finish_PARTS> {
+    var products: array<f32, finish_PARTS>;
+    for (var part = 0u; part < finish_PARTS; part++) {
+        products[part] = sums[j + part * (4u / finish_PARTS)];
+    }
+    return products;
+}
 
 @compute @workgroup_size(SIDE * SIDE)
 fn main(
@@ -26,9 +38,9 @@ fn main(
     @builtin(local_invocation_index) index: u32,
 ) {
     let blocks32 = (params.width + 31u) / 32u;
-    let first_weight = spread_index(group, groups) * TILE;
+    let first_row = spread_index(group, groups) * OUTPUT_ROWS;
     let first_input = batch_offset(group.y, groups.y, TILE);
-    if batch_empty() || row_none_of(first_weight, TILE) {
+    if batch_empty() || row_none_of(first_row, OUTPUT_ROWS) {
         return;
     }
     let weight_lane = index % SIDE;
@@ -42,7 +54,8 @@ fn main(
     for (var block32 = 0u; block32 < blocks32; block32++) {
         for (var part = index; part < TILE * 4u; part += SIDE * SIDE) {
             let row = part / 4u;
-            let weight = weight_decode(row_at(first_weight + row) * params.row_stride, blocks32, block32, part % 4u);
+            let words = row_at(first_row + row % OUTPUT_ROWS, row / OUTPUT_ROWS) * params.row_stride;
+            let weight = weight_decode(words, blocks32, block32, part % 4u);
             let quads = weight_quads(part % 4u);
             weight_tile[row * TILE_STRIDE + quads.x] = tile_pack(weight.first, weight.scales.x, weight.offsets.x, weight.minima.x);
             weight_tile[row * TILE_STRIDE + quads.y] = tile_pack(weight.second, weight.scales.y, weight.offsets.y, weight.minima.y);
@@ -92,14 +105,14 @@ fn main(
         workgroupBarrier();
     }
 
-    for (var j = 0u; j < 4u; j++) {
-        let row = first_weight + weight_lane + j * SIDE;
+    for (var j = 0u; j < 4u / finish_PARTS; j++) {
+        let row = first_row + weight_lane + j * SIDE;
         if row_in_shard(row) {
             let input_row = first_input + input_lane;
-            finish_write(input_row, row, sums_0[j]);
-            finish_write(input_row + SIDE, row, sums_1[j]);
-            finish_write(input_row + 2u * SIDE, row, sums_2[j]);
-            finish_write(input_row + 3u * SIDE, row, sums_3[j]);
+            finish_write(input_row, row, products_of(sums_0, j));
+            finish_write(input_row + SIDE, row, products_of(sums_1, j));
+            finish_write(input_row + 2u * SIDE, row, products_of(sums_2, j));
+            finish_write(input_row + 3u * SIDE, row, products_of(sums_3, j));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! RMS norm (Zhang and Sennrich, <https://arxiv.org/abs/1910.07467>): `x / sqrt(mean(x²) + epsilon) * weight`.
+//! RMS norm (Zhang and Sennrich, <https://arxiv.org/abs/1910.07467>): `x / sqrt(mean(x²) + epsilon) * weight`, and a residual.
 
 use crate::candidate::Candidate;
 use crate::cases::Case;
@@ -11,7 +11,7 @@ use crate::reference::Operands;
 use crate::simd::{LANES, Lanes, WithLanes};
 use crate::{params, shared};
 
-/// `input` `[rows, groups * width]`, `weight` `[groups * width]` in F32; output of the input's shape. Each group, such as a head, is normalised by
+/// `input` `[rows, groups * width]`, and perhaps a `residual` of its shape; `weight` `[groups * width]` in F32; output of the input's shape. Each group, such as a head, is normalised by
 /// itself.
 #[derive(Debug, Clone)]
 pub struct RmsNorm {
@@ -34,30 +34,39 @@ impl Kernel for RmsNorm {
     fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
         let (input, output) = (context.inputs["input"], context.output());
         let width = output.width / self.groups as u32;
-        let is_whole = |view: View| view.offset.is_multiple_of(4) && view.stride.is_multiple_of(4);
-        let in_quads = width.is_multiple_of(4) && is_whole(input) && is_whole(output);
+        let is_whole = |view: &View| view.offset.is_multiple_of(4) && view.stride.is_multiple_of(4);
+        let in_quads = width.is_multiple_of(4) && context.inputs.iter().chain([&output]).all(is_whole);
         let (element, numbers) = match in_quads {
             true => ("vec4<f32>", include_str!("numbers_quad.wgsl")),
             false => ("f32", include_str!("numbers_one.wgsl")),
         };
-        let [input, output] = [input, output].map(|view| if in_quads { view.quads() } else { Param::from(view) });
+        let place = |view: View| if in_quads { view.quads() } else { Param::from(view) };
+        let mut params = params! {
+            // Numbers of a group, and steps in which it is read.
+            width: width,
+            steps: if in_quads { width / 4 } else { width },
+            epsilon: self.epsilon,
+            input: place(input),
+            output: place(output),
+        };
+        let shape = "[rows, groups, steps]";
+        let mut bindings = vec![
+            read("input", element, shape, Binding::Input("input")),
+            read("weight", element, "[groups, steps]", Binding::Shard { weight: "weight", shard: 0 }),
+            write("output", element, shape, Binding::Output),
+        ];
+        let mut added = include_str!("added_none.wgsl");
+        if let Some(residual) = context.inputs.get("residual") {
+            params.extend(params! { residual: place(*residual) });
+            bindings.push(read("residual", element, shape, Binding::Input("residual")));
+            added = include_str!("added_residual.wgsl");
+        }
         Lowered::one(Launch {
             shader: ("rms_norm", include_str!("rms_norm.wgsl")),
-            modules: vec![shared::reduce(context.features), ("numbers", numbers)],
+            modules: vec![shared::reduce(context.features), ("numbers", numbers), ("added", added)],
             constants: vec![("WORKGROUP", candidate.number("workgroup"))],
-            params: params! {
-                // Numbers of a group, and steps in which a row is read.
-                width: width,
-                steps: if in_quads { width / 4 } else { width },
-                epsilon: self.epsilon,
-                input: input,
-                output: output,
-            },
-            bindings: vec![
-                read("input", element, "[rows, groups, steps]", Binding::Input("input")),
-                read("weight", element, "[groups, steps]", Binding::Shard { weight: "weight", shard: 0 }),
-                write("output", element, "[rows, groups, steps]", Binding::Output),
-            ],
+            params,
+            bindings,
             grid: Grid { spread: Count::fixed(self.groups as u32), rows: Count::each(Extent::Rows(context.rows)) },
             work: Work::fixed(2 * u64::from(width)),
         })
@@ -75,28 +84,39 @@ impl Kernel for RmsNorm {
             for ((input, weight), out) in groups.zip(out.chunks_mut(width)) {
                 isa.run(Norm { input, weight, epsilon: self.epsilon, out });
             }
+            if let Some(residual) = operands.inputs.get("residual") {
+                out.iter_mut().zip(residual.row(row)).for_each(|(out, residual)| *out += residual);
+            }
         });
     }
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let weight = operands.weights["weight"].row(0);
-        let norm = |(x, weight): (&[f32], &[f32])| -> Vec<f32> {
-            let square: f64 = x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-            let scale = 1.0 / (square / x.len() as f64 + f64::from(self.epsilon)).sqrt();
-            x.iter().zip(weight).map(move |(x, weight)| (f64::from(*x) * scale * f64::from(*weight)) as f32).collect()
-        };
+        let norm = |(x, weight): (&[f32], &[f32])| reference(x, weight, self.epsilon);
         let width = weight.len() / self.groups;
         let groups = |row: usize| operands.inputs["input"].row(row).chunks(width).zip(weight.chunks(width));
-        (0..operands.rows).flat_map(groups).flat_map(norm).collect()
+        let mut output: Vec<f32> = (0..operands.rows).flat_map(groups).flat_map(norm).collect();
+        if let Some(residual) = operands.inputs.get("residual") {
+            let residual = (0..operands.rows).flat_map(|row| residual.row(row));
+            output.iter_mut().zip(residual).for_each(|(output, residual)| *output += residual);
+        }
+        output
     }
 }
 
+/// The reference of one group.
+pub(crate) fn reference(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
+    let square: f64 = x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    let scale = 1.0 / (square / x.len() as f64 + f64::from(epsilon)).sqrt();
+    x.iter().zip(weight).map(|(x, weight)| (f64::from(*x) * scale * f64::from(*weight)) as f32).collect()
+}
+
 /// One norm on the host.
-struct Norm<'a> {
-    input: &'a [f32],
-    weight: &'a [f32],
-    epsilon: f32,
-    out: &'a mut [f32],
+pub(crate) struct Norm<'a> {
+    pub input: &'a [f32],
+    pub weight: &'a [f32],
+    pub epsilon: f32,
+    pub out: &'a mut [f32],
 }
 
 impl WithLanes for Norm<'_> {
@@ -121,8 +141,16 @@ impl WithLanes for Norm<'_> {
     }
 }
 
-/// Widths from one to thousands, odd ones, magnitudes beyond f16, and heads.
+/// Widths from one to thousands, odd ones, magnitudes beyond f16, heads, and residuals.
 pub fn cases() -> Vec<Case> {
+    let with_residual = |mut case: Case| {
+        let input = case.graph.nodes[0].inputs["input"];
+        let residual = case.graph.input("residual", Rows::Tokens, input.width);
+        let residual = case.graph.whole(residual);
+        case.graph.nodes[0].inputs.push("residual", residual);
+        case.name += " plus residual";
+        case
+    };
     let case = |(groups, width, tokens, magnitude): (usize, usize, usize, f32)| {
         let mut case = Case::new("rms_norm", format!("{tokens}x{groups}x{width} to {magnitude:e}"), tokens);
         case.magnitude = magnitude;
@@ -135,7 +163,7 @@ pub fn cases() -> Vec<Case> {
         case.output(normed);
         case
     };
-    [
+    let plain = [
         (1, 1, 1, 1.0),
         (1, 33, 5, 1e-3),
         (1, 64, 513, 1.0),
@@ -144,8 +172,7 @@ pub fn cases() -> Vec<Case> {
         (1, 4097, 1, 1.0),
         (5, 80, 3, 10.0),
         (32, 128, 2, 1.0),
-    ]
-    .into_iter()
-    .map(case)
-    .collect()
+    ];
+    let cases = plain.map(case);
+    cases.clone().into_iter().chain(cases.into_iter().map(with_residual)).collect()
 }

@@ -1,4 +1,6 @@
 // Rows are read number by number.
-fn $square(x: f32) -> f32 {
+alias $Element = f32;
+
+fn $square(x: $Element) -> f32 {
     return x * x;
 }

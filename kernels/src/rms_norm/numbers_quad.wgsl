@@ -1,4 +1,6 @@
 // Rows are read four numbers at a time.
-fn $square(x: vec4<f32>) -> f32 {
+alias $Element = vec4<f32>;
+
+fn $square(x: $Element) -> f32 {
     return dot(x, x);
 }

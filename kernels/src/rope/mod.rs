@@ -220,7 +220,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// RoPE's angles from a position to the next, for elements that are rotated.
-fn frequencies(base: f64, rotated: usize) -> Vec<f64> {
+pub(crate) fn frequencies(base: f64, rotated: usize) -> Vec<f64> {
     (0..rotated / 2).map(|pair| base.powf(-2.0 * pair as f64 / rotated as f64)).collect()
 }
 

@@ -125,7 +125,9 @@ enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
     #[cfg(target_arch = "aarch64")]
-    Neon(Neon),
+    Neon(Neon<false>),
+    #[cfg(target_arch = "aarch64")]
+    NeonDots(Neon<true>),
 }
 
 impl Isa {
@@ -141,7 +143,10 @@ impl Isa {
             all.extend(Avx2::detect().map(Kind::Avx2));
         }
         #[cfg(target_arch = "aarch64")]
-        all.extend(Neon::detect().map(Kind::Neon));
+        {
+            all.extend(Neon::<true>::detect().map(Kind::NeonDots));
+            all.extend(Neon::<false>::detect().map(Kind::Neon));
+        }
         all.push(Kind::Portable(Portable));
         all.into_iter().map(Isa).collect()
     }
@@ -151,7 +156,7 @@ impl Isa {
         Isa::all()[0]
     }
 
-    /// Its name: `avx512`, `avx2`, `neon`, `portable`.
+    /// Its name: `avx512`, `avx2`, `neon+dotprod`, `neon`, `portable`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Portable(_) => "portable",
@@ -161,6 +166,8 @@ impl Isa {
             Kind::Avx512(_) => "avx512",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDots(_) => "neon+dotprod",
         }
     }
 
@@ -174,6 +181,8 @@ impl Isa {
             Kind::Avx512(lanes) => lanes.compiled(work),
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(lanes) => lanes.compiled(work),
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDots(lanes) => lanes.compiled(work),
         }
     }
 }

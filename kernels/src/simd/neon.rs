@@ -2,19 +2,20 @@
 #![allow(unsafe_code, reason = "intrinsics; a `Neon` proves that the CPU has them")]
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 
 use super::{LANES, Lanes, WithLanes};
 
 /// Registers of 16 lanes.
 const PARTS: usize = LANES / 4;
 
-/// Proof that the CPU has NEON.
+/// Proof that the CPU has NEON, and with `DOTS` the products of bytes that ARMv8.2 added (`dotprod`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Neon(());
+pub struct Neon<const DOTS: bool>(());
 
-impl Neon {
+impl Neon<false> {
     /// The proof, where the CPU has it.
-    pub fn detect() -> Option<Neon> {
+    pub fn detect() -> Option<Neon<false>> {
         std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
     }
 
@@ -25,8 +26,27 @@ impl Neon {
     }
 }
 
+impl Neon<true> {
+    /// The proof, where the CPU has it.
+    pub fn detect() -> Option<Neon<true>> {
+        let has_dots = std::arch::is_aarch64_feature_detected!("dotprod");
+        Neon::<false>::detect().filter(|_| has_dots).map(|Neon(proof)| Neon(proof))
+    }
+
+    /// Runs what is compiled for NEON with products of bytes.
+    pub fn compiled<W: WithLanes>(self, work: W) -> W::Output {
+        // SAFETY: `self` proves that the CPU has what the function is compiled for.
+        unsafe { compiled_with_dots(self, work) }
+    }
+}
+
 #[target_feature(enable = "neon")]
-fn compiled<W: WithLanes>(lanes: Neon, work: W) -> W::Output {
+fn compiled<W: WithLanes>(lanes: Neon<false>, work: W) -> W::Output {
+    work.run(lanes)
+}
+
+#[target_feature(enable = "neon,dotprod")]
+fn compiled_with_dots<W: WithLanes>(lanes: Neon<true>, work: W) -> W::Output {
     work.run(lanes)
 }
 
@@ -57,10 +77,25 @@ macro_rules! each {
     }};
 }
 
-impl Neon {
+impl<const DOTS: bool> Neon<DOTS> {
     /// The sums of 4 products of signed bytes each, added to integers.
     #[inline(always)]
     fn add_products(self, integers: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+        if DOTS {
+            let mut sums = integers;
+            // SAFETY: a `Neon<true>` proves that the CPU has the instruction, which touches no memory. (Rust's own name of it is not stable.)
+            unsafe {
+                asm!(
+                    ".arch_extension dotprod",
+                    "sdot {sums:v}.4s, {a:v}.16b, {b:v}.16b",
+                    sums = inout(vreg) sums,
+                    a = in(vreg) a,
+                    b = in(vreg) b,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            return sums;
+        }
         // SAFETY: as above. A pair is at most 2 * 128 * 127, which 16 bits hold.
         unsafe {
             let low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
@@ -70,7 +105,7 @@ impl Neon {
     }
 }
 
-impl Lanes for Neon {
+impl<const DOTS: bool> Lanes for Neon<DOTS> {
     type Floats = [float32x4_t; PARTS];
     type Integers = [int32x4_t; PARTS];
     type Bytes = [uint8x16_t; PARTS];
@@ -97,11 +132,18 @@ impl Lanes for Neon {
 
     #[inline(always)]
     fn halves(self, numbers: &[u8; 2 * LANES]) -> Self::Floats {
-        let mut floats = [0f32; LANES];
-        for lane in 0..LANES {
-            floats[lane] = half::f16::from_le_bytes([numbers[2 * lane], numbers[2 * lane + 1]]).to_f32();
-        }
-        self.load(&floats)
+        each!(part, {
+            let words = vld1_u16(numbers.as_ptr().add(8 * part).cast());
+            let floats: float32x4_t;
+            // Every NEON converts them; Rust's own name of it is not stable.
+            asm!(
+                "fcvtl {floats:v}.4s, {words:v}.4h",
+                floats = lateout(vreg) floats,
+                words = in(vreg) words,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+            floats
+        })
     }
 
     #[inline(always)]

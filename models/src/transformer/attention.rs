@@ -80,14 +80,13 @@ impl Builder<'_> {
         if config.attends[layer].rotated {
             (query, key) = self.rotated(query, key, rotations);
         }
+        let cache = self.graph.cache(CacheSlot::plain(config.kv_heads, config.head_width));
+        self.graph.node(Op::KvWrite(KvWrite), &[("keys", key), ("values", value)], &[], Some(cache), None);
         if let Some(temperature) = config.rope.temperature {
             let scaled = self.graph.value("scaled_queries", Rows::Tokens, queries);
             self.graph.node(Op::Temperature(temperature), &[("input", query)], &[], None, Some(scaled));
             query = self.graph.whole(scaled);
         }
-
-        let cache = self.graph.cache(CacheSlot::plain(config.kv_heads, config.head_width));
-        self.graph.node(Op::KvWrite(KvWrite), &[("keys", key), ("values", value)], &[], Some(cache), None);
         let mut sinks = Vec::new();
         if config.architecture.sinks {
             let scores = self.vector(Role::Sinks, layer, config.heads)?;

@@ -29,7 +29,7 @@ impl Builder<'_> {
         let routes = self.route(experts, layer, logits)?;
 
         let (gate_up, bias, stack) = self.gates(experts, mixture, layer)?;
-        let grouped = GroupedMatMul { matrices: experts.count, slots: experts.chosen, parts: 2, stack };
+        let grouped = GroupedMatMul { matrices: experts.count, slots: experts.chosen, parts: 2, stack, gate: None };
         let gate_up = self.grouped("expert_gate_up", grouped, input, routes, gate_up, bias);
         let activated = self.gated(gate_up, experts.chosen * experts.width);
 
@@ -42,7 +42,7 @@ impl Builder<'_> {
         let bias: [(_, &[usize]); 1] = [(Role::ExpertDownBias, &[experts.count, config.width])];
         let bias = mixture.biases.then(|| self.bias(label("down.bias"), layer, &bias)).transpose()?;
         let stack = Stack::PartByPart;
-        let grouped = GroupedMatMul { matrices: experts.count, slots: experts.chosen, parts: 1, stack };
+        let grouped = GroupedMatMul { matrices: experts.count, slots: experts.chosen, parts: 1, stack, gate: None };
         let results = self.grouped("expert_down", grouped, activated, routes, down, bias);
 
         let mut addend = residual;

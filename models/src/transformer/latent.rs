@@ -106,7 +106,7 @@ impl Builder<'_> {
     ) -> Result<ValueId> {
         let weight = self.stacked(label, &[role], layer, heads, [rows, columns])?;
         let product = self.graph.value(name, Rows::Tokens, heads * rows);
-        let op = GroupedMatMul { matrices: heads, slots: heads, parts: 1, stack: Stack::MatrixByMatrix };
+        let op = GroupedMatMul { matrices: heads, slots: heads, parts: 1, stack: Stack::MatrixByMatrix, gate: None };
         self.graph.node(Op::GroupedMatMul(op), &[("input", input)], &[("weight", weight)], None, Some(product));
         Ok(product)
     }

@@ -194,7 +194,7 @@ impl Builder<'_> {
         let all = self.graph.whole(input);
         let mut weights = vec![("weight", weight)];
         weights.extend(bias.map(|bias| ("bias", bias)));
-        self.graph.node(Op::MatMul(MatMul { scale }), &[("input", all)], &weights, None, Some(output));
+        self.graph.node(Op::MatMul(MatMul { scale, ..MatMul::PLAIN }), &[("input", all)], &weights, None, Some(output));
         output
     }
 

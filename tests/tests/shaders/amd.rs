@@ -2,7 +2,7 @@
 //!
 //! The driver, RADV, opens cards that are not there and compiles for them; nothing runs. The record is amd.tsv, in this folder: registers,
 //! waves, instructions of the innermost loop. A shader that spills, uses scratch memory, or has fewer waves than its record, fails;
-//! `PLYWOOD_RECORD=1` writes the record anew.
+//! `PLYWOOD_RECORD=1` writes the record anew. Shaders that are those of the record, by a digest of their SPIR-V and of the driver, are not compiled again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -35,6 +35,22 @@ const FEATURES: Features = Features {
 
 /// The figures of each row, on each card.
 type Table = BTreeMap<String, [Figures; CARDS.len()]>;
+
+/// What the record has of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Recorded {
+    /// Of the row's shaders.
+    digest: u64,
+    /// On each card.
+    waves: Vec<u64>,
+    /// The line after the digest.
+    cards: String,
+}
+
+/// FNV-1a, which is the same everywhere and always.
+fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |digest, byte| (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
 
 /// What is compared of a compiled shader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -141,11 +157,15 @@ fn spirv(variant: &Variant) -> Vec<u32> {
 
 /// What a row of the record is about: shaders that differ in anything else share it, and the worst of them counts.
 fn row(shader: &Shader) -> String {
-    let weight = shader.modules.iter().find(|(name, _)| *name == "weight").map(|(_, wgsl)| *wgsl);
-    let format = weight.and_then(|wgsl| formats::ALL.iter().find(|format| format.wgsl == wgsl));
+    let module = |module: &str| shader.modules.iter().find(|(name, _)| *name == module).map(|(_, wgsl)| *wgsl);
+    let format = module("weight").and_then(|wgsl| formats::ALL.iter().find(|format| format.wgsl == wgsl));
+    let normalises = module("norm").is_some_and(|wgsl| wgsl.contains("epsilon"));
     let mut row = shader.name.to_owned();
     if let Some(format) = format {
         write!(row, " {format}").expect("writing to a string");
+    }
+    if normalises {
+        row += " norm";
     }
     for (name, number) in &shader.constants {
         write!(row, " {}={number}", name.to_lowercase()).expect("writing to a string");
@@ -168,94 +188,150 @@ fn compile(driver: &Path, card: &str, files: &[PathBuf]) -> Vec<Figures> {
 #[test]
 fn no_shader_spills_or_loses_waves_on_amd() {
     let Some(driver) = compiler("PLYWOOD_RADV", "mesa/libvulkan_radeon.so") else { return };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shaders/amd.tsv");
+    let is_recording = std::env::var_os("PLYWOOD_RECORD").is_some();
+    let (recorded_driver, record) = match std::fs::read_to_string(&path) {
+        Ok(text) => read_record(&text),
+        Err(_) if is_recording => (0, BTreeMap::new()),
+        Err(error) => panic!("{}: {error}", path.display()),
+    };
+    let driver_digest = digest(&std::fs::read(&driver).expect("the driver is there"));
+    let same_driver = driver_digest == recorded_driver;
+
+    let mut rows: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    for variant in variants(&[FEATURES]) {
+        let bytes = spirv(&variant).into_iter().flat_map(u32::to_le_bytes).collect();
+        rows.entry(row(&variant.shader)).or_default().push(bytes);
+    }
+    // Sums don't depend on an order.
+    let digests: BTreeMap<String, u64> = rows
+        .iter()
+        .map(|(row, shaders)| (row.clone(), shaders.iter().fold(0u64, |sum, shader| sum.wrapping_add(digest(shader)))))
+        .collect();
+    let (all, of_all) = (rows.values().map(Vec::len).sum::<usize>(), rows.len());
+    rows.retain(|row, _| !same_driver || record.get(row).is_none_or(|recorded| recorded.digest != digests[row]));
+    let table = compiled(&driver, &rows);
+    let new = rows.values().map(Vec::len).sum::<usize>();
+    println!("{new} of {all} shaders, in {} of {of_all} rows, compiled for {}", table.len(), CARDS.join(", "));
+
+    let mut wrong = faults(&table, &record);
+    if is_recording {
+        // What spills is never recorded: it would not be looked at again.
+        wrong = faults(&table, &BTreeMap::new());
+        if wrong.is_empty() {
+            let text = render(driver_digest, &digests, &table, &record);
+            std::fs::write(&path, text).expect("the record can be written");
+        }
+    } else {
+        let missing = digests.keys().filter(|row| !record.contains_key(*row));
+        wrong.extend(missing.map(|row| format!("{row}: not in the record; PLYWOOD_RECORD=1 writes it anew")));
+    }
+    none_wrong(&wrong);
+}
+
+/// The figures of rows of shaders.
+fn compiled(driver: &Path, rows: &BTreeMap<String, Vec<Vec<u8>>>) -> Table {
     let folder = tempfile::tempdir().expect("a folder for shaders");
-    let variants = variants(&[FEATURES]);
-    let files: Vec<PathBuf> = (0..variants.len()).map(|index| folder.path().join(format!("{index}.spv"))).collect();
-    for (variant, file) in variants.iter().zip(&files) {
-        let bytes: Vec<u8> = spirv(variant).into_iter().flat_map(u32::to_le_bytes).collect();
-        std::fs::write(file, bytes).expect("a shader can be written");
+    let shaders: Vec<(&String, &Vec<u8>)> =
+        rows.iter().flat_map(|(row, shaders)| shaders.iter().map(move |shader| (row, shader))).collect();
+    let files: Vec<PathBuf> = (0..shaders.len()).map(|index| folder.path().join(format!("{index}.spv"))).collect();
+    for ((_, shader), file) in shaders.iter().zip(&files) {
+        std::fs::write(file, shader).expect("a shader can be written");
+    }
+    let mut table = Table::new();
+    if files.is_empty() {
+        return table;
     }
     let at_once = thread::available_parallelism().map_or(1, usize::from);
-    let mut table = Table::new();
     for (index, card) in CARDS.into_iter().enumerate() {
         let parts = files.chunks(files.len().div_ceil(at_once));
         let compiled: Vec<Figures> = thread::scope(|scope| {
-            let driver = &driver;
             let workers: Vec<_> = parts.map(|part| scope.spawn(move || compile(driver, card, part))).collect();
             workers.into_iter().flat_map(|worker| worker.join().expect("a worker ends")).collect()
         });
-        assert_eq!(compiled.len(), variants.len(), "every shader came out on {card}");
-        for (variant, figures) in variants.iter().zip(compiled) {
+        assert_eq!(compiled.len(), shaders.len(), "every shader came out on {card}");
+        for ((row, _), figures) in shaders.iter().zip(compiled) {
             let kept = table
-                .entry(row(&variant.shader))
+                .entry((*row).clone())
                 .or_insert_with(|| [Figures { waves: u64::MAX, ..Figures::default() }; CARDS.len()]);
             kept[index] = kept[index].worse(figures);
         }
     }
-    println!("{} shaders in {} rows, for {}", variants.len(), table.len(), CARDS.join(", "));
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shaders/amd.tsv");
-    if std::env::var_os("PLYWOOD_RECORD").is_some() {
-        std::fs::write(&path, render(&table)).expect("the record can be written");
-    }
-    let record = std::fs::read_to_string(&path).expect("the record is there");
-    none_wrong(&faults(&table, &record));
+    table
 }
 
 #[test]
 fn faults_of_amd_shaders_are_seen() {
     let figures = |waves, spills, scratch| [Figures { waves, spills, scratch, ..Figures::default() }; CARDS.len()];
     let table = |figures| Table::from([("shader".to_owned(), figures)]);
-    let record = render(&table(figures(8, 0, 0)));
+    let digests = BTreeMap::from([("shader".to_owned(), 7)]);
+    let text = render(5, &digests, &table(figures(8, 0, 0)), &BTreeMap::new());
+    let (driver, record) = read_record(&text);
+    assert_eq!((driver, record["shader"].digest), (5, 7));
+    // What was not compiled again stays as it is.
+    assert_eq!(render(5, &digests, &Table::new(), &record), text);
     let check = |figures, wrong: usize| assert_eq!(faults(&table(figures), &record).len(), wrong, "{figures:?}");
     check(figures(8, 0, 0), 0);
     check(figures(9, 0, 0), 0);
     check(figures(7, 0, 0), CARDS.len());
     check(figures(8, 1, 0), CARDS.len());
     check(figures(8, 0, 16), CARDS.len());
-    assert_eq!(faults(&table(figures(8, 0, 0)), "").len(), 1, "a shader that is not in the record");
 }
 
-/// The record: a line for each row, with the figures of each card.
-fn render(table: &Table) -> String {
-    let mut text = String::from("shader");
+/// The record: a line for each row with the digest of its shaders and the figures of each card, new ones where they were compiled.
+fn render(driver: u64, digests: &BTreeMap<String, u64>, table: &Table, record: &BTreeMap<String, Recorded>) -> String {
+    let mut text = format!("shader\tdriver {driver:016x}");
     for card in CARDS {
         write!(text, "\t{card}: registers waves workgroup_bytes | vector multiply loads workgroup")
             .expect("writing to a string");
     }
     text.push('\n');
-    for (row, cards) in table {
-        text.push_str(row);
-        for figures in cards {
-            let Figures { registers, waves, workgroup_bytes, vector, multiply, loads, workgroup, .. } = figures;
-            write!(text, "\t{registers} {waves} {workgroup_bytes} | {vector} {multiply} {loads} {workgroup}")
-                .expect("writing to a string");
-        }
-        text.push('\n');
+    for (row, digest) in digests {
+        let cards = match table.get(row) {
+            Some(cards) => cards.map(of_card).join("\t"),
+            None => record[row].cards.clone(),
+        };
+        writeln!(text, "{row}\t{digest:016x}\t{cards}").expect("writing to a string");
     }
     text
 }
 
-/// What a table has that its record does not allow.
-fn faults(table: &Table, record: &str) -> Vec<String> {
+fn of_card(figures: Figures) -> String {
+    let Figures { registers, waves, workgroup_bytes, vector, multiply, loads, workgroup, .. } = figures;
+    format!("{registers} {waves} {workgroup_bytes} | {vector} {multiply} {loads} {workgroup}")
+}
+
+/// The digest of the driver, and every row of a record.
+fn read_record(text: &str) -> (u64, BTreeMap<String, Recorded>) {
+    let hexadecimal =
+        |digits: &str| u64::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("amd.tsv: `{digits}` is no digest"));
     let waves = |card: &str| -> u64 {
         let waves = card.split(' ').nth(1).and_then(|waves| waves.parse().ok());
         waves.unwrap_or_else(|| panic!("amd.tsv: `{card}` has no number of waves"))
     };
-    let lines = record.lines().skip(1).filter_map(|line| line.split_once('\t'));
-    let recorded: BTreeMap<&str, Vec<u64>> =
-        lines.map(|(row, cards)| (row, cards.split('\t').map(waves).collect())).collect();
+    let mut lines = text.lines();
+    let header = lines.next().and_then(|header| header.split('\t').nth(1)?.strip_prefix("driver "));
+    let driver = hexadecimal(header.expect("amd.tsv names its driver"));
+    let row = |line: &str| {
+        let parts: Vec<&str> = line.splitn(3, '\t').collect();
+        let [row, digest, cards] = parts[..] else { panic!("amd.tsv: `{line}` is no row") };
+        let waves: Vec<u64> = cards.split('\t').map(waves).collect();
+        assert_eq!(waves.len(), CARDS.len(), "amd.tsv has every card in {row}");
+        (row.to_owned(), Recorded { digest: hexadecimal(digest), waves, cards: cards.to_owned() })
+    };
+    (driver, lines.map(row).collect())
+}
+
+/// What is wrong with compiled rows: spills, scratch memory, fewer waves than recorded.
+fn faults(table: &Table, record: &BTreeMap<String, Recorded>) -> Vec<String> {
     let mut wrong = Vec::new();
     for (row, cards) in table {
-        let Some(waves) = recorded.get(row.as_str()) else {
-            wrong.push(format!("{row}: not in the record; PLYWOOD_RECORD=1 writes it anew"));
-            continue;
-        };
-        assert_eq!(waves.len(), CARDS.len(), "amd.tsv has every card in {row}");
-        for ((card, figures), recorded) in CARDS.iter().zip(cards).zip(waves) {
+        for (index, (card, figures)) in CARDS.iter().zip(cards).enumerate() {
             if figures.spills > 0 || figures.scratch > 0 {
                 wrong.push(format!("{row} on {card}: {} spills, {} bytes of scratch", figures.spills, figures.scratch));
             }
-            if figures.waves < *recorded {
+            let recorded = record.get(row).map_or(0, |recorded| recorded.waves[index]);
+            if figures.waves < recorded {
                 wrong.push(format!("{row} on {card}: {} waves, where {recorded} are recorded", figures.waves));
             }
         }
