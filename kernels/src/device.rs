@@ -29,9 +29,14 @@ pub enum Processor {
 }
 
 impl Features {
+    /// Whether the host computes by kernels of its own.
+    pub fn is_host(self) -> bool {
+        matches!(self.processor, Processor::Host(_))
+    }
+
     /// These features and ever fewer of them, so that kernels for lesser devices run on this one too; all features first.
     pub fn masks(self) -> Vec<Features> {
-        if let Processor::Host(_) = self.processor {
+        if self.is_host() {
             return Isa::all().into_iter().map(|isa| Features { processor: Processor::Host(isa), ..self }).collect();
         }
         let mut masks = vec![self];

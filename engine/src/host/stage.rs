@@ -178,9 +178,9 @@ impl HostStage {
             threads: crew,
             scratch: &mut self.scratch,
         };
-        let begin = Instant::now();
+        let begin = self.profile.is_some().then(Instant::now);
         node.op.kernel().host(&mut run);
-        if let Some(times) = &mut self.profile {
+        if let (Some(times), Some(begin)) = (&mut self.profile, begin) {
             let kernel = (node.op.kernel().name(), lowered.candidate.to_string());
             times.entry(kernel).or_default().add(begin.elapsed().as_secs_f64());
         }

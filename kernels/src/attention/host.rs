@@ -68,6 +68,8 @@ pub fn run(attention: &Attention, run: &mut HostRun) {
             output.put(block.first as usize + token, kv_head * group * value_width, sums);
         }
     };
+    // The last tokens see the most keys: they come first.
+    let of_group = |index: usize| (blocks[blocks.len() - 1 - index / kv_heads], index % kv_heads);
     let (operands, scratch) = (&run.operands, &run.scratch.attention);
     let next = std::sync::atomic::AtomicUsize::new(0);
     threads.each(parts, &|part| {
@@ -77,9 +79,7 @@ pub fn run(attention: &Attention, run: &mut HostRun) {
             if item >= groups * spans {
                 return;
             }
-            let (group_index, span) = (item / spans, item % spans);
-            // The last tokens see the most keys: they come first.
-            let (block, kv_head) = (blocks[blocks.len() - 1 - group_index / kv_heads], group_index % kv_heads);
+            let ((block, kv_head), span) = (of_group(item / spans), item % spans);
             let pages = attention.pages(step, block);
             let cut = |span: usize| pages.start + pages.len() * span / spans;
             isa.run(Queries {
@@ -105,9 +105,9 @@ pub fn run(attention: &Attention, run: &mut HostRun) {
     });
     if spans > 1 {
         let gathered = &run.scratch.floats;
-        threads.each(groups, &|group_index| {
-            let (block, kv_head) = (blocks[blocks.len() - 1 - group_index / kv_heads], group_index % kv_heads);
-            let spans = &gathered[group_index * spans * width..][..spans * width];
+        threads.each(groups, &|index| {
+            let (block, kv_head) = of_group(index);
+            let spans = &gathered[index * spans * width..][..spans * width];
             put(&block, kv_head, &joined(spans, width, block.tokens as usize * group, value_width));
         });
     }
@@ -146,11 +146,6 @@ fn joined(spans: &[f32], width: usize, queries: usize, value_width: usize) -> Ve
 }
 
 impl Attention {
-    /// The first position that a token at a position sees.
-    fn seen_from(&self, position: usize) -> usize {
-        (position + 1).saturating_sub(self.window.unwrap_or(usize::MAX))
-    }
-
     /// The pages of a sequence, by their number in it, that any token of a block sees.
     fn pages(&self, step: &Step, block: Block) -> Range<usize> {
         let tokens = &step.tokens[block.first as usize..][..block.tokens as usize];

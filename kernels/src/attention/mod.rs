@@ -148,7 +148,7 @@ impl Kernel for Attention {
         let mut output = Vec::new();
         for (row, token) in step.tokens.iter().enumerate() {
             let last = token.position as usize;
-            let first = (last + 1).saturating_sub(self.window.unwrap_or(usize::MAX));
+            let first = self.seen_from(last);
             let places: Vec<_> = (first..=last).map(|at| step.place(token.sequence, at)).collect();
             for (head, query) in queries.row(row).chunks(slot.key_width).enumerate() {
                 let kv_head = head * slot.kv_heads / self.heads;
@@ -175,6 +175,11 @@ impl Kernel for Attention {
 }
 
 impl Attention {
+    /// The first position that a token at a position sees.
+    fn seen_from(&self, position: usize) -> usize {
+        (position + 1).saturating_sub(self.window.unwrap_or(usize::MAX))
+    }
+
     /// Keys that a token sees.
     fn window(&self) -> u32 {
         self.window.map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX))

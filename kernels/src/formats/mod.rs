@@ -5,6 +5,19 @@
 //! first row. Shaders consume quarters of *blocks of 32* ([`BLOCK32`] elements), as two quads of 4 elements: `decode.wgsl` of each
 //! format gives `$decode(row, blocks32, block32, quarter) -> Quarter`, and says by `$quads(quarter)` which two quads these are.
 
+/// The WGSL of a format: its own files, and what formats of its kind share.
+macro_rules! wgsl {
+    // Codes in the two halves of a block of 32.
+    (codes: $($file:expr),+) => { wgsl!(of: [$($file),+], "../quads_apart.wgsl", "../codes.wgsl", "../plane.wgsl") };
+    // Values in the two halves of a block of 32.
+    (values: $($file:expr),+) => { wgsl!(of: [$($file),+], "../quads_apart.wgsl", "../values.wgsl", "../plane.wgsl") };
+    // Values by entries of a grid.
+    (grid: $($file:expr),+) => {
+        wgsl!(of: [$($file),+], "../quads_together.wgsl", "../values.wgsl", "../grid.wgsl", "../plane.wgsl")
+    };
+    (of: [$($file:expr),+], $($shared:literal),+) => { concat!($(include_str!($file),)+ $(include_str!($shared)),+) };
+}
+
 mod bf16;
 pub mod codebook;
 mod f16;

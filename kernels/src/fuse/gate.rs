@@ -2,7 +2,6 @@
 //! written or read. So do the products of experts.
 
 use super::{DeviceNodes, Replacement, Rule};
-use crate::device::Processor;
 use crate::graph::{Node, Slice};
 use crate::grouped_matmul::GroupedMatMul;
 use crate::matmul::MatMul;
@@ -23,9 +22,8 @@ impl Rule for GateIntoProduct {
         let width = part.graph.values[value.0].width / 2;
         let halves = [("gate", 0), ("up", width)];
         let meet = halves.iter().all(|(name, offset)| gated.inputs[*name] == Slice { value, offset: *offset, width });
-        // On the host halves would have a memory of their own.
-        let is_host = matches!(part.features.processor, Processor::Host(_));
-        if is_host || !meet || product.inputs.has("residual") || !part.is_read_only_by(value, gated) {
+        // On the host halves would have a memory of their own: see `gated::run_products`.
+        if part.features.is_host() || !meet || product.inputs.has("residual") || !part.is_read_only_by(value, gated) {
             return None;
         }
         let gate = Some(gate.activation);

@@ -1,7 +1,6 @@
 //! `matmul(rms_norm(x))` becomes a matmul that normalises what it reads: a dispatch less, and no value between.
 
 use super::{DeviceNodes, Replacement, Rule};
-use crate::device::Processor;
 use crate::graph::Node;
 use crate::matmul::MatMul;
 use crate::op::Op;
@@ -23,9 +22,8 @@ impl Rule for NormIntoProduct {
         let input = norm.inputs["input"];
         // A product reads its input in quads. On the host a norm costs little and has a memory of its own.
         let fits = rms.groups == 1 && !norm.inputs.has("residual") && input.offset.is_multiple_of(4);
-        let is_host = matches!(part.features.processor, Processor::Host(_));
         let reads = product.inputs["input"] == part.graph.whole(value);
-        if is_host || !fits || !reads || matmul.norm.is_some() || !part.is_read_once(value) {
+        if part.features.is_host() || !fits || !reads || matmul.norm.is_some() || !part.is_read_once(value) {
             return None;
         }
         let (mut inputs, mut weights) = (product.inputs.clone(), product.weights.clone());

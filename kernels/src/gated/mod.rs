@@ -7,6 +7,7 @@ use crate::graph::{Rows, Slice};
 use crate::host::HostRun;
 use crate::host::output::OutputRows;
 use crate::lowering::{LoweringContext, Precision, View};
+use crate::matmul;
 use crate::op::{Kernel, Op};
 use crate::params;
 use crate::reference::Operands;
@@ -46,7 +47,7 @@ impl Activation {
         }
     }
 
-    pub(crate) fn apply(self, x: f64, up: f64) -> f64 {
+    fn apply(self, x: f64, up: f64) -> f64 {
         match self {
             Activation::Silu => x / (1.0 + (-x).exp()) * up,
             Activation::GeluTanh => {
@@ -68,25 +69,39 @@ pub struct Gated {
     pub activation: Activation,
 }
 
-impl Gated {
-    /// Adds what gives the gate and the other half side by side, with a scratch buffer in place of the output, and then this.
-    pub(crate) fn after(
-        &self,
-        context: &LoweringContext,
-        lowered: &mut Lowered,
-        halves: impl FnOnce(&LoweringContext, Binding, &mut Lowered),
-    ) {
-        let width = context.output().width;
-        let (both, view) = lowered.scratch_value(context, 2 * width);
-        halves(&LoweringContext { output: Some(view), ..context.clone() }, both, lowered);
-        let half = |offset| View { offset, width, ..view };
-        let inputs = [("gate", half(0)), ("up", half(width))].into_iter().collect();
-        let gate = self.lower(&LoweringContext { inputs, ..context.clone() }, &Candidate::new("plain"));
-        lowered.append(gate, |binding| match binding {
-            Binding::Input(_) => both,
-            other => other,
-        });
-    }
+/// Adds products, with their gate if they have one. Where halves that meet may lie in different shards, `products` are added without it, into a
+/// scratch buffer in place of the output, and the gate after them.
+pub(crate) fn lower_products(
+    gate: Option<Activation>,
+    context: &LoweringContext,
+    lowered: &mut Lowered,
+    products: impl Fn(Option<Activation>, &LoweringContext, Binding, &mut Lowered),
+) {
+    let Some(activation) = gate.filter(|_| context.weights["weight"].shards.len() > 1) else {
+        return products(gate, context, Binding::Output, lowered);
+    };
+    let width = context.output().width;
+    let (both, view) = lowered.scratch_value(context, 2 * width);
+    products(None, &LoweringContext { output: Some(view), ..context.clone() }, both, lowered);
+    let half = |offset| View { offset, width, ..view };
+    let inputs = [("gate", half(0)), ("up", half(width))].into_iter().collect();
+    let gated = Gated { activation }.lower(&LoweringContext { inputs, ..context.clone() }, &Candidate::new("plain"));
+    lowered.append(gated, |binding| match binding {
+        Binding::Input(_) => both,
+        other => other,
+    });
+}
+
+/// The reference of a row of products, with their gate if they have one.
+pub(crate) fn reference_products(gate: Option<Activation>, products: &[f64]) -> Vec<f32> {
+    let Some(activation) = gate else { return products.iter().map(|product| *product as f32).collect() };
+    let (gate, up) = products.split_at(products.len() / 2);
+    gate.iter().zip(up).map(|(gate, up)| activation.apply(*gate, *up) as f32).collect()
+}
+
+/// The ways to compute products on the host. Rules leave the host's gates alone, so what a gate makes of rounded products has no bound.
+pub(crate) fn host_candidates(gate: Option<Activation>, precision: Precision) -> Vec<Candidate> {
+    matmul::host::candidates(if gate.is_some() { Precision::Exact } else { precision })
 }
 
 impl Kernel for Gated {
@@ -119,11 +134,16 @@ impl Kernel for Gated {
     }
 }
 
-/// On the host, what `halves` writes into rows of `[gate, up]`, and then their gate into the output.
-pub(crate) fn after_on_host(activation: Activation, run: &mut HostRun, halves: impl FnOnce(&mut HostRun, &OutputRows)) {
+/// Products on the host, with their gate if they have one: then `products` are given rows of `[gate, up]` to write into instead of the output.
+pub(crate) fn run_products(
+    gate: Option<Activation>,
+    run: &mut HostRun,
+    products: impl FnOnce(&mut HostRun, Option<&OutputRows>),
+) {
+    let Some(activation) = gate else { return products(run, None) };
     let (isa, width) = (run.isa, run.output().width());
     let mut both = vec![0.0; run.operands.rows * 2 * width];
-    halves(run, &OutputRows::new(&mut both, 2 * width, 2 * width));
+    products(run, Some(&OutputRows::new(&mut both, 2 * width, 2 * width)));
     run.each_row(20 * width, |_, row, out| {
         let (gate, up) = both[row * 2 * width..][..2 * width].split_at(width);
         isa.run(GatedRow { activation, gate, up, out });

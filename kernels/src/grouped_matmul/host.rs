@@ -12,10 +12,7 @@ use crate::reference::Matrix;
 
 /// The products of a step. A gate after them has rows of its own: what joins it leaves the host out.
 pub fn run(op: &GroupedMatMul, run: &mut HostRun) {
-    match op.gate {
-        None => multiply(op, run, None),
-        Some(activation) => gated::after_on_host(activation, run, |run, both| multiply(op, run, Some(both))),
-    }
+    gated::run_products(op.gate, run, |run, into| multiply(op, run, into));
 }
 
 /// The products, into the output of the step or other rows.

@@ -10,7 +10,7 @@ mod host;
 
 use crate::candidate::Candidate;
 use crate::dispatch::{Binding, Bound, Count, Extent, Grid, Launch, Lowered, Param, StepSize, Work, read, write};
-use crate::gated::{Activation, Gated};
+use crate::gated::{self, Activation};
 use crate::host::HostRun;
 use crate::lowering::{Batch, LoweringContext, Precision, Shard};
 use crate::matmul::{self, Finish, Product, SMALL_TILE};
@@ -36,7 +36,7 @@ pub struct GroupedMatMul {
     pub parts: usize,
     /// How the rows of parts and matrices lie in the weight.
     pub stack: Stack,
-    /// The first of two parts gates the second ([`Gated`]).
+    /// The first of two parts gates the second ([`crate::gated`]).
     pub gate: Option<Activation>,
 }
 
@@ -117,9 +117,9 @@ impl Kernel for GroupedMatMul {
             let tiles = rows.at(StepSize { tokens: context.max_rows, ..Default::default() });
             lowered.scratch = vec![u64::from(tiles) * 16, u64::from(context.max_rows * slots) * 4];
         }
-        let shards = &context.weights["weight"].shards;
-        let add = |op: &GroupedMatMul, context: &LoweringContext, output: Binding, lowered: &mut Lowered| {
-            for (index, shard) in shards.iter().enumerate() {
+        gated::lower_products(self.gate, context, &mut lowered, |gate, context, output, lowered| {
+            let op = GroupedMatMul { gate, ..*self };
+            for (index, shard) in context.weights["weight"].shards.iter().enumerate() {
                 let product = Product {
                     context,
                     candidate,
@@ -127,7 +127,7 @@ impl Kernel for GroupedMatMul {
                     width: context.weights["weight"].columns,
                     rows: op.results(context),
                     norm: None,
-                    finish: op.gate.map_or(Finish::Plain, Finish::Gated),
+                    finish: gate.map_or(Finish::Plain, Finish::Gated),
                     modules: vec![("row", include_str!("row_of_matrices.wgsl")), ("batch", batch)],
                     params: op.params(context, shard),
                     bindings: bindings.clone(),
@@ -142,22 +142,12 @@ impl Kernel for GroupedMatMul {
                     other => other,
                 });
             }
-        };
-        match self.gate {
-            // Where parts that meet may lie in different shards, the gate comes after.
-            Some(activation) if shards.len() > 1 => {
-                Gated { activation }.after(context, &mut lowered, |context, output, lowered| {
-                    add(&GroupedMatMul { gate: None, ..*self }, context, output, lowered);
-                });
-            }
-            _ => add(self, context, Binding::Output, &mut lowered),
-        }
+        });
         lowered
     }
 
-    // As in a matmul.
     fn host_candidates(&self, precision: Precision) -> Vec<Candidate> {
-        matmul::host::candidates(if self.gate.is_some() { Precision::Exact } else { precision })
+        gated::host_candidates(self.gate, precision)
     }
 
     fn host(&self, run: &mut HostRun) {
@@ -166,13 +156,8 @@ impl Kernel for GroupedMatMul {
 
     fn reference(&self, operands: &mut Operands) -> Vec<f32> {
         let products = self.reference_products(operands);
-        let Some(activation) = self.gate else { return products.into_iter().map(|product| product as f32).collect() };
-        let width = products.len() / operands.rows / 2;
-        let gated = |both: &[f64]| -> Vec<f32> {
-            let (gate, up) = both.split_at(width);
-            gate.iter().zip(up).map(|(gate, up)| activation.apply(*gate, *up) as f32).collect()
-        };
-        products.chunks(2 * width).flat_map(gated).collect()
+        let rows = products.chunks(products.len() / operands.rows);
+        rows.flat_map(|products| gated::reference_products(self.gate, products)).collect()
     }
 }
 

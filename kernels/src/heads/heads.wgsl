@@ -49,8 +49,16 @@ fn run(group: vec3<u32>, groups: vec3<u32>, lane: Lane) {
     let is_query = group.x < params.heads;
     let is_value = group.x >= params.heads + params.kv_heads;
     // The head among those of its kind in the shard, and among all heads of a row.
-    let own = group.x - select(select(params.heads, params.heads + params.kv_heads, is_value), 0u, is_query);
-    let place = own + select(select(params.first_key, params.first_value, is_value), params.first_query, is_query);
+    var own = group.x;
+    var place = params.first_query;
+    if is_value {
+        own -= params.heads + params.kv_heads;
+        place = params.first_value;
+    } else if !is_query {
+        own -= params.heads;
+        place = params.first_key;
+    }
+    place += own;
     let given = params.input_offset + row * params.input_stride + place * HEAD_WIDTH;
     if is_value {
         for (var element = lane.index; element < HEAD_WIDTH; element += WORKGROUP) {

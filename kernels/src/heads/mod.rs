@@ -15,7 +15,7 @@ use crate::lowering::{LoweringContext, Precision};
 use crate::op::{Kernel, Op};
 use crate::reference::Operands;
 use crate::rms_norm::{self, Norm};
-use crate::rope::{self, Pairing, ROTATION, Rotation, long_offset, read_tables, rotate_head, tables};
+use crate::rope::{self, Pairing, ROTATION, Rotation, read_tables, rotate_head, rotation_params, tables};
 use crate::{attention::Attention, params, shared};
 
 /// `input` `[tokens, (heads + 2 * kv_heads) * head_width]`, queries before keys before values; weight `tables` of [`crate::rope`], and
@@ -50,7 +50,7 @@ impl Kernel for Heads {
     fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
         let cache = context.cache();
         let (head_width, all_kv_heads) = (cache.slot.key_width as u32, cache.slot.kv_heads as u32);
-        let (heads, tables) = (self.heads as u32, context.weights["tables"]);
+        let heads = self.heads as u32;
         let group = heads / all_kv_heads;
         let norm = match self.norm {
             Some(_) => include_str!("norm_heads.wgsl"),
@@ -75,13 +75,11 @@ impl Kernel for Heads {
                 first_query: group * first,
                 first_key: heads + first,
                 first_value: heads + all_kv_heads + first,
-                rotated: self.rotated as u32,
-                table_stride: tables.shards[0].row_stride * 4,
-                long_offset: long_offset(tables, self.rotated),
                 pages_per_sequence: cache.pages_per_sequence,
                 input: context.inputs["input"],
                 output: context.output(),
             };
+            params.extend(rotation_params(context.weights["tables"], self.rotated));
             if let Some(epsilon) = self.norm {
                 params.extend(params! { epsilon: epsilon });
                 let gain = Binding::Shard { weight: "gain", shard: 0 };

@@ -10,7 +10,7 @@ use crate::lowering::{LoweringContext, Precision, View};
 use crate::op::{Kernel, Op};
 use crate::params;
 use crate::reference::Operands;
-use crate::rope::{FINE_POSITIONS, Pairing, ROTATION, Rotation, long_offset, read_tables, rotate_head, tables};
+use crate::rope::{FINE_POSITIONS, Pairing, ROTATION, Rotation, read_tables, rotate_head, rotation_params, tables};
 
 const WORKGROUP: u32 = 64;
 
@@ -37,27 +37,25 @@ impl Kernel for LatentHeads {
     fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
         let [queries, turning_queries, latent, rotary_key] = INPUTS.map(|name| context.inputs[name]);
         let (heads, rotated, output) = (self.heads as u32, self.rotated as u32, context.output());
-        let tables = context.weights["tables"];
         let head_width = turning_queries.width / heads;
         let pairs = output.width / 2;
+        let mut params = params! {
+            query_heads: heads,
+            rank: latent.width,
+            // From a head's rotary elements to the next one's.
+            head_stride: head_width,
+            queries: queries,
+            turning_queries: View { offset: turning_queries.offset + head_width - rotated, ..turning_queries },
+            latent: latent,
+            rotary_key: rotary_key,
+            output: output,
+        };
+        params.extend(rotation_params(context.weights["tables"], self.rotated));
         Lowered::one(Launch {
             shader: ("latent_heads", include_str!("latent_heads.wgsl")),
             modules: vec![self.pairing.module(), ROTATION],
             constants: vec![("WORKGROUP", WORKGROUP), ("FINE_POSITIONS", FINE_POSITIONS as u32)],
-            params: params! {
-                query_heads: heads,
-                rank: latent.width,
-                rotated: rotated,
-                // From a head's rotary elements to the next one's.
-                head_stride: head_width,
-                table_stride: tables.shards[0].row_stride * 4,
-                long_offset: long_offset(tables, self.rotated),
-                queries: queries,
-                turning_queries: View { offset: turning_queries.offset + head_width - rotated, ..turning_queries },
-                latent: latent,
-                rotary_key: rotary_key,
-                output: output,
-            },
+            params,
             bindings: vec![
                 read_tokens(),
                 read("queries", "f32", "[tokens, query_heads, rank]", Binding::Input("queries")),

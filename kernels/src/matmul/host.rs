@@ -40,10 +40,7 @@ pub fn run(op: &MatMul, run: &mut HostRun) {
     let normed = op.norm.map(|epsilon| normalised(run, epsilon));
     let input =
         normed.as_ref().map_or(input, |data| Matrix { data, stride: input.width, offset: 0, width: input.width });
-    match op.gate {
-        None => multiply(op, run, input, None),
-        Some(activation) => gated::after_on_host(activation, run, |run, both| multiply(op, run, input, Some(both))),
-    }
+    gated::run_products(op.gate, run, |run, into| multiply(op, run, input, into));
 }
 
 /// The rows of input, normalised.

@@ -10,7 +10,7 @@ mod product;
 
 use crate::candidate::Candidate;
 use crate::dispatch::{Binding, Count, Extent, Launch, Lowered, read};
-use crate::gated::{Activation, Gated};
+use crate::gated::{self, Activation};
 use crate::host::HostRun;
 use crate::lowering::{Batch, LoweringContext, Precision, View};
 use crate::op::Kernel;
@@ -32,7 +32,7 @@ pub struct MatMul {
     pub scale: f32,
     /// Each row of input is normalised first ([`RmsNorm`]), with this added to its mean square.
     pub norm: Option<f32>,
-    /// The first half of the product gates the second ([`Gated`]).
+    /// The first half of the product gates the second ([`crate::gated`]).
     pub gate: Option<Activation>,
 }
 
@@ -55,7 +55,7 @@ impl Kernel for MatMul {
         match (self.norm, context.batch) {
             (Some(_), Batch::Few(_)) => {
                 // A workgroup of a GPU has time to spare for the squares while weights are on their way.
-                let [place, other] = context.features.sizes([Norm::Inside, Norm::Before]);
+                let [place, other] = context.features.sizes([NormPlace::Inside, NormPlace::Before]);
                 let guesses = candidates.iter().map(|own| place.with(own));
                 guesses.chain([other.with(&candidates[0])]).collect()
             }
@@ -66,7 +66,7 @@ impl Kernel for MatMul {
     fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
         let mut lowered = Lowered::default();
         match self.norm {
-            Some(epsilon) if !Norm::is_inside(candidate) => {
+            Some(epsilon) if !NormPlace::is_inside(candidate) => {
                 let normed = self.normalise(epsilon, context, &mut lowered);
                 let product = MatMul { norm: None, ..*self };
                 product.multiply(&normed.0, candidate, normed.1, &mut lowered);
@@ -76,9 +76,8 @@ impl Kernel for MatMul {
         lowered
     }
 
-    // Rules leave the host's gates alone, so what a gate makes of rounded products has no bound.
     fn host_candidates(&self, precision: Precision) -> Vec<Candidate> {
-        host::candidates(if self.gate.is_some() { Precision::Exact } else { precision })
+        gated::host_candidates(self.gate, precision)
     }
 
     fn host(&self, run: &mut HostRun) {
@@ -106,38 +105,29 @@ impl Kernel for MatMul {
                 products[column] = f64::from(self.scale) * (sum + bias) + residual;
             }
         }
-        let result = |products: Vec<f64>| -> Vec<f32> {
-            match self.gate {
-                None => products.into_iter().map(|product| product as f32).collect(),
-                Some(activation) => {
-                    let (gate, up) = products.split_at(products.len() / 2);
-                    gate.iter().zip(up).map(|(gate, up)| activation.apply(*gate, *up) as f32).collect()
-                }
-            }
-        };
-        products.into_iter().flat_map(result).collect()
+        products.iter().flat_map(|products| gated::reference_products(self.gate, products)).collect()
     }
 }
 
 /// Where few rows of input are normalised.
 #[derive(Debug, Clone, Copy)]
-enum Norm {
+enum NormPlace {
     /// In the product: every workgroup sums the squares of what it reads anyway.
     Inside,
     /// Before it.
     Before,
 }
 
-impl Norm {
+impl NormPlace {
     const NUMBER: &str = "norm inside";
 
     /// A candidate for the product, with this place.
     fn with(self, candidate: &Candidate) -> Candidate {
-        candidate.clone().with(Norm::NUMBER, matches!(self, Norm::Inside).into())
+        candidate.clone().with(NormPlace::NUMBER, matches!(self, NormPlace::Inside).into())
     }
 
     fn is_inside(candidate: &Candidate) -> bool {
-        candidate.get(Norm::NUMBER) == Some(1)
+        candidate.get(NormPlace::NUMBER) == Some(1)
     }
 }
 
@@ -169,26 +159,18 @@ impl MatMul {
         (product, normed)
     }
 
-    /// Adds the product with every shard of the weight. Where halves that meet lie in several, the gate comes after.
+    /// Adds the product with every shard of the weight.
     fn multiply(&self, context: &LoweringContext, candidate: &Candidate, input: Binding, lowered: &mut Lowered) {
-        let shards = context.weights["weight"].shards.len();
-        let add = |op: &MatMul, context: &LoweringContext, output: Binding, lowered: &mut Lowered| {
-            for shard in 0..shards {
+        gated::lower_products(self.gate, context, lowered, |gate, context, output, lowered| {
+            let op = MatMul { gate, ..*self };
+            for shard in 0..context.weights["weight"].shards.len() {
                 lowered.append(Lowered::one(op.launch(context, candidate, shard)), |binding| match binding {
                     Binding::Input("input") => input,
                     Binding::Output => output,
                     other => other,
                 });
             }
-        };
-        match self.gate {
-            Some(activation) if shards > 1 => {
-                Gated { activation }.after(context, lowered, |context, output, lowered| {
-                    add(&MatMul { gate: None, ..*self }, context, output, lowered);
-                })
-            }
-            _ => add(self, context, Binding::Output, lowered),
-        }
+        });
     }
 
     /// The product with one shard of the weight.

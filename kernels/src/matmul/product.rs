@@ -49,7 +49,7 @@ pub(crate) struct Product<'a> {
 pub(crate) enum Finish {
     /// Each is a result.
     Plain,
-    /// The same with a residual, which the product is told of and binds.
+    /// Each is added to a residual, whose place is in [`Product::params`], and its binding in [`Product::bindings`].
     Residual,
     /// Those of two parts of the weight, of `rows` each, meet: the first gates the second.
     Gated(Activation),

@@ -7,7 +7,7 @@
 use crate::candidate::Candidate;
 use crate::cases::{Case, sequences};
 use crate::dispatch::{
-    Binding, Bound, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Work, read, read_tokens, write,
+    Binding, Bound, Count, Extent, Grid, Launch, Lowered, NamedWgsl, Param, Work, read, read_tokens, write,
 };
 use crate::graph::{Rows, Slice, Weight};
 use crate::host::HostRun;
@@ -91,22 +91,20 @@ impl Kernel for Rope {
     }
 
     fn lower(&self, context: &LoweringContext, _: &Candidate) -> Lowered {
-        let tables = context.weights["tables"];
         // One invocation rotates one pair, or copies two elements that are not rotated.
         let pairs = (self.heads * self.head_width / 2) as u32;
+        let mut params = params! {
+            pairs: pairs,
+            head_width: self.head_width as u32,
+            input: context.inputs["input"],
+            output: context.output(),
+        };
+        params.extend(rotation_params(context.weights["tables"], self.rotated));
         Lowered::one(Launch {
             shader: ("rope", include_str!("rope.wgsl")),
             modules: vec![self.pairing.module(), ROTATION],
             constants: vec![("WORKGROUP", WORKGROUP), ("FINE_POSITIONS", FINE_POSITIONS as u32)],
-            params: params! {
-                pairs: pairs,
-                head_width: self.head_width as u32,
-                rotated: self.rotated as u32,
-                table_stride: tables.shards[0].row_stride * 4,
-                long_offset: long_offset(tables, self.rotated),
-                input: context.inputs["input"],
-                output: context.output(),
-            },
+            params,
             bindings: vec![
                 read_tokens(),
                 read("input", "f32", "[tokens, heads, head_width]", Binding::Input("input")),
@@ -148,8 +146,17 @@ impl Kernel for Rope {
     }
 }
 
+/// What [`ROTATION`] is told, and how much of a head is rotated.
+pub(crate) fn rotation_params(tables: &DeviceWeight, rotated: usize) -> Vec<(&'static str, Param)> {
+    params! {
+        rotated: rotated as u32,
+        table_stride: tables.shards[0].row_stride * 4,
+        long_offset: long_offset(tables, rotated),
+    }
+}
+
 /// Elements of a row of the tables from the table for short sequences to that for long ones; 0 where there is one for all.
-pub(crate) fn long_offset(tables: &DeviceWeight, rotated: usize) -> u32 {
+fn long_offset(tables: &DeviceWeight, rotated: usize) -> u32 {
     tables.columns - rotated as u32
 }
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use plywood_kernels::candidate::Candidate;
-use plywood_kernels::device::Processor;
 use plywood_kernels::dispatch::{Binding, Dispatch, Lowered, Shader};
 use plywood_kernels::graph::{Node, Slice};
 use plywood_kernels::lowering::{Batch, LoweringContext, View};
@@ -69,9 +68,9 @@ impl StagePlan {
 
     /// The candidates that a node has in a batch, the kernel's best guess first.
     pub fn candidates(&self, node: &Node, batch: Batch) -> Vec<Candidate> {
-        match self.limits.features.processor {
-            Processor::Host(_) => node.op.kernel().host_candidates(self.limits.precision),
-            Processor::Gpu | Processor::Cpu => node.op.kernel().candidates(&self.context(node, batch)),
+        match self.limits.features.is_host() {
+            true => node.op.kernel().host_candidates(self.limits.precision),
+            false => node.op.kernel().candidates(&self.context(node, batch)),
         }
     }
 
@@ -113,7 +112,7 @@ impl StagePlan {
     fn lower_node(&self, node: &Node, batch: Batch, lowering: &mut Lowering) -> LoweredNode {
         let kernel = node.op.kernel();
         let candidate = self.limits.choices.choose(kernel.name(), self.candidates(node, batch));
-        if let Processor::Host(_) = self.limits.features.processor {
+        if self.limits.features.is_host() {
             return LoweredNode { candidate: Arc::new(candidate), dispatches: Vec::new() };
         }
         let Lowered { dispatches, scratch } = kernel.lower(&self.context(node, batch), &candidate);

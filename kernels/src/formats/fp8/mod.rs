@@ -26,10 +26,7 @@ macro_rules! fp8 {
                 "const $GROUP_BLOCKS32: u32 = ",
                 $blocks32,
                 "u;\n",
-                include_str!("decode.wgsl"),
-                include_str!("../quads_apart.wgsl"),
-                include_str!("../values.wgsl"),
-                include_str!("../plane.wgsl")
+                wgsl!(values: "decode.wgsl")
             ),
         })
     };

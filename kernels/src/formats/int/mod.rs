@@ -103,11 +103,7 @@ macro_rules! int {
                     "const $GROUP_BLOCKS32: u32 = ",
                     $blocks32,
                     "u;\n",
-                    include_str!(concat!("decode", $bits, ".wgsl")),
-                    include_str!(concat!($file, ".wgsl")),
-                    include_str!("../quads_apart.wgsl"),
-                    include_str!("../codes.wgsl"),
-                    include_str!("../plane.wgsl")
+                    wgsl!(codes: concat!("decode", $bits, ".wgsl"), concat!($file, ".wgsl"))
                 ),
             }),
         }

@@ -32,14 +32,7 @@ static INFO: FormatInfo = FormatInfo {
     repack: Some(repack),
     encode: None,
     panel: None,
-    wgsl: concat!(
-        include_str!("decode.wgsl"),
-        include_str!("../iq2_xxs/pairs.wgsl"),
-        include_str!("../quads_together.wgsl"),
-        include_str!("../values.wgsl"),
-        include_str!("../grid.wgsl"),
-        include_str!("../plane.wgsl")
-    ),
+    wgsl: wgsl!(grid: "decode.wgsl", "../iq2_xxs/pairs.wgsl"),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {

@@ -44,14 +44,7 @@ static INFO: FormatInfo = FormatInfo {
     }),
     encode: None,
     panel: None,
-    wgsl: concat!(
-        include_str!("decode.wgsl"),
-        include_str!("../iq3_xxs/nibbles.wgsl"),
-        include_str!("../quads_together.wgsl"),
-        include_str!("../values.wgsl"),
-        include_str!("../grid.wgsl"),
-        include_str!("../plane.wgsl")
-    ),
+    wgsl: wgsl!(grid: "decode.wgsl", "../iq3_xxs/nibbles.wgsl"),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {

@@ -42,13 +42,7 @@ static INFO: FormatInfo = FormatInfo {
     }),
     encode: Some(encode),
     panel: Some(&PanelFormat::of_codes::<panel::Iq4Xs>()),
-    wgsl: concat!(
-        include_str!("decode.wgsl"),
-        include_str!("../iq4_nl/values.wgsl"),
-        include_str!("../quads_apart.wgsl"),
-        include_str!("../values.wgsl"),
-        include_str!("../plane.wgsl")
-    ),
+    wgsl: wgsl!(values: "decode.wgsl", "../iq4_nl/values.wgsl"),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {

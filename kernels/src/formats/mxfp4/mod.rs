@@ -33,13 +33,7 @@ static INFO: FormatInfo = FormatInfo {
     repack: Some(repack),
     encode: Some(encode),
     panel: Some(&PanelFormat::of_codes::<panel::Mxfp4>()),
-    wgsl: concat!(
-        include_str!("decode.wgsl"),
-        include_str!("values.wgsl"),
-        include_str!("../quads_apart.wgsl"),
-        include_str!("../values.wgsl"),
-        include_str!("../plane.wgsl")
-    ),
+    wgsl: wgsl!(values: "decode.wgsl", "values.wgsl"),
 };
 
 /// Half of two to the power of an exponent minus 127; the two smallest are subnormal.

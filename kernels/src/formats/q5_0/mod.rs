@@ -30,12 +30,7 @@ static INFO: FormatInfo = FormatInfo {
     repack: Some(repack),
     encode: Some(encode),
     panel: None,
-    wgsl: concat!(
-        include_str!("decode.wgsl"),
-        include_str!("../quads_apart.wgsl"),
-        include_str!("../codes.wgsl"),
-        include_str!("../plane.wgsl")
-    ),
+    wgsl: wgsl!(codes: "decode.wgsl"),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {

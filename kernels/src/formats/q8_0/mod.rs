@@ -27,12 +27,7 @@ static INFO: FormatInfo = FormatInfo {
     repack: Some(repack),
     encode: Some(encode),
     panel: Some(&PanelFormat::of_codes::<panel::Q8_0>()),
-    wgsl: concat!(
-        include_str!("decode.wgsl"),
-        include_str!("../quads_apart.wgsl"),
-        include_str!("../values.wgsl"),
-        include_str!("../plane.wgsl")
-    ),
+    wgsl: wgsl!(values: "decode.wgsl"),
 };
 
 fn decode(blocks: &[u8], elements: &mut [f32]) {
