@@ -221,5 +221,5 @@ pub fn sequences(runs: &[(usize, usize)], vocabulary: u32, context: usize) -> St
             long: false,
         }));
     }
-    Step { tokens, selected: Vec::new(), pages, pages_per_sequence }
+    Step { tokens, pages, pages_per_sequence, ..Step::default() }
 }

@@ -33,6 +33,8 @@ pub enum Binding {
     Blocks,
     /// The step's selected tokens: `u32`.
     Selected,
+    /// How the selected tokens' next ones are drawn: two `vec4<u32>` each (see [`Draw::words`](crate::sample::draw::Draw::words)).
+    Draws,
     /// The page table: `u32`, `[sequences, pages_per_sequence]`.
     Pages,
 }

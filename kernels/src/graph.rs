@@ -192,8 +192,17 @@ pub enum Output {
     Argmax,
     /// The largest logits of each selected row with their ids.
     TopK,
+    /// The id that is drawn for each selected row from its largest logits: in a generation by its sampling, else always the largest.
+    Drawn,
     /// The logarithm of the sum of the exponentials of each selected row's logits.
     LogSumExp,
+}
+
+impl Output {
+    /// Whether it is the id of the token that comes next.
+    pub fn is_choice(self) -> bool {
+        matches!(self, Output::Argmax | Output::Drawn)
+    }
 }
 
 /// A graph of ops in the order in which they run.

@@ -22,6 +22,7 @@ use crate::reorder::Reorder;
 use crate::rms_norm::RmsNorm;
 use crate::rope::Rope;
 use crate::route::Route;
+use crate::sample::draw::Drawn;
 use crate::sample::{Argmax, LogSumExp, TopK};
 use crate::select_rows::SelectRows;
 use crate::soft_cap::SoftCap;
@@ -68,6 +69,8 @@ pub enum Op {
     Argmax(Argmax),
     /// The largest logits with their ids.
     TopK(TopK),
+    /// An id, drawn from the largest logits.
+    Drawn(Drawn),
     /// The logarithm of the sum of exponentials.
     LogSumExp(LogSumExp),
     /// An op from outside of this crate.
@@ -97,6 +100,7 @@ impl Op {
             Op::SoftCap(op) => op,
             Op::Argmax(op) => op,
             Op::TopK(op) => op,
+            Op::Drawn(op) => op,
             Op::LogSumExp(op) => op,
             Op::Custom(op) => op.as_ref(),
         }

@@ -1,5 +1,7 @@
 //! One step: up to some number of tokens from any number of sequences, and the pages where their keys and values lie.
 
+use crate::sample::draw::{Draw, GREEDY};
+
 /// Tokens in a page of the KV cache.
 pub const PAGE_TOKENS: usize = 32;
 
@@ -12,7 +14,7 @@ pub const MAX_FEW: usize = 8;
 /// One token of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
-    /// Its id in the vocabulary.
+    /// Its id in the vocabulary; of a step that [`Step::is_ahead`] it means nothing.
     pub id: u32,
     /// Its place in its sequence, from 0.
     pub position: u32,
@@ -34,12 +36,16 @@ pub struct Block {
 }
 
 /// What changes from step to step; the engine lays it into device buffers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Step {
     /// The tokens; those of one sequence are consecutive and in order.
     pub tokens: Vec<Token>,
     /// The tokens whose logits are wanted, by their place in `tokens`.
     pub selected: Vec<u32>,
+    /// How the next token of each of these is drawn, where somebody wants that; for more of them [`GREEDY`].
+    pub draws: Vec<Draw>,
+    /// Whether its only token is the one that the device chose for this sequence last, whose id nobody has read yet.
+    pub is_ahead: bool,
     /// The pages of every sequence: `[sequences, pages_per_sequence]`.
     pub pages: Vec<u32>,
     /// Pages in a row of the page table.
@@ -59,6 +65,11 @@ impl Step {
             }
         }
         blocks
+    }
+
+    /// How the next token of a selected row is drawn.
+    pub fn draw(&self, row: usize) -> Draw {
+        self.draws.get(row).copied().unwrap_or(GREEDY)
     }
 
     /// The largest number of keys that a token attends to.

@@ -68,6 +68,7 @@ fn reference_logits(graph: &Graph, weights: Vec<HostWeight>, ids: &[u32]) -> Vec
         selected: (0..ids.len() as u32).collect(),
         pages: (0..pages as u32).collect(),
         pages_per_sequence: pages,
+        ..Step::default()
     };
     let mut machine = Machine::new(graph, weights, KvType::F32, pages);
     let mut values = machine.step(&step, Values::default(), &[Output::Logits]);
@@ -167,20 +168,20 @@ fn outputs_and_marks() {
     let synthetic = Synthetic::named("tiny:q8_0").unwrap();
     let graph = transformer::build(&synthetic, &synthetic.config, 256).unwrap();
     let requested: Vec<Output> = graph.outputs.iter().map(|(want, _)| *want).collect();
-    assert_eq!(requested, [Output::Logits, Output::Argmax, Output::TopK, Output::LogSumExp]);
+    assert_eq!(requested, [Output::Logits, Output::Argmax, Output::TopK, Output::Drawn, Output::LogSumExp]);
     for (want, value) in &graph.outputs {
         let value = &graph.values[value.0];
         let width = match want {
             Output::Logits => 32_000,
             Output::TopK => 128,
-            Output::Argmax | Output::LogSumExp => 1,
+            Output::Argmax | Output::Drawn | Output::LogSumExp => 1,
         };
         assert_eq!((value.rows, value.width), (Rows::Selected, width));
     }
-    // Embedding; 12 ops in a layer; selection, norm, output and three samplers.
-    assert_eq!((graph.nodes.len(), graph.marks[1] - graph.marks[0]), (1 + 6 * 12 + 6, 12));
+    // Embedding; 12 ops in a layer; selection, norm, output, and four ways to sample.
+    assert_eq!((graph.nodes.len(), graph.marks[1] - graph.marks[0]), (1 + 6 * 12 + 7, 12));
     // Of a layer are left q|k|v, heads, attention, its output, gate|up and down; the last norm goes into the output matrix.
-    assert_eq!(rewritten(&graph, RULES).nodes.len(), 1 + 6 * 6 + 5);
+    assert_eq!(rewritten(&graph, RULES).nodes.len(), 1 + 6 * 6 + 6);
 }
 
 /// A model's table of tensors with one of them changed.

@@ -1,5 +1,6 @@
 //! The tests that open models as one program, so that they share open devices and compiled kernels, and are linked once. `cargo test -p plywood-tests greedy::` runs those of one file.
 
+mod ahead;
 mod candidates;
 #[path = "chat/main.rs"]
 mod chat;

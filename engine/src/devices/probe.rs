@@ -72,7 +72,8 @@ fn products(facts: &Adapter, device: Option<&Arc<GpuDevice>>) -> Result<f64> {
     let plan = StagePlan::new(&graph, 0..graph.nodes.len(), facts.limits(), ONE_TOKEN)?;
     let bytes = plan.bytes().weights;
     let token = Token { id: 0, position: 0, sequence: 0, long: false };
-    let step = &Step { tokens: vec![token], selected: vec![0], pages: vec![0], pages_per_sequence: 1 };
+    let step =
+        &Step { tokens: vec![token], selected: vec![0], pages: vec![0], pages_per_sequence: 1, ..Step::default() };
     let given = Values::from([(graph.inputs[0], vec![1.0; COLUMNS])]);
     let requested = [Output::Logits];
     let seconds = match device {

@@ -4,6 +4,7 @@ mod adapters;
 mod device;
 mod memory;
 mod profile;
+mod queue;
 mod shader;
 mod shared;
 mod stage;

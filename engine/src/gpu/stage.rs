@@ -1,6 +1,6 @@
-//! A stage on a GPU: its buffers, its recordings with their pipelines and bind groups, and the running of a step.
+//! A stage on a GPU: its buffers, its recordings with their pipelines and bind groups, and the encoding of a step.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,19 +11,22 @@ use plywood_kernels::step::Step;
 
 use super::device::GpuDevice;
 use super::profile::Profile;
+use super::queue::{InFlight, Readback};
 use super::staging::{Staging, Stretch};
 use super::upload::Upload;
 use crate::error::{Error, Result};
 use crate::ledger::Purpose;
 use crate::stage::plan::{BufferPlan, StagePlan};
 use crate::stage::recording::{Command, Handle, Key};
-use crate::stage::{KernelTimes, Stage, StageTimes, WeightReader, pack_blocks, pack_tokens, step_size};
+use crate::stage::{
+    KernelTimes, Stage, StageQueue, StageTimes, WeightReader, pack_blocks, pack_draws, pack_tokens, step_size,
+};
 
 /// A submission should take about so long, and a quarter more at most, far below the 2 s after which watchdogs end it.
-const SUBMISSION: Duration = Duration::from_millis(200);
+pub(super) const SUBMISSION: Duration = Duration::from_millis(200);
 
 /// Multiply-adds of a first submission, before speed is known: 50 ms on a device of 10 GFLOP/s.
-const FIRST_OPERATIONS: u64 = 250_000_000;
+pub(super) const FIRST_OPERATIONS: u64 = 250_000_000;
 
 /// Steps of a repetition that are queued before waiting.
 const QUEUED_REPEATS: u64 = 64;
@@ -36,37 +39,59 @@ struct Prepared {
 }
 
 /// A recording ready to be encoded.
-struct PreparedRecording {
+pub(super) struct PreparedRecording {
     commands: Vec<Prepared>,
-    results: Vec<ValueId>,
+    pub results: Vec<ValueId>,
+}
+
+impl PreparedRecording {
+    /// How many dispatches it has.
+    pub fn dispatches(&self) -> usize {
+        self.commands.len()
+    }
 }
 
 /// A step that was submitted.
-struct Submitted {
+pub(super) struct Submitted {
     /// What to wait for.
-    last: wgpu::SubmissionIndex,
+    pub last: wgpu::SubmissionIndex,
     /// Multiply-adds, roughly.
-    operations: u64,
+    pub operations: u64,
     /// The CPU's encoding of commands, without the driver's taking of them.
-    encode: Duration,
+    pub encode: Duration,
+}
+
+/// What goes between buffers before and after the dispatches of a step.
+#[derive(Default)]
+pub(super) struct Copies {
+    /// Whether the step's token is the one that was chosen for this sequence last.
+    pub first: Option<u32>,
+    /// The token that the step chooses, and for which sequence.
+    pub chosen: Option<(ValueId, u32)>,
+    /// What is read back.
+    pub read: Vec<Readback>,
 }
 
 /// A stage on a GPU.
 pub(crate) struct GpuStage {
-    device: Arc<GpuDevice>,
-    graph: Arc<Graph>,
-    plan: StagePlan,
-    buffers: Vec<wgpu::Buffer>,
-    /// What a step brings along.
-    staging: Staging,
+    pub(super) device: Arc<GpuDevice>,
+    pub(super) graph: Arc<Graph>,
+    pub(super) plan: StagePlan,
+    pub(super) buffers: Vec<wgpu::Buffer>,
+    /// What a step brings along, in turn.
+    pub(super) staging: [Staging; 2],
+    /// Whose turn it is.
+    turn: usize,
     /// Where stretches of it go that were written and not sent yet, with their bytes.
-    written: Vec<(Handle, u64)>,
+    pub(super) written: Vec<(Handle, u64)>,
     recordings: HashMap<Key, Arc<PreparedRecording>>,
+    /// Steps whose results were not fetched, in their order.
+    pub(super) in_flight: VecDeque<InFlight>,
     /// Multiply-adds that a submission may hold.
-    budget: u64,
-    times: StageTimes,
+    pub(super) budget: u64,
+    pub(super) times: StageTimes,
     /// While its kernels are measured.
-    profile: Option<Profile>,
+    pub(super) profile: Option<Profile>,
 }
 
 impl GpuStage {
@@ -78,10 +103,13 @@ impl GpuStage {
         reader: &dyn WeightReader,
         progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<GpuStage> {
-        let staging = Staging::new(&device, &plan.buffers[plan.step.staging.0])?;
+        let [first, second] = plan.step.staging;
+        let new_staging = |handle: Handle| Staging::new(&device, &plan.buffers[handle.0]);
+        let staging = [new_staging(first)?, new_staging(second)?];
         let allocate = |(index, buffer): (usize, &BufferPlan)| {
             let usage = match buffer.purpose {
-                _ if Handle(index) == plan.step.staging => return Ok(staging.buffer()),
+                _ if Handle(index) == first => return Ok(staging[0].buffer()),
+                _ if Handle(index) == second => return Ok(staging[1].buffer()),
                 Purpose::Staging => wgpu::BufferUsages::MAP_READ,
                 _ if Handle(index) == plan.params.buffer => wgpu::BufferUsages::UNIFORM,
                 _ => wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
@@ -102,8 +130,10 @@ impl GpuStage {
             plan,
             buffers,
             staging,
+            turn: 0,
             written: Vec::new(),
             recordings: HashMap::new(),
+            in_flight: VecDeque::new(),
             budget: FIRST_OPERATIONS,
             times: StageTimes::default(),
             profile: None,
@@ -111,7 +141,7 @@ impl GpuStage {
     }
 
     /// The recording for a kind of step, prepared once, unless the step `is_cancelled`: drivers may compile for seconds.
-    fn recording(&mut self, key: &Key, is_cancelled: &dyn Fn() -> bool) -> Result<Arc<PreparedRecording>> {
+    pub(super) fn recording(&mut self, key: &Key, is_cancelled: &dyn Fn() -> bool) -> Result<Arc<PreparedRecording>> {
         if let Some(recording) = self.recordings.get(key) {
             return Ok(Arc::clone(recording));
         }
@@ -147,12 +177,13 @@ impl GpuStage {
         Ok(prepared)
     }
 
-    /// Writes what changes from step to step, and the values that come from outside, into the staging buffer.
-    fn write_step(&mut self, step: &Step, given: &Values) -> Result<()> {
+    /// Writes what changes from step to step, and the values that come from outside, into a staging buffer.
+    pub(super) fn write_step(&mut self, step: &Step, given: &Values) -> Result<()> {
         let words = [
             (self.plan.step.tokens, pack_tokens(step)),
             (self.plan.step.blocks, pack_blocks(step)),
             (self.plan.step.selected, step.selected.clone()),
+            (self.plan.step.draws, pack_draws(step)),
             (self.plan.step.pages, step.pages.clone()),
         ];
         // Rows lie as far from each other as on the device; what is between them is never read.
@@ -166,7 +197,9 @@ impl GpuStage {
         self.written.clear();
         self.written.extend(words_written.chain(rows_written).filter(|(_, bytes)| *bytes > 0));
         let all = self.written.iter().map(|(_, bytes)| bytes).sum();
-        self.staging.write(&self.device, all, |view| {
+        // Values that are received have room in the first alone.
+        self.turn = if self.plan.received.is_empty() { 1 - self.turn } else { 0 };
+        self.staging[self.turn].write(&self.device, all, |view| {
             let mut at = 0;
             let mut write = |bytes: &[u8], space: usize| {
                 view.slice(at..at + bytes.len()).copy_from_slice(bytes);
@@ -181,11 +214,11 @@ impl GpuStage {
 
     /// Encodes and submits a recording, in as many submissions as its work needs; the last copies the results out. Once the step
     /// `is_cancelled` nothing more is submitted, and what was is waited for.
-    fn submit(
+    pub(super) fn send(
         &mut self,
         recording: &PreparedRecording,
         size: StepSize,
-        results: &[(ValueId, u64)],
+        copies: &Copies,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Submitted> {
         let operations_of = |prepared: &Prepared| prepared.command.operations(size);
@@ -206,8 +239,13 @@ impl GpuStage {
         if sending {
             let stretch =
                 |(handle, bytes): &(Handle, u64)| Stretch { target: &self.buffers[handle.0], offset: 0, bytes: *bytes };
-            self.staging.send(&mut encoder, self.written.iter().map(stretch));
+            self.staging[self.turn].send(&mut encoder, self.written.iter().map(stretch));
             self.written.clear();
+        }
+        let chosen = &self.buffers[self.plan.step.chosen.0];
+        if let Some(sequence) = copies.first {
+            let tokens = &self.buffers[self.plan.step.tokens.0];
+            encoder.copy_buffer_to_buffer(chosen, 4 * u64::from(sequence), tokens, 0, 4);
         }
         let (mut total, mut held, mut next) = (0, 0, 0);
         let mut end = part;
@@ -242,7 +280,7 @@ impl GpuStage {
                 // than two.
                 let submission = self.device.submit(commands)?;
                 if std::mem::take(&mut sending) {
-                    self.staging.sent(submission.clone());
+                    self.staging[self.turn].sent(submission.clone());
                 }
                 if let Some(before) = queued.replace(submission.clone()) {
                     self.device.wait(before)?;
@@ -256,11 +294,15 @@ impl GpuStage {
                 (held, end) = (0, end + part);
             }
         }
-        for (value, bytes) in results {
+        if let Some((value, sequence)) = copies.chosen {
+            let choice = &self.buffers[self.plan.values[&value].0];
+            encoder.copy_buffer_to_buffer(choice, 0, chosen, 4 * u64::from(sequence), 4);
+        }
+        for Readback { value, bytes, to } in &copies.read {
             let source = &self.buffers[self.plan.values[value].0];
-            let readback = &self.buffers[self.plan.readbacks[value].0];
-            encoder.copy_buffer_to_buffer(source, 0, readback, 0, *bytes);
-            encoder.map_buffer_on_submit(readback, wgpu::MapMode::Read, 0..*bytes, |_| {});
+            let target = &self.buffers[to.0];
+            encoder.copy_buffer_to_buffer(source, 0, target, 0, *bytes);
+            encoder.map_buffer_on_submit(target, wgpu::MapMode::Read, 0..*bytes, |_| {});
         }
         if let Some(profile) = &self.profile {
             profile.copy_out(&mut encoder);
@@ -269,29 +311,9 @@ impl GpuStage {
         encode += begin.elapsed();
         let last = self.device.submit(commands)?;
         if sending {
-            self.staging.sent(last.clone());
+            self.staging[self.turn].sent(last.clone());
         }
         Ok(Submitted { last, operations: total, encode })
-    }
-
-    /// Reads the rows of a value that was copied out.
-    fn read_back(&self, value: ValueId, bytes: u64, rows: &mut Vec<f32>) -> Result<()> {
-        let buffer = &self.buffers[self.plan.readbacks[&value].0];
-        let view = match buffer.get_mapped_range(0..bytes) {
-            Ok(view) => view,
-            Err(error) => {
-                buffer.unmap();
-                return Err(self.device.refused("read back", error));
-            }
-        };
-        let (width, stride) = (self.graph.values[value.0].width, StagePlan::stride(&self.graph, value));
-        // Bytes, because a mapping need not be aligned for f32.
-        let numbers = view.chunks_exact(stride * 4).flat_map(|row| row[..width * 4].chunks_exact(4));
-        rows.clear();
-        rows.extend(numbers.map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])));
-        drop(view);
-        buffer.unmap();
-        Ok(())
     }
 }
 
@@ -304,7 +326,7 @@ impl GpuStage {
             self.write_step(step, given)?;
             let begin = Instant::now();
             for time in 1..=times {
-                let submitted = self.submit(&recording, step_size(step), &[], &|| false)?;
+                let submitted = self.send(&recording, step_size(step), &Copies::default(), &|| false)?;
                 // Now and then, so that a slow device's queue stays short.
                 if time % QUEUED_REPEATS == 0 || time == times {
                     self.device.wait(submitted.last)?;
@@ -324,50 +346,12 @@ impl Stage for GpuStage {
         results: &mut Values,
         is_cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<()> {
-        let size = step_size(step);
-        let device = Arc::clone(&self.device);
-        let recording = device.caught("a recording", || self.recording(&Key::of(step, requested), is_cancelled))?;
-        results.retain(|value, _| recording.results.contains(value));
-        if recording.commands.is_empty() {
-            return Ok(());
-        }
-        let begin = Instant::now();
-        let bytes_of = |value: &ValueId| {
-            let rows = crate::stage::rows_of(&self.graph, *value, step);
-            (*value, (rows * StagePlan::stride(&self.graph, *value) * 4) as u64)
-        };
-        let read: Vec<(ValueId, u64)> = recording.results.iter().map(bytes_of).collect();
-        let computed = device.caught("a step", || {
-            self.write_step(step, given)?;
-            let submitted = self.submit(&recording, size, &read, is_cancelled)?;
-            self.device.wait(submitted.last.clone())?;
-            self.profile.as_mut().map_or(Ok(()), |profile| profile.read(&self.device))?;
-            Ok(submitted)
-        });
-        let Submitted { operations, encode, .. } = computed.inspect_err(|_| {
-            // A buffer left mapped, or never given back, would make every later step fail.
-            self.written.clear();
-            _ = device.scoped(|| {
-                read.iter().for_each(|(value, _)| self.buffers[self.plan.readbacks[value].0].unmap());
-                self.staging.take_back();
-                self.profile.iter_mut().for_each(Profile::forget);
-            });
-        })?;
-        let outcome = device.caught("read back", || {
-            // All are read, and so unmapped, before one's error is told.
-            let mut outcome = Ok(());
-            for (value, bytes) in read {
-                outcome = outcome.and(self.read_back(value, bytes, results.entry(value).or_default()));
-            }
-            outcome
-        });
-        let busy = self.times.add(begin, encode, recording.commands.len());
-        // What the next submissions may hold, from how long this step took; no more than doubled at once.
-        let measured = (operations as f64 * SUBMISSION.as_secs_f64() / busy.as_secs_f64().max(1e-6)) as u64;
-        if operations > self.budget / 4 {
-            self.budget = measured.clamp(FIRST_OPERATIONS / 16, self.budget * 2);
-        }
-        outcome
+        let ticket = self.submit(step, requested, given, is_cancelled)?;
+        self.collect(ticket, results)
+    }
+
+    fn queue(&mut self) -> Option<&mut dyn StageQueue> {
+        Some(self)
     }
 
     fn plan(&self) -> &StagePlan {
@@ -383,6 +367,7 @@ impl Stage for GpuStage {
     }
 
     fn profile(&mut self, on: bool) -> Result<Option<KernelTimes>> {
+        self.fetch_all();
         let before = self.profile.take().map(Profile::into_times);
         self.profile = if on { Profile::new(&self.device)? } else { None };
         Ok(before.or_else(|| self.profile.is_some().then(KernelTimes::new)))

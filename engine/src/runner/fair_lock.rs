@@ -5,13 +5,13 @@ use std::sync::{Condvar, Mutex, PoisonError};
 /// A lock that is granted in order.
 #[derive(Default)]
 pub(super) struct FairLock {
-    state: Mutex<Tickets>,
+    state: Mutex<Turns>,
     changed: Condvar,
 }
 
-/// The ticket that the next to ask gets, and the one that has the lock.
+/// The turn of the next to ask, and of the one that has the lock.
 #[derive(Default)]
-struct Tickets {
+struct Turns {
     next: u64,
     current: u64,
 }
@@ -29,6 +29,15 @@ impl FairLock {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         FairGuard(self)
+    }
+
+    /// The lock, if nobody has it or waits for it.
+    pub fn try_lock(&self) -> Option<FairGuard<'_>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.current == state.next).then(|| {
+            state.next += 1;
+            FairGuard(self)
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plywood_kernels::Graph;
 use plywood_kernels::graph::{Output, ValueId, Values};
+use plywood_kernels::sample::draw::{Draw, GREEDY};
 use plywood_kernels::step::{Step, Token};
 
 use self::fair_lock::FairGuard;
@@ -18,8 +19,8 @@ use self::pages::Pages;
 use self::pipeline::{Pipeline, WantedStep};
 use crate::error::Result;
 use crate::session::cancel::Cancel;
-use crate::stage::Stage;
 use crate::stage::plan::StepLimits;
+use crate::stage::{Stage, Ticket, TicketStub};
 
 /// Into how many pieces for each stage a long run is cut, where stages run at the same time: with more of them the stages wait less for
 /// the first and the last, with fewer each piece is more efficient.
@@ -43,6 +44,10 @@ pub(crate) struct Run {
     pub selected: Vec<usize>,
     /// What is wanted of these.
     pub requested: Vec<Output>,
+    /// How the next token of each of them is drawn, where that is wanted.
+    pub draw: Option<Draw>,
+    /// Whether its only token is the one that the sequence's last step chose, which nobody has read yet.
+    pub is_ahead: bool,
     /// Tells whether somebody cancelled the run.
     pub cancel: Cancel,
 }
@@ -56,8 +61,23 @@ pub struct Row {
     pub argmax: Option<u32>,
     /// The largest logits with their ids, from the largest on, where they were wanted.
     pub top_k: Vec<(u32, f32)>,
+    /// The id that was drawn, where one was wanted.
+    pub drawn: Option<u32>,
     /// The logarithm of the sum of exponentials, where it was wanted.
     pub log_sum_exp: Option<f32>,
+}
+
+/// A step of one run that a device has begun.
+pub(crate) struct QueuedStep {
+    step: Step,
+    ticket: Ticket,
+}
+
+impl QueuedStep {
+    /// What tells whether somebody still has it.
+    pub fn stub(&self) -> TicketStub {
+        self.ticket.stub()
+    }
 }
 
 /// The stages of a model with the pages of its sequences, which any number of threads run steps on.
@@ -97,6 +117,19 @@ impl Runner {
             [run] => self.pieces(guard, run).map(|rows| vec![rows]),
             runs => self.step(guard, runs),
         }
+    }
+
+    /// Begins a run of one step, if the stage takes steps before it was asked for the results of the last.
+    pub fn submit(&self, guard: FairGuard, run: &Run) -> Result<Option<QueuedStep>> {
+        let step = self.prepare(&[run])?;
+        let ticket = self.pipeline.submit(guard, &step)?;
+        Ok(ticket.map(|ticket| QueuedStep { step: step.step, ticket }))
+    }
+
+    /// Waits for a step; gives its rows.
+    pub fn collect(&self, queued: QueuedStep) -> Result<Vec<Row>> {
+        let values = self.pipeline.collect(queued.ticket)?;
+        Ok(self.rows(&queued.step, &values))
     }
 
     /// Runs a run, cut into pieces that go through the stages one after the other.
@@ -149,6 +182,8 @@ impl Runner {
             pages.grow(run.sequence, run.position + run.tokens.len())?;
             let first = step.tokens.len();
             step.selected.extend(run.selected.iter().map(|place| (first + place) as u32));
+            step.draws.extend(run.selected.iter().map(|_| run.draw.unwrap_or(GREEDY)));
+            step.is_ahead |= run.is_ahead;
             let token = |(place, id): (usize, &u32)| Token {
                 id: *id,
                 position: (run.position + place) as u32,
@@ -183,6 +218,7 @@ impl Runner {
             Row {
                 logits: row_of(Output::Logits, row).to_vec(),
                 argmax: row_of(Output::Argmax, row).first().map(|bits| bits.to_bits()),
+                drawn: row_of(Output::Drawn, row).first().map(|bits| bits.to_bits()),
                 top_k: ids.iter().map(|bits| bits.to_bits()).zip(logits.iter().copied()).collect(),
                 log_sum_exp: row_of(Output::LogSumExp, row).first().copied(),
             }

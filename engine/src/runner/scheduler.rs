@@ -3,8 +3,9 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::{Row, Run, Runner};
+use super::{QueuedStep, Row, Run, Runner};
 use crate::error::{Error, Result};
+use crate::stage::TicketStub;
 
 /// Where a session finds what became of its run.
 #[derive(Default)]
@@ -68,11 +69,27 @@ impl Drop for Job {
 pub(crate) struct Scheduler {
     pub runner: Runner,
     queue: Mutex<Vec<Job>>,
+    /// The step that was begun last before anybody waited for it, and the sequence that it is of.
+    ahead: Mutex<Option<(u32, TicketStub)>>,
 }
 
 impl Scheduler {
     pub fn new(runner: Runner) -> Scheduler {
-        Scheduler { runner, queue: Mutex::default() }
+        Scheduler { runner, queue: Mutex::default(), ahead: Mutex::default() }
+    }
+
+    /// Begins a run of one step that is waited for later. `None` where others run or wait to be run, since a step together with theirs is
+    /// worth more, and where the stages cannot.
+    pub fn submit(&self, run: &Run) -> Result<Option<QueuedStep>> {
+        let Some(guard) = self.runner.pipeline.try_enter() else { return Ok(None) };
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_other = |(sequence, stub): &(u32, TicketStub)| *sequence != run.sequence && stub.is_awaited();
+        if !self.queue().is_empty() || ahead.as_ref().is_some_and(is_other) {
+            return Ok(None);
+        }
+        let queued = self.runner.submit(guard, run)?;
+        *ahead = queued.as_ref().map(|queued| (run.sequence, queued.stub()));
+        Ok(queued)
     }
 
     /// Runs tokens, perhaps together with those of other sessions.

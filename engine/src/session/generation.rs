@@ -6,8 +6,9 @@ use plywood_models::tokenizer::Decoder;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::session::Session;
+use crate::runner::QueuedStep;
 use crate::session::sampler::{Sampler, Sampling};
+use crate::session::{Begun, Session, Wanted};
 
 /// What is asked of a generation.
 #[derive(Debug, Clone)]
@@ -111,6 +112,8 @@ pub struct Generation<'a> {
     decoder: Option<Decoder>,
     /// The prompt until it is run. The session itself has what was chosen last.
     pending: Vec<u32>,
+    /// The step of the token that was chosen last, where it was begun before that token was known.
+    ahead: Option<Result<QueuedStep>>,
     generated: Vec<u32>,
     /// Text that may be the beginning of a stop text.
     held: String,
@@ -156,6 +159,7 @@ impl<'a> Generation<'a> {
             sampler: Sampler::new(request.sampling.clone())?,
             decoder,
             pending: prompt.to_vec(),
+            ahead: None,
             generated: Vec::new(),
             held: String::new(),
             stop_reason: None,
@@ -199,6 +203,7 @@ impl<'a> Generation<'a> {
 
     /// Goes on with what was generated after another prompt, of which the cache may have a part.
     pub(crate) fn move_after(&mut self, prompt: &[u32]) {
+        self.forget_ahead();
         let mut tokens = [prompt, &self.generated].concat();
         let kept = self.session.rewind(&tokens);
         self.pending = tokens.split_off(kept);
@@ -217,13 +222,27 @@ impl<'a> Generation<'a> {
         }
     }
 
-    /// Runs what is pending and chooses a token.
+    /// Runs what is pending and chooses a token. Where a device chooses it, the step after is begun before it is known.
     fn next_token(&mut self) -> Result<u32> {
         let begin = Instant::now();
-        let pending = std::mem::take(&mut self.pending);
-        let rows = self.session.go_on(&pending, self.sampler.output())?;
-        let row = rows.last().ok_or(Error::EmptyPrompt)?;
-        let token = self.sampler.choose(row, self.session.tokens())?;
+        let number = self.generated.len();
+        let current = match self.ahead.take() {
+            Some(ahead) if self.session.is_current() => Begun::Queued(ahead?),
+            _ => {
+                let (pending, output) = (std::mem::take(&mut self.pending), [self.sampler.output()]);
+                self.session.go_on(&pending, Wanted { outputs: &output, draw: self.sampler.draw(number) })?
+            }
+        };
+        let output = self.sampler.output();
+        if matches!(current, Begun::Queued(_)) && output.is_choice() && number + 1 < self.request.max_tokens {
+            let wanted = Wanted { outputs: &[output], draw: self.sampler.draw(number + 1) };
+            self.ahead = self.session.go_ahead(wanted);
+        }
+        let token = self.session.collect(current).and_then(|rows| {
+            let row = rows.last().ok_or(Error::EmptyPrompt)?;
+            self.sampler.choose(row, self.session.tokens(), number)
+        });
+        let token = token.inspect_err(|_| self.forget_ahead())?;
         if self.generated.is_empty() {
             self.timings.prefill = begin.elapsed();
             self.timings.first_token = begin.elapsed();
@@ -232,8 +251,15 @@ impl<'a> Generation<'a> {
         }
         self.generated.push(token);
         self.timings.generated_tokens = self.generated.len();
-        self.session.choose(token);
+        self.session.choose(token, matches!(self.ahead, Some(Ok(_))));
         Ok(token)
+    }
+
+    /// Drops a step that was begun and is not needed. The device ends it; what it finds is not read.
+    fn forget_ahead(&mut self) {
+        if self.ahead.take().is_some() {
+            self.session.forget_ahead();
+        }
     }
 
     /// The text that can be given out when `text` has come: what cannot be part of a stop text.
@@ -255,6 +281,7 @@ impl<'a> Generation<'a> {
     /// What was held back, at the end. A character that the prompt left incomplete is the prompt's own where nothing was generated.
     fn finish(&mut self) -> Option<Piece> {
         self.finished = true;
+        self.forget_ahead();
         if self.stop_reason != Some(StopReason::Stop) && !self.generated.is_empty() {
             let last = self.decoder.as_mut().map(Decoder::finish).unwrap_or_default();
             self.held.push_str(&last);

@@ -8,12 +8,13 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 use plywood_kernels::graph::Output;
+use plywood_kernels::sample::draw::Draw;
 use plywood_models::tokenizer::EncodeOptions;
 
 use crate::error::{Error, Result};
 use crate::model::{Model, Shared};
 use crate::runner::loading::Loaded;
-use crate::runner::{Row, Run};
+use crate::runner::{QueuedStep, Row, Run};
 use crate::session::cancel::Cancel;
 
 /// Of which tokens the logits are wanted.
@@ -74,6 +75,29 @@ pub struct Session {
     cancel: Cancel,
 }
 
+/// What is wanted of selected rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub outputs: &'a [Output],
+    /// How the next token is drawn, where that is wanted.
+    pub draw: Option<Draw>,
+}
+
+impl<'a> Wanted<'a> {
+    /// Outputs for which nothing is drawn by a sampling.
+    fn of(outputs: &'a [Output]) -> Wanted<'a> {
+        Wanted { outputs, draw: None }
+    }
+}
+
+/// A step of a generation.
+pub(crate) enum Begun {
+    /// It has run, and this was found.
+    Rows(Vec<Row>),
+    /// A device has it.
+    Queued(QueuedStep),
+}
+
 /// Tokens to be run for one session of a joint step.
 pub struct SessionRun<'a> {
     /// The session.
@@ -119,11 +143,11 @@ impl Model {
         let some = |run: &&mut SessionRun| !run.tokens.is_empty();
         for run in runs.iter_mut().filter(some) {
             run.session.set_length(run.tokens);
-            run.session.compute(&[], 0..0, &[])?;
+            run.session.compute(&[], 0..0, Wanted::of(&[]))?;
         }
         let ready = |run: &SessionRun| {
             let selected = run.rows.of(run.tokens).collect();
-            run.session.run_of(run.session.cached, run.tokens.to_vec(), selected, requested)
+            run.session.run_of(run.session.cached, run.tokens.to_vec(), selected, Wanted::of(requested))
         };
         let ready: Vec<Run> = runs.iter().map(ready).collect();
         let rows = loaded.scheduler.run_together(&ready)?;
@@ -143,6 +167,11 @@ impl Session {
         if !Arc::ptr_eq(&self.loaded, loaded) {
             (self.loaded, self.cached) = (Arc::clone(loaded), 0);
         }
+    }
+
+    /// Whether the model is still loaded where its keys and values lie.
+    pub(crate) fn is_current(&self) -> bool {
+        Arc::ptr_eq(&self.loaded, &self.shared.loaded())
     }
 
     /// The tokens so far: all that were run, and all that generations chose. An end token is one of them, as are those of a stop text.
@@ -196,23 +225,59 @@ impl Session {
         }
         self.set_length(tokens);
         let (held, wanted) = (self.tokens.len(), rows.of(tokens));
-        self.compute(tokens, held + wanted.start..held + wanted.end, requested)
+        self.compute(tokens, held + wanted.start..held + wanted.end, Wanted::of(requested))
     }
 
-    /// Runs tokens for a generation, which began before; gives what it wants of the last of all tokens.
-    pub(crate) fn go_on(&mut self, tokens: &[u32], output: Output) -> Result<Vec<Row>> {
+    /// Runs tokens for a generation, which began before, for what it wants of the last of all tokens. Where that is one step of the token that
+    /// was chosen last, it is begun and not waited for.
+    pub(crate) fn go_on(&mut self, tokens: &[u32], wanted: Wanted) -> Result<Begun> {
         self.follow(&self.shared.loaded());
         self.check(tokens)?;
         self.set_length(tokens);
         let end = self.tokens.len() + tokens.len();
         // Where nothing follows, the last token is run again for its logits.
         self.cached = self.cached.min(end.saturating_sub(1));
-        self.compute(tokens, end.saturating_sub(1)..end, &[output])
+        if tokens.is_empty() && self.cached + 1 == end {
+            let run = self.run_of(self.cached, self.tokens[self.cached..].to_vec(), vec![0], wanted);
+            if let Some(queued) = self.loaded.scheduler.submit(&run)? {
+                self.cached = end;
+                return Ok(Begun::Queued(queued));
+            }
+        }
+        self.compute(tokens, end.saturating_sub(1)..end, wanted).map(Begun::Rows)
     }
 
-    /// Adds the token that a generation chose. The next step runs it.
-    pub(crate) fn choose(&mut self, token: u32) {
+    /// Begins the step of the token that the step before it chooses, before anybody knows which that is. `None` where that cannot be.
+    pub(crate) fn go_ahead(&mut self, wanted: Wanted) -> Option<Result<QueuedStep>> {
+        let position = self.tokens.len();
+        let is_long = self.loaded.runner().graph.long_above.is_some_and(|limit| position + 1 > limit);
+        if !self.is_current() || self.cached < position || position == self.context() || is_long && !self.long {
+            return None;
+        }
+        let run = Run { is_ahead: true, ..self.run_of(position, vec![0], vec![0], wanted) };
+        self.loaded.scheduler.submit(&run).transpose()
+    }
+
+    /// What was found by a step that was begun.
+    pub(crate) fn collect(&mut self, begun: Begun) -> Result<Vec<Row>> {
+        match begun {
+            Begun::Rows(rows) => Ok(rows),
+            Begun::Queued(queued) => self.loaded.runner().collect(queued).inspect_err(|_| {
+                // Its token's keys and values are not there.
+                self.cached = self.cached.min(self.tokens.len().saturating_sub(1));
+            }),
+        }
+    }
+
+    /// Adds the token that a generation chose. The next step runs it, unless one `is_ahead`, which does already.
+    pub(crate) fn choose(&mut self, token: u32, is_ahead: bool) {
         self.tokens.push(token);
+        self.cached += usize::from(is_ahead);
+    }
+
+    /// Forgets a step that was begun for a token that was not chosen.
+    pub(crate) fn forget_ahead(&self) {
+        self.loaded.runner().truncate(self.sequence, self.tokens.len());
     }
 
     /// Finds out whether the sequence is a long one with what is to follow; where it becomes one, or is one no longer, nothing of it is in
@@ -225,10 +290,10 @@ impl Session {
         }
     }
 
-    /// Runs the tokens that the cache lacks, and those that follow; gives rows of `wanted`, which counts from the sequence's first token.
+    /// Runs the tokens that the cache lacks, and those that follow; gives what is wanted of `rows`, which count from the sequence's first token.
     ///
     /// What of the sequence's own tokens was run before it fails need not be run again.
-    fn compute(&mut self, following: &[u32], wanted: Range<usize>, requested: &[Output]) -> Result<Vec<Row>> {
+    fn compute(&mut self, following: &[u32], rows: Range<usize>, wanted: Wanted) -> Result<Vec<Row>> {
         let (held, end) = (self.tokens.len(), self.tokens.len() + following.len());
         let most = self.loaded.runner().run_tokens();
         let mut found = Vec::new();
@@ -237,8 +302,8 @@ impl Session {
             let last = end.min(first + most);
             let (own, others) = (first.min(held)..last.min(held), first.max(held) - held..last.max(held) - held);
             let tokens = [&self.tokens[own], &following[others]].concat();
-            let selected = (wanted.start.max(first)..wanted.end.min(last)).map(|place| place - first).collect();
-            found.extend(self.run(self.run_of(first, tokens, selected, requested))?);
+            let selected = (rows.start.max(first)..rows.end.min(last)).map(|place| place - first).collect();
+            found.extend(self.run(self.run_of(first, tokens, selected, wanted))?);
             (first, self.cached) = (last, last.min(held));
         }
         self.extend(following);
@@ -303,9 +368,18 @@ impl Session {
     }
 
     /// Tokens to be run from a position on.
-    fn run_of(&self, position: usize, tokens: Vec<u32>, selected: Vec<usize>, requested: &[Output]) -> Run {
-        let (requested, cancel) = (requested.to_vec(), self.cancel.clone());
-        Run { sequence: self.sequence, position, long: self.long, tokens, selected, requested, cancel }
+    fn run_of(&self, position: usize, tokens: Vec<u32>, selected: Vec<usize>, wanted: Wanted) -> Run {
+        Run {
+            sequence: self.sequence,
+            position,
+            long: self.long,
+            tokens,
+            selected,
+            requested: wanted.outputs.to_vec(),
+            draw: wanted.draw,
+            is_ahead: false,
+            cancel: self.cancel.clone(),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which token comes next: penalty, top-k, top-p, min-p, temperature, in this order.
 
 use plywood_kernels::graph::Output;
-use plywood_kernels::random::Random;
 use plywood_kernels::sample::MAX_TOP_K;
+use plywood_kernels::sample::draw::Draw;
 
 use crate::error::{Error, Result};
 use crate::runner::Row;
@@ -88,14 +88,13 @@ impl Sampling {
 pub(crate) struct Sampler {
     sampling: Sampling,
     seed: u64,
-    random: Random,
 }
 
 impl Sampler {
     pub fn new(sampling: Sampling) -> Result<Sampler> {
         sampling.check()?;
         let seed = sampling.seed.unwrap_or_else(random_seed);
-        Ok(Sampler { random: Random::new(seed), seed, sampling })
+        Ok(Sampler { seed, sampling })
     }
 
     /// The seed, given or drawn.
@@ -103,34 +102,37 @@ impl Sampler {
         self.seed
     }
 
-    /// What a step must find for the next choice: ids or a few candidates from the device where they do.
+    /// What a step must find for the next choice: the choice itself where the device can make it.
     pub fn output(&self) -> Output {
         let sampling = &self.sampling;
         match (sampling.repeat_penalty == 1.0, sampling.temperature == 0.0, sampling.top_k as usize) {
             (true, true, _) => Output::Argmax,
-            (true, false, 1..=MAX_TOP_K) => Output::TopK,
+            (true, false, 1..=MAX_TOP_K) => Output::Drawn,
             _ => Output::Logits,
         }
     }
 
-    /// The next token, from what [`Sampler::want`] asked for and the tokens so far.
-    pub fn choose(&mut self, row: &Row, tokens: &[u32]) -> Result<u32> {
-        if let Some(id) = row.argmax.filter(|_| self.output() == Output::Argmax) {
-            return if id == u32::MAX { Err(Error::NotANumber) } else { Ok(id) };
-        }
-        let mut candidates = match self.output() {
-            Output::TopK => row.top_k.clone(),
-            _ => self.ranked(&row.logits, tokens),
+    /// How the token of this number is drawn; `None` where the largest is taken.
+    pub fn draw(&self, number: usize) -> Option<Draw> {
+        let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
+        let number = number as u32;
+        (temperature > 0.0).then_some(Draw { temperature, top_k, top_p, min_p, seed: self.seed, number })
+    }
+
+    /// The next token, the one of this number, from what [`Sampler::output`] asked for and the tokens so far.
+    pub fn choose(&self, row: &Row, tokens: &[u32], number: usize) -> Result<u32> {
+        let chosen = match self.output() {
+            Output::Argmax => row.argmax,
+            Output::Drawn => row.drawn,
+            _ => {
+                let candidates = self.ranked(&row.logits, tokens);
+                match self.draw(number) {
+                    Some(draw) => Some(draw.choose(candidates.iter().copied())),
+                    None => candidates.first().filter(|(_, logit)| logit.is_finite()).map(|(id, _)| *id),
+                }
+            }
         };
-        // A logit that is no number is the largest in the order or missing from it.
-        if candidates.first().is_none_or(|(id, logit)| *id == u32::MAX || !logit.is_finite()) {
-            return Err(Error::NotANumber);
-        }
-        if self.sampling.temperature == 0.0 {
-            return Ok(candidates[0].0);
-        }
-        self.truncate(&mut candidates);
-        Ok(self.draw(&candidates))
+        chosen.filter(|id| *id != u32::MAX).ok_or(Error::NotANumber)
     }
 
     /// All logits after the penalty, from the largest on, the lower id first of equals.
@@ -150,46 +152,6 @@ impl Sampler {
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         ranked
     }
-
-    /// Drops candidates by top-k, top-p and min-p; the first always stays.
-    fn truncate(&self, candidates: &mut Vec<(u32, f32)>) {
-        if self.sampling.top_k > 0 {
-            candidates.truncate(self.sampling.top_k as usize);
-        }
-        if self.sampling.top_p < 1.0 {
-            let probabilities = softmax(candidates, 1.0);
-            let mut sum = 0.0;
-            let kept = probabilities.iter().position(|probability| {
-                sum += probability;
-                sum >= f64::from(self.sampling.top_p)
-            });
-            candidates.truncate(kept.map_or(candidates.len(), |last| last + 1));
-        }
-        let lowest = candidates[0].1 + self.sampling.min_p.ln();
-        candidates.retain(|(_, logit)| *logit >= lowest);
-    }
-
-    fn draw(&mut self, candidates: &[(u32, f32)]) -> u32 {
-        let probabilities = softmax(candidates, self.sampling.temperature);
-        let mut rest = self.random.unit();
-        for ((id, _), probability) in candidates.iter().zip(probabilities) {
-            rest -= probability;
-            if rest < 0.0 {
-                return *id;
-            }
-        }
-        // Rounding may leave a little; the first is the most probable.
-        candidates[0].0
-    }
-}
-
-/// The probabilities of candidates in order, the first the largest.
-fn softmax(candidates: &[(u32, f32)], temperature: f32) -> Vec<f64> {
-    let largest = candidates[0].1;
-    let weight = |(_, logit): &(u32, f32)| (f64::from(logit - largest) / f64::from(temperature)).exp();
-    let weights: Vec<f64> = candidates.iter().map(weight).collect();
-    let total: f64 = weights.iter().sum();
-    weights.into_iter().map(|weight| weight / total).collect()
 }
 
 /// A seed that differs from run to run: the standard library's hasher is keyed at random.
@@ -206,10 +168,11 @@ mod tests {
     const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, 3.0, -1.0];
 
     fn choose(sampling: Sampling, tokens: &[u32]) -> u32 {
-        let mut sampler = Sampler::new(sampling).expect("the values are in range");
-        let top_k = vec![(1, 3.0), (3, 3.0), (2, 2.0), (0, 1.0), (4, -1.0)];
-        let row = Row { logits: LOGITS.to_vec(), argmax: Some(1), top_k, log_sum_exp: None };
-        sampler.choose(&row, tokens).expect("the logits are numbers")
+        let sampler = Sampler::new(sampling).expect("the values are in range");
+        let top_k = [(1, 3.0), (3, 3.0), (2, 2.0), (0, 1.0), (4, -1.0)];
+        let drawn = sampler.draw(0).map(|draw| draw.choose(top_k.into_iter()));
+        let row = Row { logits: LOGITS.to_vec(), argmax: Some(1), drawn, ..Row::default() };
+        sampler.choose(&row, tokens, 0).expect("the logits are numbers")
     }
 
     /// How often each id is drawn in 2000 seeds.
@@ -255,8 +218,8 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_an_error() {
-        let mut sampler = Sampler::new(Sampling { top_k: 0, ..Sampling::default() }).expect("in range");
-        assert!(sampler.choose(&Row { logits: vec![0.0, f32::NAN], ..Row::default() }, &[]).is_err());
+        let sampler = Sampler::new(Sampling { top_k: 0, ..Sampling::default() }).expect("in range");
+        assert!(sampler.choose(&Row { logits: vec![0.0, f32::NAN], ..Row::default() }, &[], 0).is_err());
         assert!(Sampler::new(Sampling { temperature: f32::NAN, ..Sampling::default() }).is_err());
         assert!(Sampler::new(Sampling { top_p: 1.5, ..Sampling::default() }).is_err());
     }

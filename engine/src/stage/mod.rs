@@ -5,6 +5,7 @@ pub mod recording;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use plywood_kernels::dispatch::StepSize;
@@ -39,6 +40,11 @@ pub(crate) trait Stage: Send {
         is_cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<()>;
 
+    /// Itself, if it takes a step before the results of the last were fetched.
+    fn queue(&mut self) -> Option<&mut dyn StageQueue> {
+        None
+    }
+
     /// Its plan.
     fn plan(&self) -> &StagePlan;
 
@@ -65,6 +71,61 @@ pub(crate) trait Stage: Send {
 
     /// Fills everything but the weights with NaN, so that a test sees what is read unwritten.
     fn poison(&mut self) -> Result<()>;
+}
+
+/// A stage that takes a step before the results of the last were fetched.
+pub(crate) trait StageQueue {
+    /// Begins a step, as [`Stage::run`] does. A step that [`Step::is_ahead`] begins with the token that the last step of its sequence chose, if
+    /// that was asked for one choice of one token.
+    fn submit(
+        &mut self,
+        step: &Step,
+        requested: &[Output],
+        given: &Values,
+        is_cancelled: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Ticket>;
+
+    /// Waits for a step and fetches its results, as [`Stage::run`] does.
+    fn collect(&mut self, ticket: Ticket, results: &mut Values) -> Result<()>;
+}
+
+/// A step that a stage has begun. Where it is dropped nobody fetches the results.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket(Arc<Mutex<Option<Result<Values>>>>);
+
+impl Ticket {
+    /// What came of its step, if the stage had to fetch that before it was asked for.
+    pub fn take(&self) -> Option<Result<Values>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The stage's side of it.
+    pub fn stub(&self) -> TicketStub {
+        TicketStub(Arc::downgrade(&self.0))
+    }
+}
+
+/// What a stage keeps of a ticket.
+#[derive(Debug, Clone)]
+pub(crate) struct TicketStub(Weak<Mutex<Option<Result<Values>>>>);
+
+impl TicketStub {
+    /// Whether the ticket is this one.
+    pub fn is_of(&self, ticket: &Ticket) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&ticket.0))
+    }
+
+    /// Whether somebody still has the ticket.
+    pub fn is_awaited(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// Keeps what came of the step for whoever has the ticket.
+    pub fn keep(&self, outcome: Result<Values>) {
+        if let Some(ticket) = self.0.upgrade() {
+            *ticket.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        }
+    }
 }
 
 /// What a kernel's dispatches took, or on the host its nodes.
@@ -95,7 +156,7 @@ const SPANS: usize = 4096;
 pub struct StageTimes {
     /// Steps.
     pub steps: u64,
-    /// From the writing of a step's inputs to the arrival of its results.
+    /// From the writing of a step's inputs, or the end of the step before where that was later, to the arrival of its results.
     pub busy: Duration,
     /// Of that, the CPU's encoding of commands.
     pub encode: Duration,
@@ -109,6 +170,7 @@ impl StageTimes {
     /// Adds a step that ends now; gives how long it was.
     pub(crate) fn add(&mut self, begin: Instant, encode: Duration, dispatches: usize) -> Duration {
         let end = Instant::now();
+        let begin = self.timeline.back().map_or(begin, |before| begin.max(before.end));
         self.steps += 1;
         self.busy += end - begin;
         self.encode += encode;
@@ -158,6 +220,11 @@ pub(crate) fn step_size(step: &Step) -> StepSize {
 /// A step's tokens as shaders read them.
 pub(crate) fn pack_tokens(step: &Step) -> Vec<u32> {
     step.tokens.iter().flat_map(|token| [token.id, token.position, token.sequence, u32::from(token.long)]).collect()
+}
+
+/// How the tokens after the selected ones of a step are drawn, as shaders read it.
+pub(crate) fn pack_draws(step: &Step) -> Vec<u32> {
+    (0..step.selected.len()).flat_map(|row| step.draw(row).words()).collect()
 }
 
 /// A step's attention blocks as shaders read them.

@@ -8,6 +8,8 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::session::Rows;
+use crate::session::generation::Request;
+use crate::session::sampler::Sampling;
 use crate::stage::KernelTimes;
 use crate::stage::plan::StagePlan;
 
@@ -188,8 +190,12 @@ fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
     let (most, last) = prompt.split_at(prompt.len().saturating_sub(step));
     evaluate(most, Rows::None)?;
     evaluate(last, Rows::Last)?;
-    for index in 0..test.generate {
-        evaluate(&[token(index)], Rows::Last)?;
+    let request = Request { max_tokens: test.generate, ignore_eos: true, ..Request::from(Sampling::greedy()) };
+    for piece in session.generate_tokens(&[token(0)], request)? {
+        if !on() {
+            return Err(Error::Cancelled);
+        }
+        piece?;
     }
     Ok((test.prompt + test.generate) as f64 / begin.elapsed().as_secs_f64())
 }

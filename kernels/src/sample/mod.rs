@@ -1,7 +1,10 @@
-//! What a sampler needs of a row of logits, found on the device: the argmax, the log_sum_exp of the softmax, the top k.
+//! What a sampler needs of a row of logits, found on the device: the argmax, the log_sum_exp of the softmax, the top k, and one drawn
+//! from these.
 //!
 //! A row is cut into segments, one workgroup each; the same shader then runs on the segments' results
 //! until one is left.
+
+pub mod draw;
 
 use crate::candidate::Candidate;
 use crate::cases::Case;
@@ -280,5 +283,6 @@ pub fn cases() -> Vec<Case> {
             cases.push(case);
         }
     }
+    cases.extend(draw::cases());
     cases
 }

@@ -17,6 +17,7 @@ use plywood_kernels::matmul::MatMul;
 use plywood_kernels::op::Op;
 use plywood_kernels::reorder::{self, Reorder};
 use plywood_kernels::rms_norm::RmsNorm;
+use plywood_kernels::sample::draw::Drawn;
 use plywood_kernels::sample::{Argmax, LogSumExp, MAX_TOP_K, TopK};
 use plywood_kernels::select_rows::SelectRows;
 use plywood_kernels::soft_cap::SoftCap;
@@ -149,15 +150,19 @@ impl Builder<'_> {
         let count = config.vocabulary.min(MAX_TOP_K);
         let argmax = self.graph.index_value("argmax", Rows::Selected, 1);
         let top_k = self.graph.index_value("top_k", Rows::Selected, 2 * count);
+        let drawn = self.graph.index_value("drawn", Rows::Selected, 1);
         let log_sum_exp = self.graph.value("log_sum_exp", Rows::Selected, 1);
         let all = [("logits", self.graph.whole(logits))];
         self.graph.node(Op::Argmax(Argmax), &all, &[], None, Some(argmax));
         self.graph.node(Op::TopK(TopK { count }), &all, &[], None, Some(top_k));
+        let candidates = [("candidates", self.graph.whole(top_k))];
+        self.graph.node(Op::Drawn(Drawn { count }), &candidates, &[], None, Some(drawn));
         self.graph.node(Op::LogSumExp(LogSumExp), &all, &[], None, Some(log_sum_exp));
         self.graph.outputs = vec![
             (Output::Logits, logits),
             (Output::Argmax, argmax),
             (Output::TopK, top_k),
+            (Output::Drawn, drawn),
             (Output::LogSumExp, log_sum_exp),
         ];
         Ok(())

@@ -70,7 +70,7 @@ fn add(variants: &mut Variants, plan: &StagePlan) {
     let of_tokens = plan.steps.batches(Rows::Tokens).map(|tokens| (tokens, one));
     let of_selected = plan.steps.batches(Rows::Selected).map(|selected| (one, selected));
     for (tokens, selected) in of_tokens.chain(of_selected) {
-        for requested in [vec![Output::Logits], vec![Output::Argmax, Output::TopK, Output::LogSumExp]] {
+        for requested in [vec![Output::Logits], vec![Output::Argmax, Output::Drawn, Output::LogSumExp]] {
             let key = Key { tokens, selected, requested };
             for command in plan.record(&key).commands {
                 variants.entry(command.shader).or_default().insert(plan.limits.features);

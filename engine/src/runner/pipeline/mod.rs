@@ -12,7 +12,7 @@ use plywood_kernels::step::Step;
 use super::fair_lock::{FairGuard, FairLock};
 use crate::error::{Error, Result};
 use crate::session::cancel::Cancel;
-use crate::stage::{Stage, StageTimes};
+use crate::stage::{Stage, StageTimes, Ticket};
 
 /// Sets of values that are kept for a cut: one that a stage reads, one that waits for it, one that the stage before writes meanwhile.
 const RING: usize = 3;
@@ -68,6 +68,35 @@ impl Pipeline {
     /// Waits for the lock of the first stage; where stages do not overlap it stands for all of them.
     pub fn enter(&self) -> FairGuard<'_> {
         self.slots[0].lock.lock()
+    }
+
+    /// The lock of the first stage, if nobody has it or waits for it.
+    pub fn try_enter(&self) -> Option<FairGuard<'_>> {
+        self.slots[0].lock.try_lock()
+    }
+
+    /// Begins a step whose results are fetched later, with the lock of the first stage. `None` unless a single stage runs it, one that takes
+    /// steps so.
+    pub fn submit(&self, _guard: FairGuard, wanted: &WantedStep) -> Result<Option<Ticket>> {
+        let [slot] = &self.slots[..] else { return Ok(None) };
+        let is_cancelled = || wanted.is_cancelled();
+        match slot.stage().as_mut() {
+            Some(stage) => match stage.queue() {
+                Some(queue) => queue.submit(&wanted.step, &wanted.requested, &Values::new(), &is_cancelled).map(Some),
+                None => Ok(None),
+            },
+            None => Err(Error::Unloaded),
+        }
+    }
+
+    /// Waits for a step that was begun; gives its results.
+    pub fn collect(&self, ticket: Ticket) -> Result<Values> {
+        let mut results = Values::new();
+        match self.slots[0].stage().as_mut().map(|stage| stage.queue()) {
+            Some(Some(queue)) => queue.collect(ticket, &mut results).map(|()| results),
+            Some(None) => unreachable!("the stage that gave the ticket takes it"),
+            None => Err(Error::Unloaded),
+        }
     }
 
     /// Runs one step over all stages, with the lock of the first; gives the results.

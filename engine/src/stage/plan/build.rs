@@ -27,10 +27,13 @@ impl StagePlan {
                 4 * (steps.sequences * steps.pages_per_sequence()) as u64,
                 Purpose::Activations,
             ),
-            staging: Handle(0),
+            draws: allot(&mut buffers, "draws", 32 * steps.selected as u64, Purpose::Activations),
+            chosen: Handle(0),
+            staging: [Handle(0); 2],
         };
         let words: u64 = buffers.iter().map(|buffer: &BufferPlan| buffer.bytes).sum();
-        step.staging = allot(&mut buffers, "step staging", words, Purpose::Staging);
+        step.chosen = allot(&mut buffers, "chosen tokens", 4 * steps.sequences as u64, Purpose::Activations);
+        step.staging = [(); 2].map(|()| allot(&mut buffers, "step staging", words, Purpose::Staging));
         let (received, sent) = crossing(graph, &range);
         let nodes = fuse::rewrite(graph, range.clone(), limits.features, &limits.choices.rules);
         let mut plan = StagePlan {
@@ -68,7 +71,7 @@ impl StagePlan {
         plan.nodes = nodes;
         plan.assign_values();
         let received: u64 = plan.received.iter().map(|value| plan.value_bytes(*value)).sum();
-        plan.buffers[step.staging.0].bytes += received.next_multiple_of(16);
+        plan.buffers[step.staging[0].0].bytes += received.next_multiple_of(16);
         plan.assign_readbacks();
         plan.lower();
         plan.check_bindings()?;

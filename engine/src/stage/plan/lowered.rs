@@ -149,6 +149,7 @@ impl StagePlan {
             Binding::Tokens => self.step.tokens,
             Binding::Blocks => self.step.blocks,
             Binding::Selected => self.step.selected,
+            Binding::Draws => self.step.draws,
             Binding::Pages => self.step.pages,
         }
     }

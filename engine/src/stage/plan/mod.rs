@@ -141,8 +141,12 @@ pub struct StepBuffers {
     pub selected: Handle,
     /// `u32` for each page of each sequence.
     pub pages: Handle,
-    /// The staging buffer through which these and the values received come.
-    pub staging: Handle,
+    /// Two `vec4<u32>` for each selected token.
+    pub draws: Handle,
+    /// `u32` for each sequence: the token that was chosen for it last, where its step was not read before the next began.
+    pub chosen: Handle,
+    /// The staging buffers through which what is written of these comes, in turn; values received come through the first.
+    pub staging: [Handle; 2],
 }
 
 /// A stage on a device.
@@ -172,8 +176,9 @@ pub struct StagePlan {
     pub values: HashMap<ValueId, Handle>,
     /// The buffers of what changes from step to step.
     pub step: StepBuffers,
-    /// The buffer through which the host reads each value that leaves the stage.
-    pub readbacks: HashMap<ValueId, Handle>,
+    /// The buffers through which the host reads each value that leaves the stage: two of a choice, so that the next step can begin before
+    /// it was read.
+    pub readbacks: HashMap<ValueId, Vec<Handle>>,
     /// The parameters of every dispatch.
     pub params: Params,
     /// What each of its nodes was lowered to, for each batch.

@@ -67,14 +67,17 @@ impl StagePlan {
         self.values.insert(value, handle);
     }
 
-    /// Allots a read-back buffer for each value that may leave the stage.
+    /// Allots read-back buffers for each value that may leave the stage.
     pub(super) fn assign_readbacks(&mut self) {
         let graph = Arc::clone(&self.graph);
-        let outputs = graph.outputs.iter().map(|(_, value)| *value).filter(|value| self.values.contains_key(value));
-        for value in self.sent.iter().copied().chain(outputs).collect::<Vec<_>>() {
+        let sent = self.sent.iter().map(|value| (*value, 1));
+        let outputs = graph.outputs.iter().filter(|(_, value)| self.values.contains_key(value));
+        let outputs = outputs.map(|(output, value)| (*value, if output.is_choice() { 2 } else { 1 }));
+        for (value, count) in sent.chain(outputs).collect::<Vec<_>>() {
             let label = format!("read back {}", graph.values[value.0].name);
             let bytes = self.value_bytes(value);
-            self.readbacks.insert(value, allot(&mut self.buffers, label, bytes, Purpose::Staging));
+            let allotted = (0..count).map(|_| allot(&mut self.buffers, &label, bytes, Purpose::Staging));
+            self.readbacks.insert(value, allotted.collect());
         }
     }
 }
