@@ -9,12 +9,25 @@ pub struct Features {
     pub subgroup: Option<(u32, u32)>,
     /// Whether shaders may hold f16.
     pub f16: bool,
+    /// How it multiplies four bytes with four bytes and adds them up.
+    pub integer_dots: IntegerDots,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
     /// Invocations in a workgroup.
     pub workgroup_invocations: u32,
     /// What runs the shaders.
     pub processor: Processor,
+}
+
+/// How a device multiplies four bytes with four bytes and adds them up (WGSL's `dot4I8Packed`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IntegerDots {
+    /// Its shaders may not: what naga writes for it is refused.
+    Refused,
+    /// In several instructions.
+    Emulated,
+    /// In one.
+    Native,
 }
 
 /// What runs shaders, as far as the best first guess at a kernel depends on it.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use plywood_kernels::Graph;
-use plywood_kernels::device::{Features, Processor};
+use plywood_kernels::device::{Features, IntegerDots, Processor};
 use plywood_kernels::formats::{F16, Q4_0, Q8_0};
 use plywood_kernels::fuse::{self, RULES, Rule};
 use plywood_kernels::graph::{Output, Rows, Source, Values};
@@ -80,6 +80,7 @@ fn reference_logits(graph: &Graph, weights: Vec<HostWeight>, ids: &[u32]) -> Vec
 const DEVICE: Features = Features {
     subgroup: Some((32, 32)),
     f16: true,
+    integer_dots: IntegerDots::Native,
     workgroup_bytes: 32 << 10,
     workgroup_invocations: 1024,
     processor: Processor::Gpu,

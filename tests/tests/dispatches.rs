@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use plywood::devices::Kind;
-use plywood::kernels::device::{Features, Processor};
+use plywood::kernels::device::{Features, IntegerDots, Processor};
 use plywood::kernels::graph::{Graph, Output};
 use plywood::kernels::kv_cache::KvType;
 use plywood::kernels::lowering::{Batch, Precision};
@@ -56,6 +56,7 @@ fn limits() -> Limits {
         features: Features {
             subgroup: Some((32, 32)),
             f16: true,
+            integer_dots: IntegerDots::Native,
             workgroup_bytes: 32 << 10,
             workgroup_invocations: 1024,
             processor: Processor::Gpu,

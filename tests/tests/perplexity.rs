@@ -6,6 +6,7 @@ use plywood::devices::Adapter;
 use plywood::kernels::formats::Q8_0;
 use plywood::kernels::graph::Output;
 use plywood::kernels::kv_cache::KvType;
+use plywood::testing::{Choices, Hooks, Preference};
 use plywood::tools::perplexity::{Scoring, score};
 use plywood::{Error, Model, Rows};
 use plywood_tests::families::folder;
@@ -72,6 +73,26 @@ fn caches_cost_little() {
             println!("{}, {}: {} instead of {wanted}, {share:.1e}", adapter.label(), kv_type.name(), found.nll);
             assert!(share >= least && share < most, "{share}");
         }
+    }
+}
+
+/// Many rows whose activations are rounded to bytes, in integer dot products, cost little, and something.
+#[test]
+fn bytes_cost_little() {
+    let Some(expected) = expected("nll.json") else { return };
+    let story = &expected["texts"][0];
+    let (ids, wanted) = (ids(&story["ids"]), story["mean_nll"]["mixed"].as_f64().expect("a number"));
+    for adapter in gpus() {
+        let tiles = |rows| Preference { op: "matmul".into(), candidate: format!("integer tiles, rows {rows}") };
+        let choices = Choices { preferred: vec![tiles(64), tiles(32)], ..Choices::default() };
+        let hooks = Hooks { choices, ..Hooks::default() };
+        let options = on(&[&adapter]).kv_type(KvType::F32).context(512).step_rows(64).hooks(hooks);
+        let path = stories("stories260k-mixed.gguf").expect("the data are there");
+        let model = Model::open(path, options).expect("the model opens");
+        let found = score(&model, None, &ids[1..], Scoring::All, |_, _| true).expect("the text is scored");
+        let share = (found.nll - wanted).abs() / wanted;
+        println!("{}: {} instead of {wanted}, {share:.1e}", adapter.label(), found.nll);
+        assert!(share > 1e-6 && share < 5e-3, "{share}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Devices that are not there, for planning: by the names of cards, or from a JSON file.
 
-use plywood_kernels::device::{Features, Processor};
+use plywood_kernels::device::{Features, IntegerDots, Processor};
 use serde::Deserialize;
 
 use crate::devices::adapter::{Adapter, Kind, Memory};
@@ -159,6 +159,7 @@ fn imagine(name: &str, index: usize, kind: Kind, memory: Memory, bandwidth: f64,
     let features = Features {
         subgroup: Some((32, 32)),
         f16: true,
+        integer_dots: IntegerDots::Native,
         workgroup_bytes: 32 << 10,
         workgroup_invocations: 1024,
         processor: Processor::Gpu,

@@ -2,7 +2,7 @@
 
 use plywood_kernels::device::{Features, Processor};
 
-use super::memory;
+use super::{integer_dots, memory};
 
 use crate::devices::adapter::{Adapter, Kind};
 
@@ -98,6 +98,7 @@ pub(super) fn describe(adapter: &wgpu::Adapter, features: wgpu::Features, limits
         features: Features {
             subgroup,
             f16: has(wgpu::Features::SHADER_F16),
+            integer_dots: integer_dots::of(adapter, info.backend),
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             workgroup_invocations: limits.max_compute_invocations_per_workgroup,
             processor: if kind == Kind::Software { Processor::Cpu } else { Processor::Gpu },

@@ -1,6 +1,6 @@
 //! The host as the list of adapters has it.
 
-use plywood_kernels::device::{Features, Processor};
+use plywood_kernels::device::{Features, IntegerDots, Processor};
 use plywood_kernels::simd::Isa;
 
 use crate::devices::adapter::{Adapter, Kind, Memory};
@@ -32,6 +32,7 @@ pub(crate) fn adapter() -> Adapter {
         features: Features {
             subgroup: None,
             f16: false,
+            integer_dots: IntegerDots::Emulated,
             workgroup_bytes: 16 << 10,
             workgroup_invocations: 256,
             processor: Processor::Host(Isa::best()),

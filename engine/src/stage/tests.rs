@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use plywood_kernels::device::{Features, Processor};
+use plywood_kernels::device::{Features, IntegerDots, Processor};
 use plywood_kernels::formats::{ALL, F16, F32, Q8_0};
 use plywood_kernels::lowering::Precision;
 use plywood_kernels::matmul::MatMul;
@@ -58,6 +58,7 @@ fn rows_go_straight_to_the_device() {
         let features = Features {
             subgroup: None,
             f16: false,
+            integer_dots: IntegerDots::Emulated,
             workgroup_bytes: 16384,
             workgroup_invocations: 256,
             processor: Processor::Cpu,

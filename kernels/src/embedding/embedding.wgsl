@@ -13,6 +13,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     let weight = weight_decode(row * params.row_stride, params.blocks32, block32, id.x & 3u);
     let quads = weight_quads(id.x & 3u) + vec2<u32>(params.output_offset + token * params.output_stride + block32 * 8u);
-    output[quads.x] = params.scale * quarter_elements(weight.first, weight.scales.x, weight.offsets.x, weight.minima.x);
-    output[quads.y] = params.scale * quarter_elements(weight.second, weight.scales.y, weight.offsets.y, weight.minima.y);
+    output[quads.x] = params.scale * codes_elements(weight.first, weight.scales.x, weight.offsets.x, weight.minima.x);
+    output[quads.y] = params.scale * codes_elements(weight.second, weight.scales.y, weight.offsets.y, weight.minima.y);
 }

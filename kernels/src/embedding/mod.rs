@@ -41,7 +41,7 @@ impl Kernel for Embedding {
         let mut lowered = Lowered::default();
         let launch = |(index, shard): (usize, &Shard)| Launch {
             shader: ("embedding", include_str!("embedding.wgsl")),
-            modules: vec![shared::QUARTER, ("weight", shard.format.wgsl)],
+            modules: vec![shared::QUARTER, shared::CODES_FLOAT, ("weight", shard.format.wgsl)],
             constants: vec![("WORKGROUP", WORKGROUP)],
             // Strides are in vec4.
             params: params! {

@@ -15,8 +15,8 @@ fn $bits(word: u32, quad: u32) -> u32 {
     return (word >> quad) & 0x01010101u;
 }
 
-fn $numbers(codes: u32) -> vec4<f32> {
-    return vec4<f32>(unpack4xU8(codes));
+fn $numbers(codes: u32) -> Codes {
+    return codes_of_bytes(codes);
 }
 
 // Two quads that are scaled alike: `scale * (code + offset) + minimum`.

@@ -149,6 +149,9 @@ pub struct FormatInfo {
     pub scales: &'static [Scale],
     /// Whether elements before their scale are exact in f16 (and nothing is added after it), so that a tile may hold them as such.
     pub exact_in_f16: bool,
+    /// Where its codes are signed bytes, or bytes below 128, as integer dot products take them: how many elements of a block of 32 have one scale,
+    /// 16 or 32. Its WGSL leaves to `Codes` what they are held in.
+    pub byte_codes: Option<u32>,
     /// What lies before the first row of a shard, a multiple of 16 bytes: naga copies a constant array at each access.
     pub table: &'static [u8],
     /// Bytes of a row of this many elements on a device, a multiple of 16.

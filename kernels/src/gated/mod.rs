@@ -99,7 +99,7 @@ pub(crate) fn reference_products(gate: Option<Activation>, products: &[f64]) -> 
     gate.iter().zip(up).map(|(gate, up)| activation.apply(*gate, *up) as f32).collect()
 }
 
-/// The ways to compute products on the host. Rules leave the host's gates alone, so what a gate makes of rounded products has no bound.
+/// The ways to compute products on the host. Rules leave the host's gates alone, so a product with one is a case's and not a model's.
 pub(crate) fn host_candidates(gate: Option<Activation>, precision: Precision) -> Vec<Candidate> {
     matmul::host::candidates(if gate.is_some() { Precision::Exact } else { precision })
 }

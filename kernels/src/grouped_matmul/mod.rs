@@ -10,10 +10,11 @@ mod host;
 
 use crate::candidate::Candidate;
 use crate::dispatch::{Binding, Bound, Count, Extent, Grid, Launch, Lowered, Param, StepSize, Work, read, write};
+use crate::formats::BLOCK32;
 use crate::gated::{self, Activation};
 use crate::host::HostRun;
 use crate::lowering::{Batch, LoweringContext, Precision, Shard};
-use crate::matmul::{self, Finish, Product, SMALL_TILE};
+use crate::matmul::{self, Finish, Product, SMALL_TILE, activations};
 use crate::op::Kernel;
 use crate::params;
 use crate::reference::Operands;
@@ -84,7 +85,13 @@ impl Kernel for GroupedMatMul {
     fn candidates(&self, context: &LoweringContext) -> Vec<Candidate> {
         // The slots of one matrix are few, whatever the batch.
         let largest_tile = if context.inputs.has("routes") { SMALL_TILE } else { u32::MAX };
-        matmul::candidates(context, context.batch, largest_tile)
+        let mut candidates = matmul::candidates(context, context.batch, largest_tile);
+        // Input is rounded in blocks of 32, so each slot's own must begin with one.
+        let (input, columns) = (context.inputs["input"].width, context.weights["weight"].columns);
+        if input != columns && !(input / self.slots as u32).is_multiple_of(BLOCK32 as u32) {
+            candidates.retain(|candidate| !candidate.rounds());
+        }
+        candidates
     }
 
     fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
@@ -117,6 +124,9 @@ impl Kernel for GroupedMatMul {
             let tiles = rows.at(StepSize { tokens: context.max_rows, ..Default::default() });
             lowered.scratch = vec![u64::from(tiles) * 16, u64::from(context.max_rows * slots) * 4];
         }
+        let input = Binding::Input("input");
+        let rounded = candidate.rounds().then(|| activations::round(context, input, &mut lowered));
+        let (context, input) = rounded.as_ref().map_or((context, input), |(context, input)| (context, *input));
         gated::lower_products(self.gate, context, &mut lowered, |gate, context, output, lowered| {
             let op = GroupedMatMul { gate, ..*self };
             for (index, shard) in context.weights["weight"].shards.iter().enumerate() {
@@ -138,6 +148,7 @@ impl Kernel for GroupedMatMul {
                     (_, Batch::Many) => product.tiles(rows),
                 };
                 lowered.append(Lowered::one(launch), |binding| match binding {
+                    Binding::Input("input") => input,
                     Binding::Output => output,
                     other => other,
                 });

@@ -2,8 +2,9 @@
 //! residual; of a normalised input; of two halves of a matrix, one gating the other.
 //!
 //! Up to 8 rows of input are *columns* of a matrix-vector kernel that reads each weight once; more go
-//! through tiles in workgroup memory.
+//! through tiles in workgroup memory, as floats or, rounded to 8 bits, as bytes.
 
+pub(crate) mod activations;
 mod cases;
 pub mod host;
 mod product;
@@ -161,6 +162,8 @@ impl MatMul {
 
     /// Adds the product with every shard of the weight.
     fn multiply(&self, context: &LoweringContext, candidate: &Candidate, input: Binding, lowered: &mut Lowered) {
+        let rounded = candidate.rounds().then(|| activations::round(context, input, lowered));
+        let (context, input) = rounded.as_ref().map_or((context, input), |(context, input)| (context, *input));
         gated::lower_products(self.gate, context, lowered, |gate, context, output, lowered| {
             let op = MatMul { gate, ..*self };
             for shard in 0..context.weights["weight"].shards.len() {

@@ -1,11 +1,12 @@
-//! The two kernels of products, shared by the ops that multiply with rows of a weight.
+//! The kernels of products, shared by the ops that multiply with rows of a weight.
 
 use crate::candidate::Candidate;
-use crate::device::Features;
+use crate::device::{Features, IntegerDots};
 use crate::dispatch::{Binding, Bound, Count, Grid, Launch, NamedWgsl, Param, Work, read, write};
 use crate::formats::BLOCK32;
 use crate::gated::Activation;
 use crate::lowering::{Batch, DeviceWeight, LoweringContext, Precision, Shard};
+use crate::matmul::activations;
 use crate::{params, shared};
 
 /// In how many steps an invocation of the matrix-vector kernel goes along a row, where a workgroup may be large enough.
@@ -74,6 +75,9 @@ impl Finish {
     }
 }
 
+/// What a kernel imports for its input and the codes that meet it, and what it binds.
+type InputWgsl = (Vec<NamedWgsl>, Bound);
+
 /// The ways to compute a product in a batch, with tiles of at most this many rows.
 pub(crate) fn candidates(context: &LoweringContext, batch: Batch, largest_tile: u32) -> Vec<Candidate> {
     match batch {
@@ -84,16 +88,50 @@ pub(crate) fn candidates(context: &LoweringContext, batch: Batch, largest_tile: 
             matrix_vector_sizes(context.features, context.weights["weight"].columns).map(candidate).to_vec()
         }
         Batch::Many => {
-            let weight = context.weights["weight"];
-            let mut candidates = Vec::new();
-            for bits in weight_bits(context, weight) {
-                let fits = |tile: &u32| *tile <= largest_tile && fits(context.features, weight, *tile, bits);
-                let tiles = context.features.sizes([LARGE_TILE, SMALL_TILE]).into_iter().filter(fits);
-                candidates.extend(tiles.map(|tile| Candidate::new("tiles").with("rows", tile).with("bits", bits)));
+            let floats = tiles(context, largest_tile);
+            let integers = integer_tiles(context, largest_tile);
+            match context.features.integer_dots {
+                IntegerDots::Native => [integers, floats].concat(),
+                IntegerDots::Emulated => [floats, integers].concat(),
+                IntegerDots::Refused => floats,
             }
-            candidates
         }
     }
+}
+
+/// The kernels of tiles of floats.
+fn tiles(context: &LoweringContext, largest: u32) -> Vec<Candidate> {
+    let weight = context.weights["weight"];
+    let of_bits = |bits: u32| {
+        // A tile's rows are 9 quads apart to spread over banks.
+        let widest = weight.shards.iter().map(|shard| storage_bits(shard, bits)).max().unwrap_or(bits);
+        let row_bytes = 9 * (16 + widest / 2) + 8;
+        tile_sizes(context.features, largest, row_bytes)
+            .map(move |tile| Candidate::new("tiles").with("rows", tile).with("bits", bits))
+    };
+    weight_bits(context, weight).into_iter().flat_map(of_bits).collect()
+}
+
+/// The kernels of tiles of bytes.
+fn integer_tiles(context: &LoweringContext, largest: u32) -> Vec<Candidate> {
+    let mut shards = context.weights["weight"].shards.iter();
+    if context.precision == Precision::Exact || !shards.all(|shard| shard.format.byte_codes.is_some()) {
+        return Vec::new();
+    }
+    let row_bytes = 2 * 12 * 4;
+    let of_size = |tile| Candidate::new("integer tiles").with("rows", tile).that_rounds();
+    tile_sizes(context.features, largest, row_bytes).map(of_size).collect()
+}
+
+/// Rows of the sides of tiles that a device has room for, of which a row of both sides takes this many bytes; best guess first.
+fn tile_sizes(features: Features, largest: u32, row_bytes: u32) -> impl Iterator<Item = u32> {
+    let fits = move |tile: &u32| {
+        // Each of side × side invocations computes 4 × 4 results.
+        let side = tile / 4;
+        let has_room = side * side <= features.workgroup_invocations && tile * row_bytes <= features.workgroup_bytes;
+        *tile <= largest && (*tile <= SMALL_TILE || has_room)
+    };
+    features.sizes([LARGE_TILE, SMALL_TILE]).into_iter().filter(fits)
 }
 
 impl Product<'_> {
@@ -120,37 +158,55 @@ impl Product<'_> {
         let work = Work::fixed(u64::from(weight_rows) * u64::from(columns) * u64::from(self.width));
         let source = ("matmul_columns", include_str!("columns.wgsl"));
         let modules = vec![shared::reduce(features), ("sums", sums), ("norm", norm)];
-        self.launch(source, modules, constants, Grid { spread, rows }, work)
+        let input = self.floats();
+        self.launch(source, input, modules, constants, Grid { spread, rows }, work)
     }
 
-    /// The kernel of tiles, whose sides have as many rows as the candidate says.
+    /// The kernel of tiles, whose sides have as many rows as the candidate says; of bytes where the candidate rounds.
     pub fn tiles(self, rows: Count) -> Launch {
-        let (tile, bits) = (self.candidate.number("rows"), self.candidate.number("bits"));
-        let module = match storage_bits(self.shard(), bits) {
+        let tile = self.candidate.number("rows");
+        let spread = Count::fixed(self.rows.div_ceil(tile / self.finish.parts()));
+        let work = Work::fixed(u64::from(tile) * u64::from(tile) * u64::from(self.width));
+        let (grid, constants) = (Grid { spread, rows }, vec![("SIDE", tile / 4)]);
+        if self.candidate.rounds() {
+            let bound = read("activations", "vec4<u32>", activations::SHAPE, Binding::Input("input"));
+            let scales = match self.shard().format.byte_codes {
+                Some(16) => include_str!("scales_of_16.wgsl"),
+                _ => include_str!("scales_of_32.wgsl"),
+            };
+            let source = ("matmul_tiles_integer", include_str!("tiles_integer.wgsl"));
+            let input = (vec![shared::CODES_INTEGER], bound);
+            return self.launch(source, input, vec![("scales", scales)], constants, grid, work);
+        }
+        let module = match storage_bits(self.shard(), self.candidate.number("bits")) {
             16 => include_str!("tile_f16.wgsl"),
             _ => include_str!("tile_f32.wgsl"),
         };
-        let spread = Count::fixed(self.rows.div_ceil(tile / self.finish.parts()));
-        let work = Work::fixed(u64::from(tile) * u64::from(tile) * u64::from(self.width));
-        let source = ("matmul_tiles", include_str!("tiles.wgsl"));
-        self.launch(source, vec![("tile", module)], vec![("SIDE", tile / 4)], Grid { spread, rows }, work)
+        let (source, input) = (("matmul_tiles", include_str!("tiles.wgsl")), self.floats());
+        self.launch(source, input, vec![("tile", module)], constants, grid, work)
+    }
+
+    /// Input in single precision, and codes as numbers.
+    fn floats(&self) -> InputWgsl {
+        let shape = "[rows of input, input_stride]";
+        let bound = read("input", "vec4<f32>", shape, Binding::Input("input"));
+        (vec![shared::CODES_FLOAT, ("input", input_module(self.width))], bound)
     }
 
     fn shard(&self) -> &Shard {
         &self.context.weights["weight"].shards[self.shard]
     }
 
-    /// A launch with what both kernels import and bind: the format, how rows of input end, and the bias.
+    /// A launch with what all kernels import and bind: the format, and the bias.
     fn launch(
         self,
         shader: NamedWgsl,
+        (input_modules, input): InputWgsl,
         own_modules: Vec<NamedWgsl>,
         constants: Vec<(&'static str, u32)>,
         grid: Grid,
         work: Work,
     ) -> Launch {
-        let whole_blocks32 = self.width.is_multiple_of(BLOCK32 as u32);
-        let input = if whole_blocks32 { include_str!("input_whole.wgsl") } else { include_str!("input_ragged.wgsl") };
         let has_bias = self.context.weights.has("bias");
         let bias = if has_bias { include_str!("bias_vector.wgsl") } else { include_str!("bias_none.wgsl") };
         let weight = ("weight", self.shard().format.wgsl);
@@ -158,19 +214,27 @@ impl Product<'_> {
         if let Finish::Gated(activation) = self.finish {
             params.extend(params! { limit: activation.limit() });
         }
-        modules.extend([shared::QUARTER, shared::GRID, weight, ("input", input), ("bias", bias)]);
-        modules.extend(own_modules);
+        modules.extend([shared::QUARTER, shared::GRID, weight, ("bias", bias)]);
+        modules.extend([input_modules, own_modules].concat());
         let words = Binding::Shard { weight: "weight", shard: self.shard };
         let mut bindings = vec![
             read("weight_words", "vec4<u32>", "[rows, row_stride]", words),
             // Rows of input and output are allotted in whole tiles: those after the step's last are computed and not read.
-            read("input", "vec4<f32>", "[rows of input, input_stride]", Binding::Input("input")),
+            input,
             write("output", "f32", "[rows of input, output_stride]", Binding::Output),
         ];
         bindings.extend(self.bindings);
         let numbers = Binding::Shard { weight: "bias", shard: 0 };
         bindings.extend(has_bias.then(|| read("bias", "f32", "[rows of all shards]", numbers)));
         Launch { shader, modules, constants, params, bindings, grid, work }
+    }
+}
+
+/// How rows of input of this many elements end.
+pub(super) fn input_module(width: u32) -> &'static str {
+    match width.is_multiple_of(BLOCK32 as u32) {
+        true => include_str!("input_whole.wgsl"),
+        false => include_str!("input_ragged.wgsl"),
     }
 }
 
@@ -184,15 +248,6 @@ fn weight_bits(context: &LoweringContext, weight: &DeviceWeight) -> Vec<u32> {
 /// Bits in which tiles hold a shard's elements where 16 or 32 may do.
 fn storage_bits(shard: &Shard, bits: u32) -> u32 {
     if shard.format.exact_in_f16 { bits } else { 32 }
-}
-
-/// Whether tiles of this many rows fit a device.
-fn fits(features: Features, weight: &DeviceWeight, tile: u32, bits: u32) -> bool {
-    // Each of side × side invocations computes 4 × 4 results; a tile's rows are 9 quads apart to spread over banks.
-    let widest = weight.shards.iter().map(|shard| storage_bits(shard, bits)).max().unwrap_or(bits);
-    let bytes = tile * 9 * (16 + widest / 2) + tile * 8;
-    let side = tile / 4;
-    tile <= SMALL_TILE || (side * side <= features.workgroup_invocations && bytes <= features.workgroup_bytes)
 }
 
 /// Invocations of a workgroup of the matrix-vector kernel, rows of the weight that it computes together, and quarters of a block of 32 that an

@@ -6,6 +6,12 @@ use crate::dispatch::NamedWgsl;
 /// `struct Quarter`.
 pub const QUARTER: NamedWgsl = ("quarter", include_str!("quarter.wgsl"));
 
+/// The codes of quarters as numbers.
+pub const CODES_FLOAT: NamedWgsl = ("codes", include_str!("codes_float.wgsl"));
+
+/// The codes of quarters as signed bytes.
+pub const CODES_INTEGER: NamedWgsl = ("codes", include_str!("codes_integer.wgsl"));
+
 /// `spread_index`.
 pub const GRID: NamedWgsl = ("grid", include_str!("grid.wgsl"));
 

@@ -9,7 +9,7 @@ use plywood::testing::Choices;
 use plywood::testing::Key;
 use plywood::testing::{Limits, StagePlan};
 use plywood_kernels::cases;
-use plywood_kernels::device::{Features, Processor};
+use plywood_kernels::device::{Features, IntegerDots, Processor};
 use plywood_kernels::dispatch::Shader;
 use plywood_kernels::formats;
 use plywood_kernels::graph::{Graph, Output, Rows};
@@ -24,9 +24,16 @@ fn lattice() -> Vec<Features> {
     for subgroup in [None, Some((4, 4)), Some((8, 8)), Some((8, 32)), Some((32, 32)), Some((64, 64)), Some((4, 64))] {
         for f16 in [false, true] {
             for (workgroup_bytes, workgroup_invocations) in [(16 << 10, 256), (32 << 10, 256), (32 << 10, 1024)] {
-                // Kernels offer a CPU the same candidates, in another order.
-                let processor = Processor::Gpu;
-                lattice.push(Features { subgroup, f16, workgroup_bytes, workgroup_invocations, processor });
+                // Kernels offer a CPU the same candidates, and a GPU without integer dot products, in another order.
+                let (processor, integer_dots) = (Processor::Gpu, IntegerDots::Native);
+                lattice.push(Features {
+                    subgroup,
+                    f16,
+                    integer_dots,
+                    workgroup_bytes,
+                    workgroup_invocations,
+                    processor,
+                });
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use plywood_kernels::Graph;
 use plywood_kernels::add::Add;
 use plywood_kernels::attention::Attention;
-use plywood_kernels::device::{Features, Processor};
+use plywood_kernels::device::{Features, IntegerDots, Processor};
 use plywood_kernels::formats::{F32, Format, Q8_0};
 use plywood_kernels::graph::{CacheSlot, CachedValues, Output, Rows, Slice, Source, Weight, WeightPart};
 use plywood_kernels::kv_cache::{KvType, KvWrite};
@@ -25,6 +25,7 @@ fn limits(max_shard: u64) -> Limits {
     let features = Features {
         subgroup: None,
         f16: false,
+        integer_dots: IntegerDots::Emulated,
         workgroup_bytes: 16384,
         workgroup_invocations: 256,
         processor: Processor::Cpu,

@@ -61,6 +61,7 @@ macro_rules! codebook {
             block_bytes: grouped::block_bytes(4, $group, HEAD),
             scales: &[Scale::single(0)],
             exact_in_f16: false,
+            byte_codes: None,
             table: &const { table($numbers) },
             device_row_bytes: grouped::row_bytes::<4, $group, HEAD>,
             decode: |blocks, elements| decode::<$group>(&$numbers, blocks, elements),

@@ -13,6 +13,7 @@ static INFO: FormatInfo = FormatInfo {
     block_bytes: 2,
     scales: &[Scale::half(0)],
     exact_in_f16: true,
+    byte_codes: None,
     table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 2),
     decode,

@@ -13,6 +13,7 @@ static INFO: FormatInfo = FormatInfo {
     block_bytes: 4,
     scales: &[Scale::single(0)],
     exact_in_f16: false,
+    byte_codes: None,
     table: &[],
     device_row_bytes: |elements| float_row_bytes(elements, 4),
     decode,

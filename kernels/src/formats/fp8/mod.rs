@@ -16,6 +16,7 @@ macro_rules! fp8 {
             block_bytes: grouped::block_bytes(8, $group, HEAD),
             scales: &[Scale::single(0)],
             exact_in_f16: true,
+            byte_codes: None,
             table: &[],
             device_row_bytes: grouped::row_bytes::<8, $group, HEAD>,
             decode: decode::<$group>,

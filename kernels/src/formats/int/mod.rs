@@ -89,6 +89,7 @@ macro_rules! int {
                 block_bytes: grouped::block_bytes($bits, $group, Pair::$pair.bytes()),
                 scales: Pair::$pair.scales(),
                 exact_in_f16: Pair::$pair.exact_in_f16(),
+                byte_codes: Some(32),
                 table: &[],
                 device_row_bytes: grouped::row_bytes::<$bits, $group, { Pair::$pair.bytes() }>,
                 decode: |blocks, elements| {

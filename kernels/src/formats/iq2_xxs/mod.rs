@@ -23,6 +23,7 @@ static INFO: FormatInfo = FormatInfo {
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0)],
     exact_in_f16: true,
+    byte_codes: None,
     table: &GRID,
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,

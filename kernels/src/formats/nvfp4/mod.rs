@@ -26,6 +26,7 @@ static INFO: FormatInfo = FormatInfo {
     block_bytes: BLOCK_BYTES,
     scales: &[],
     exact_in_f16: true,
+    byte_codes: Some(16),
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / BLOCK_ELEMENTS, &PLANES),
     decode,

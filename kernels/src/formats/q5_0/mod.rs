@@ -24,6 +24,7 @@ static INFO: FormatInfo = FormatInfo {
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0)],
     exact_in_f16: true,
+    byte_codes: Some(32),
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / BLOCK32, &PLANES),
     decode,

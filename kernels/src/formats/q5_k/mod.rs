@@ -29,6 +29,7 @@ static INFO: FormatInfo = FormatInfo {
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(0), Scale::half(2)],
     exact_in_f16: false,
+    byte_codes: Some(32),
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,

@@ -4,8 +4,8 @@ fn $decode(row: u32, blocks32: u32, block32: u32, quarter: u32) -> Quarter {
     let scale = $half(row + blocks32 * 2u, block32);
     return $quarter(
         scale,
-        vec4<f32>(unpack4xI8($words[at][quarter])),
-        vec4<f32>(unpack4xI8($words[at + 1u][quarter])),
+        codes_of_signed_bytes($words[at][quarter]),
+        codes_of_signed_bytes($words[at + 1u][quarter]),
     );
 }
 

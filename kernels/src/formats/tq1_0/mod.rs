@@ -22,6 +22,7 @@ static INFO: FormatInfo = FormatInfo {
     block_bytes: BLOCK_BYTES,
     scales: &[Scale::half(52)],
     exact_in_f16: true,
+    byte_codes: None,
     table: &[],
     device_row_bytes: |elements| planes_row_bytes(elements / SUPER_BLOCK, &PLANES),
     decode,

@@ -1,0 +1,124 @@
+// Matrix times many rows of input in bytes: SIDE × SIDE invocations compute a tile of TILE × TILE results, 4 × 4 each, one block of 32 along k at a
+// time, by dot products of four bytes.
+#import quarter
+#import grid
+
+const TILE: u32 = SIDE * 4u;
+// Words from a row of the weight tile to the next: eight of codes, and the scales and shifts of both halves. Of the input tile these are three vec4.
+const ROW_WORDS: u32 = 12u;
+
+#import row
+#import batch
+#import weight
+#import bias
+#import finish
+
+// Rows of the output that a tile computes, each from `finish_PARTS` rows of its weight.
+const OUTPUT_ROWS: u32 = TILE / finish_PARTS;
+
+var<workgroup> weight_tile: array<u32, TILE * ROW_WORDS>; // [TILE rows of the weight, ROW_WORDS]
+var<workgroup> input_tile: array<vec4<u32>, TILE * 3u>; // [TILE rows of input, 3]
+
+#import scales
+
+// A block of 32 of a row: bytes, and of a weight the scales and shifts of its halves, of an input its scale and its scaled sums.
+struct Block {
+    first: vec4<u32>,
+    second: vec4<u32>,
+    numbers: vec4<f32>,
+}
+
+fn weight_words_at(at: u32) -> vec4<u32> {
+    return vec4<u32>(weight_tile[at], weight_tile[at + 1u], weight_tile[at + 2u], weight_tile[at + 3u]);
+}
+
+fn weight_block(row: u32) -> Block {
+    let at = row * ROW_WORDS;
+    return Block(weight_words_at(at), weight_words_at(at + 4u), bitcast<vec4<f32>>(weight_words_at(at + 8u)));
+}
+
+fn input_block(row: u32) -> Block {
+    return Block(input_tile[row * 3u], input_tile[row * 3u + 1u], bitcast<vec4<f32>>(input_tile[row * 3u + 2u]));
+}
+
+// Puts a quad of a row of the weight into its tile; the first of a half brings its scale, and what its elements are shifted by.
+fn put(row: u32, quad: u32, codes: Codes, scale: f32, offset: f32, minimum: f32) {
+    weight_tile[row * ROW_WORDS + quad] = codes;
+    if quad % 4u == 0u {
+        let at = row * ROW_WORDS + 8u + quad / 4u;
+        weight_tile[at] = bitcast<u32>(scale);
+        weight_tile[at + 2u] = bitcast<u32>(scale * offset + minimum);
+    }
+}
+
+// Of four rows of the weight, SIDE apart, those that a result is made of.
+fn products_of(sums: vec4<f32>, j: u32) -> array<f32, finish_PARTS> {
+    var products: array<f32, finish_PARTS>;
+    for (var part = 0u; part < finish_PARTS; part++) {
+        products[part] = sums[j + part * (4u / finish_PARTS)];
+    }
+    return products;
+}
+
+@compute @workgroup_size(SIDE * SIDE)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let blocks32 = (params.width + 31u) / 32u;
+    let first_row = spread_index(group, groups) * OUTPUT_ROWS;
+    let first_input = batch_offset(group.y, groups.y, TILE);
+    if batch_empty() || row_none_of(first_row, OUTPUT_ROWS) {
+        return;
+    }
+    let weight_lane = index % SIDE;
+    let input_lane = index / SIDE;
+    // sums_i[j]: row `input_lane + i * SIDE` of the input tile times row `weight_lane + j * SIDE` of the weight tile.
+    var sums_0 = vec4<f32>(0.0);
+    var sums_1 = vec4<f32>(0.0);
+    var sums_2 = vec4<f32>(0.0);
+    var sums_3 = vec4<f32>(0.0);
+
+    for (var block32 = 0u; block32 < blocks32; block32++) {
+        for (var part = index; part < TILE * 4u; part += SIDE * SIDE) {
+            let row = part / 4u;
+            let words = row_at(first_row + row % OUTPUT_ROWS, row / OUTPUT_ROWS) * params.row_stride;
+            let weight = weight_decode(words, blocks32, block32, part % 4u);
+            let quads = weight_quads(part % 4u);
+            put(row, quads.x, weight.first, weight.scales.x, weight.offsets.x, weight.minima.x);
+            put(row, quads.y, weight.second, weight.scales.y, weight.offsets.y, weight.minima.y);
+        }
+        for (var words = index; words < TILE * 3u; words += SIDE * SIDE) {
+            // A block of 32 is eight quads of input, of which three vec4 were made.
+            let block = batch_input(first_input + words / 3u) / 8u + block32;
+            input_tile[words] = activations[block * 3u + words % 3u];
+        }
+        workgroupBarrier();
+
+        let w_0 = weight_block(weight_lane);
+        let w_1 = weight_block(weight_lane + SIDE);
+        let w_2 = weight_block(weight_lane + 2u * SIDE);
+        let w_3 = weight_block(weight_lane + 3u * SIDE);
+        let x_0 = input_block(input_lane);
+        sums_0 += vec4<f32>(scales_product(w_0, x_0), scales_product(w_1, x_0), scales_product(w_2, x_0), scales_product(w_3, x_0));
+        let x_1 = input_block(input_lane + SIDE);
+        sums_1 += vec4<f32>(scales_product(w_0, x_1), scales_product(w_1, x_1), scales_product(w_2, x_1), scales_product(w_3, x_1));
+        let x_2 = input_block(input_lane + 2u * SIDE);
+        sums_2 += vec4<f32>(scales_product(w_0, x_2), scales_product(w_1, x_2), scales_product(w_2, x_2), scales_product(w_3, x_2));
+        let x_3 = input_block(input_lane + 3u * SIDE);
+        sums_3 += vec4<f32>(scales_product(w_0, x_3), scales_product(w_1, x_3), scales_product(w_2, x_3), scales_product(w_3, x_3));
+        workgroupBarrier();
+    }
+
+    for (var j = 0u; j < 4u / finish_PARTS; j++) {
+        let row = first_row + weight_lane + j * SIDE;
+        if row_in_shard(row) {
+            let input_row = first_input + input_lane;
+            finish_write(input_row, row, products_of(sums_0, j));
+            finish_write(input_row + SIDE, row, products_of(sums_1, j));
+            finish_write(input_row + 2u * SIDE, row, products_of(sums_2, j));
+            finish_write(input_row + 3u * SIDE, row, products_of(sums_3, j));
+        }
+    }
+}
