@@ -2,6 +2,7 @@
 
 mod adapters;
 mod device;
+mod in_flight;
 mod integer_dots;
 mod memory;
 mod profile;

@@ -6,33 +6,17 @@ use std::time::{Duration, Instant};
 use plywood_kernels::graph::{Output, ValueId, Values};
 use plywood_kernels::step::Step;
 
+use super::in_flight::{Copies, InFlight, Readback, Submitted};
 use super::profile::Profile;
-use super::stage::{Copies, FIRST_OPERATIONS, GpuStage, SUBMISSION, Submitted};
+use super::stage::{FIRST_OPERATIONS, GpuStage, SUBMISSION};
 use super::staging::Staging;
 use crate::error::Result;
 use crate::stage::plan::StagePlan;
 use crate::stage::recording::{Handle, Key};
-use crate::stage::{StageQueue, Ticket, TicketStub, rows_of, step_size};
+use crate::stage::{StageQueue, Ticket, rows_of, step_size};
 
 /// Steps that may be in flight: one that the device runs, and the next.
 const MOST: usize = 2;
-
-/// What is read back of a value.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Readback {
-    pub value: ValueId,
-    pub bytes: u64,
-    pub to: Handle,
-}
-
-/// A step that the device was given.
-pub(super) struct InFlight {
-    submitted: Submitted,
-    read: Vec<Readback>,
-    begin: Instant,
-    dispatches: usize,
-    ticket: TicketStub,
-}
 
 impl StageQueue for GpuStage {
     fn submit(

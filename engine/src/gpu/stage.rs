@@ -10,8 +10,8 @@ use plywood_kernels::graph::{Output, ValueId, Values};
 use plywood_kernels::step::Step;
 
 use super::device::GpuDevice;
+use super::in_flight::{Copies, InFlight, Readback, Submitted};
 use super::profile::Profile;
-use super::queue::{InFlight, Readback};
 use super::staging::{Staging, Stretch};
 use super::upload::Upload;
 use crate::error::{Error, Result};
@@ -49,27 +49,6 @@ impl PreparedRecording {
     pub fn dispatches(&self) -> usize {
         self.commands.len()
     }
-}
-
-/// A step that was submitted.
-pub(super) struct Submitted {
-    /// What to wait for.
-    pub last: wgpu::SubmissionIndex,
-    /// Multiply-adds, roughly.
-    pub operations: u64,
-    /// The CPU's encoding of commands, without the driver's taking of them.
-    pub encode: Duration,
-}
-
-/// What goes between buffers before and after the dispatches of a step.
-#[derive(Default)]
-pub(super) struct Copies {
-    /// Whether the step's token is the one that was chosen for this sequence last.
-    pub first: Option<u32>,
-    /// The token that the step chooses, and for which sequence.
-    pub chosen: Option<(ValueId, u32)>,
-    /// What is read back.
-    pub read: Vec<Readback>,
 }
 
 /// A stage on a GPU.
