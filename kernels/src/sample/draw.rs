@@ -140,7 +140,7 @@ fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
     [left, right]
 }
 
-/// `candidates` `[rows, 2 * count]`, as [`TopK`](super::TopK) leaves them; output `[rows, 1]`: the id that the step's [`Draw`] of the row chooses
+/// `candidates` `[rows, 2 * count]`, as [`TopK`] leaves them; output `[rows, 1]`: the id that the step's [`Draw`] of the row chooses
 /// (`u32::MAX` where the largest logit is no number).
 #[derive(Debug, Clone)]
 pub struct Drawn {
