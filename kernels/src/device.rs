@@ -42,6 +42,16 @@ pub enum Processor {
 }
 
 impl Features {
+    /// What graphics cards of today can do.
+    pub const CARD: Features = Features {
+        subgroup: Some((32, 32)),
+        f16: true,
+        integer_dots: IntegerDots::Native,
+        workgroup_bytes: 32 << 10,
+        workgroup_invocations: 1024,
+        processor: Processor::Gpu,
+    };
+
     /// Whether the host computes by kernels of its own.
     pub fn is_host(self) -> bool {
         matches!(self.processor, Processor::Host(_))

@@ -1,6 +1,6 @@
 //! One step: up to some number of tokens from any number of sequences, and the pages where their keys and values lie.
 
-use crate::sample::draw::{Draw, GREEDY};
+use crate::sample::draw::Draw;
 
 /// Tokens in a page of the KV cache.
 pub const PAGE_TOKENS: usize = 32;
@@ -42,7 +42,7 @@ pub struct Step {
     pub tokens: Vec<Token>,
     /// The tokens whose logits are wanted, by their place in `tokens`.
     pub selected: Vec<u32>,
-    /// How the next token of each of these is drawn, where somebody wants that; for more of them [`GREEDY`].
+    /// How the next token of each of these is drawn; none where no token is.
     pub draws: Vec<Draw>,
     /// Whether its only token is the one that the device chose for this sequence last, whose id nobody has read yet.
     pub is_ahead: bool,
@@ -65,11 +65,6 @@ impl Step {
             }
         }
         blocks
-    }
-
-    /// How the next token of a selected row is drawn.
-    pub fn draw(&self, row: usize) -> Draw {
-        self.draws.get(row).copied().unwrap_or(GREEDY)
     }
 
     /// The largest number of keys that a token attends to.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use plywood_kernels::Graph;
-use plywood_kernels::device::{Features, IntegerDots, Processor};
+use plywood_kernels::device::Features;
 use plywood_kernels::formats::{F16, Q4_0, Q8_0};
 use plywood_kernels::fuse::{self, RULES, Rule};
 use plywood_kernels::graph::{Output, Rows, Source, Values};
@@ -76,19 +76,9 @@ fn reference_logits(graph: &Graph, weights: Vec<HostWeight>, ids: &[u32]) -> Vec
     values.remove(&output).unwrap()
 }
 
-/// What devices of today can do, on which every rule applies.
-const DEVICE: Features = Features {
-    subgroup: Some((32, 32)),
-    f16: true,
-    integer_dots: IntegerDots::Native,
-    workgroup_bytes: 32 << 10,
-    workgroup_invocations: 1024,
-    processor: Processor::Gpu,
-};
-
 /// A graph rewritten as a whole; its marks are no longer right.
 fn rewritten(graph: &Graph, rules: &[&dyn Rule]) -> Graph {
-    Graph { nodes: fuse::rewrite(graph, 0..graph.nodes.len(), DEVICE, rules), ..graph.clone() }
+    Graph { nodes: fuse::rewrite(graph, 0..graph.nodes.len(), Features::CARD, rules), ..graph.clone() }
 }
 
 /// Every family, rewritten by each rule alone and by all together, gives the logits of its plain graph.

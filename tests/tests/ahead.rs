@@ -125,7 +125,7 @@ fn a_cancel_holds_within_two_steps() {
     }
 }
 
-/// What fails in a step that was begun ahead is told when its token is asked for; those before it are given out.
+/// The failure of a step that was begun ahead is reported when its token is asked for; tokens before it are given out.
 #[test]
 fn failures_come_in_order() {
     let story = &demo_stories()[0];

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use plywood::devices::Kind;
-use plywood::kernels::device::{Features, IntegerDots, Processor};
+use plywood::kernels::device::Features;
 use plywood::kernels::graph::{Graph, Output};
 use plywood::kernels::kv_cache::KvType;
 use plywood::kernels::lowering::{Batch, Precision};
@@ -53,14 +53,7 @@ const DISPATCHES: [(&str, &[usize]); FAMILIES.len()] = [
 fn limits() -> Limits {
     Limits {
         device: "a graphics card".into(),
-        features: Features {
-            subgroup: Some((32, 32)),
-            f16: true,
-            integer_dots: IntegerDots::Native,
-            workgroup_bytes: 32 << 10,
-            workgroup_invocations: 1024,
-            processor: Processor::Gpu,
-        },
+        features: Features::CARD,
         precision: Precision::Fast,
         choices: Choices::default(),
         threads: None,

@@ -1,6 +1,6 @@
 //! Devices that are not there, for planning: by the names of cards, or from a JSON file.
 
-use plywood_kernels::device::{Features, IntegerDots, Processor};
+use plywood_kernels::device::Features;
 use serde::Deserialize;
 
 use crate::devices::adapter::{Adapter, Kind, Memory};
@@ -156,14 +156,6 @@ fn of_card(card: &Card, index: usize) -> DeviceCandidate {
 
 /// A device with the features and limits that current drivers have.
 fn imagine(name: &str, index: usize, kind: Kind, memory: Memory, bandwidth: f64, link: f64) -> DeviceCandidate {
-    let features = Features {
-        subgroup: Some((32, 32)),
-        f16: true,
-        integer_dots: IntegerDots::Native,
-        workgroup_bytes: 32 << 10,
-        workgroup_invocations: 1024,
-        processor: Processor::Gpu,
-    };
     let facts = Adapter {
         index,
         name: name.into(),
@@ -171,7 +163,7 @@ fn imagine(name: &str, index: usize, kind: Kind, memory: Memory, bandwidth: f64,
         kind,
         driver: String::new(),
         memory: Some(memory),
-        features,
+        features: Features::CARD,
         matrix: false,
         max_binding: (4 << 30) - 4,
         max_buffer: 1 << 40,

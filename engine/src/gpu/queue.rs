@@ -116,7 +116,7 @@ impl GpuStage {
         waited.inspect_err(|_| self.take_back(&read))?;
         let outcome = device.caught("read back", || {
             results.retain(|value, _| read.iter().any(|read| read.value == *value));
-            // All are read, and so unmapped, before one's error is told.
+            // All are read, and so unmapped, before an error is returned.
             let mut outcome = Ok(());
             for readback in &read {
                 outcome = outcome.and(self.read(readback, results.entry(readback.value).or_default()));

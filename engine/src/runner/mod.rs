@@ -119,11 +119,11 @@ impl Runner {
         }
     }
 
-    /// Begins a run of one step, if the stage takes steps before it was asked for the results of the last.
-    pub fn submit(&self, guard: FairGuard, run: &Run) -> Result<Option<QueuedStep>> {
+    /// Begins a run of one step, where the pipeline [`queues`](Pipeline::queues).
+    pub fn submit(&self, guard: FairGuard, run: &Run) -> Result<QueuedStep> {
         let step = self.prepare(&[run])?;
         let ticket = self.pipeline.submit(guard, &step)?;
-        Ok(ticket.map(|ticket| QueuedStep { step: step.step, ticket }))
+        Ok(QueuedStep { step: step.step, ticket })
     }
 
     /// Waits for a step; gives its rows.
@@ -182,7 +182,6 @@ impl Runner {
             pages.grow(run.sequence, run.position + run.tokens.len())?;
             let first = step.tokens.len();
             step.selected.extend(run.selected.iter().map(|place| (first + place) as u32));
-            step.draws.extend(run.selected.iter().map(|_| run.draw.unwrap_or(GREEDY)));
             step.is_ahead |= run.is_ahead;
             let token = |(place, id): (usize, &u32)| Token {
                 id: *id,
@@ -194,6 +193,10 @@ impl Runner {
             if !run.selected.is_empty() {
                 requested.extend(&run.requested);
             }
+        }
+        if requested.contains(&Output::Drawn) {
+            let of_run = |run: &&Run| std::iter::repeat_n(run.draw.unwrap_or(GREEDY), run.selected.len());
+            step.draws = runs.iter().flat_map(of_run).collect();
         }
         step.pages.extend_from_slice(pages.table());
         Ok(WantedStep { step, requested, cancels: runs.iter().map(|run| run.cancel.clone()).collect() })

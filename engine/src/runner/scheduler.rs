@@ -81,15 +81,16 @@ impl Scheduler {
     /// Begins a run of one step that is waited for later. `None` where others run or wait to be run, since a step together with theirs is
     /// worth more, and where the stages cannot.
     pub fn submit(&self, run: &Run) -> Result<Option<QueuedStep>> {
-        let Some(guard) = self.runner.pipeline.try_enter() else { return Ok(None) };
+        let pipeline = &self.runner.pipeline;
+        let Some(guard) = pipeline.try_enter().filter(|_| pipeline.queues) else { return Ok(None) };
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         let is_other = |(sequence, stub): &(u32, TicketStub)| *sequence != run.sequence && stub.is_awaited();
         if !self.queue().is_empty() || ahead.as_ref().is_some_and(is_other) {
             return Ok(None);
         }
         let queued = self.runner.submit(guard, run)?;
-        *ahead = queued.as_ref().map(|queued| (run.sequence, queued.stub()));
-        Ok(queued)
+        *ahead = Some((run.sequence, queued.stub()));
+        Ok(Some(queued))
     }
 
     /// Runs tokens, perhaps together with those of other sessions.

@@ -225,18 +225,16 @@ impl<'a> Generation<'a> {
     /// Runs what is pending and chooses a token. Where a device chooses it, the step after is begun before it is known.
     fn next_token(&mut self) -> Result<u32> {
         let begin = Instant::now();
-        let number = self.generated.len();
+        let (number, output) = (self.generated.len(), self.sampler.output());
+        let outputs = [output];
+        let wanted = |number| Wanted { outputs: &outputs, draw: self.sampler.draw(number) };
         let current = match self.ahead.take() {
             Some(ahead) if self.session.is_current() => Begun::Queued(ahead?),
-            _ => {
-                let (pending, output) = (std::mem::take(&mut self.pending), [self.sampler.output()]);
-                self.session.go_on(&pending, Wanted { outputs: &output, draw: self.sampler.draw(number) })?
-            }
+            _ => self.session.go_on(&std::mem::take(&mut self.pending), wanted(number))?,
         };
-        let output = self.sampler.output();
-        if matches!(current, Begun::Queued(_)) && output.is_choice() && number + 1 < self.request.max_tokens {
-            let wanted = Wanted { outputs: &[output], draw: self.sampler.draw(number + 1) };
-            self.ahead = self.session.go_ahead(wanted);
+        let goes_on = number + 1 < self.request.max_tokens;
+        if goes_on && output.is_choice() && matches!(current, Begun::Queued(_)) {
+            self.ahead = self.session.go_ahead(wanted(number + 1));
         }
         let token = self.session.collect(current).and_then(|rows| {
             let row = rows.last().ok_or(Error::EmptyPrompt)?;

@@ -250,8 +250,8 @@ impl Session {
     /// Begins the step of the token that the step before it chooses, before anybody knows which that is. `None` where that cannot be.
     pub(crate) fn go_ahead(&mut self, wanted: Wanted) -> Option<Result<QueuedStep>> {
         let position = self.tokens.len();
-        let is_long = self.loaded.runner().graph.long_above.is_some_and(|limit| position + 1 > limit);
-        if !self.is_current() || self.cached < position || position == self.context() || is_long && !self.long {
+        let becomes_long = self.is_long(position + 1) && !self.long;
+        if !self.is_current() || self.cached < position || position == self.context() || becomes_long {
             return None;
         }
         let run = Run { is_ahead: true, ..self.run_of(position, vec![0], vec![0], wanted) };
@@ -283,11 +283,15 @@ impl Session {
     /// Finds out whether the sequence is a long one with what is to follow; where it becomes one, or is one no longer, nothing of it is in
     /// the cache.
     fn set_length(&mut self, following: &[u32]) {
-        let length = self.expected_length.max(self.tokens.len() + following.len());
-        let long = self.loaded.runner().graph.long_above.is_some_and(|limit| length > limit);
+        let long = self.is_long(self.expected_length.max(self.tokens.len() + following.len()));
         if long != self.long {
             (self.long, self.cached) = (long, 0);
         }
+    }
+
+    /// Whether a sequence of this many tokens is a long one.
+    fn is_long(&self, tokens: usize) -> bool {
+        self.loaded.runner().graph.long_above.is_some_and(|limit| tokens > limit)
     }
 
     /// Runs the tokens that the cache lacks, and those that follow; gives what is wanted of `rows`, which count from the sequence's first token.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use plywood_kernels::dispatch::StepSize;
 use plywood_kernels::graph::{Output, Rows, Source, ValueId, Values, Weight, WeightPart};
+use plywood_kernels::sample::draw::Draw;
 use plywood_kernels::step::Step;
 use plywood_kernels::{Format, Graph};
 
@@ -224,7 +225,7 @@ pub(crate) fn pack_tokens(step: &Step) -> Vec<u32> {
 
 /// How the tokens after the selected ones of a step are drawn, as shaders read it.
 pub(crate) fn pack_draws(step: &Step) -> Vec<u32> {
-    (0..step.selected.len()).flat_map(|row| step.draw(row).words()).collect()
+    step.draws.iter().flat_map(Draw::words).collect()
 }
 
 /// A step's attention blocks as shaders read them.

@@ -125,9 +125,8 @@ impl Kernel for GroupedMatMul {
             lowered.scratch = vec![u64::from(tiles) * 16, u64::from(context.max_rows * slots) * 4];
         }
         let input = Binding::Input("input");
-        let rounded = candidate.rounds().then(|| activations::round(context, input, &mut lowered));
-        let (context, input) = rounded.as_ref().map_or((context, input), |(context, input)| (context, *input));
-        gated::lower_products(self.gate, context, &mut lowered, |gate, context, output, lowered| {
+        let (context, input) = activations::of_candidate(candidate, context, input, &mut lowered);
+        gated::lower_products(self.gate, &context, &mut lowered, |gate, context, output, lowered| {
             let op = GroupedMatMul { gate, ..*self };
             for (index, shard) in context.weights["weight"].shards.iter().enumerate() {
                 let product = Product {

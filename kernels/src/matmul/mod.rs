@@ -162,9 +162,8 @@ impl MatMul {
 
     /// Adds the product with every shard of the weight.
     fn multiply(&self, context: &LoweringContext, candidate: &Candidate, input: Binding, lowered: &mut Lowered) {
-        let rounded = candidate.rounds().then(|| activations::round(context, input, lowered));
-        let (context, input) = rounded.as_ref().map_or((context, input), |(context, input)| (context, *input));
-        gated::lower_products(self.gate, context, lowered, |gate, context, output, lowered| {
+        let (context, input) = activations::of_candidate(candidate, context, input, lowered);
+        gated::lower_products(self.gate, &context, lowered, |gate, context, output, lowered| {
             let op = MatMul { gate, ..*self };
             for shard in 0..context.weights["weight"].shards.len() {
                 lowered.append(Lowered::one(op.launch(context, candidate, shard)), |binding| match binding {

@@ -6,7 +6,6 @@ use crate::dispatch::{Binding, Bound, Count, Grid, Launch, NamedWgsl, Param, Wor
 use crate::formats::BLOCK32;
 use crate::gated::Activation;
 use crate::lowering::{Batch, DeviceWeight, LoweringContext, Precision, Shard};
-use crate::matmul::activations;
 use crate::{params, shared};
 
 /// In how many steps an invocation of the matrix-vector kernel goes along a row, where a workgroup may be large enough.
@@ -14,6 +13,9 @@ const STEPS: u32 = 2;
 
 /// The most invocations of its workgroups.
 const MOST_INVOCATIONS: u32 = 256;
+
+/// What input in 8 bits lies in: blocks of 32 in the order of the input's, three `vec4<u32>` each.
+pub(super) const ROUNDED: &str = "[rows of input, blocks of 32, 3]";
 
 /// Rows of a tile where there are few, or little memory.
 pub(crate) const SMALL_TILE: u32 = 32;
@@ -118,6 +120,7 @@ fn integer_tiles(context: &LoweringContext, largest: u32) -> Vec<Candidate> {
     if context.precision == Precision::Exact || !shards.all(|shard| shard.format.byte_codes.is_some()) {
         return Vec::new();
     }
+    // Of both sides twelve words: eight of codes, and what they are scaled by.
     let row_bytes = 2 * 12 * 4;
     let of_size = |tile| Candidate::new("integer tiles").with("rows", tile).that_rounds();
     tile_sizes(context.features, largest, row_bytes).map(of_size).collect()
@@ -168,22 +171,23 @@ impl Product<'_> {
         let spread = Count::fixed(self.rows.div_ceil(tile / self.finish.parts()));
         let work = Work::fixed(u64::from(tile) * u64::from(tile) * u64::from(self.width));
         let (grid, constants) = (Grid { spread, rows }, vec![("SIDE", tile / 4)]);
+        let results = ("results", include_str!("tile_results.wgsl"));
         if self.candidate.rounds() {
-            let bound = read("activations", "vec4<u32>", activations::SHAPE, Binding::Input("input"));
+            let bound = read("activations", "vec4<u32>", ROUNDED, Binding::Input("input"));
             let scales = match self.shard().format.byte_codes {
                 Some(16) => include_str!("scales_of_16.wgsl"),
                 _ => include_str!("scales_of_32.wgsl"),
             };
             let source = ("matmul_tiles_integer", include_str!("tiles_integer.wgsl"));
             let input = (vec![shared::CODES_INTEGER], bound);
-            return self.launch(source, input, vec![("scales", scales)], constants, grid, work);
+            return self.launch(source, input, vec![("scales", scales), results], constants, grid, work);
         }
         let module = match storage_bits(self.shard(), self.candidate.number("bits")) {
             16 => include_str!("tile_f16.wgsl"),
             _ => include_str!("tile_f32.wgsl"),
         };
         let (source, input) = (("matmul_tiles", include_str!("tiles.wgsl")), self.floats());
-        self.launch(source, input, vec![("tile", module)], constants, grid, work)
+        self.launch(source, input, vec![("tile", module), results], constants, grid, work)
     }
 
     /// Input in single precision, and codes as numbers.

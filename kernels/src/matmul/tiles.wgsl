@@ -14,6 +14,7 @@ const TILE_STRIDE: u32 = 9u;
 #import input
 #import bias
 #import finish
+#import results
 
 // Rows of the output that a tile computes, each from `finish_PARTS` rows of its weight.
 const OUTPUT_ROWS: u32 = TILE / finish_PARTS;
@@ -21,15 +22,6 @@ const OUTPUT_ROWS: u32 = TILE / finish_PARTS;
 var<workgroup> weight_tile: array<TileQuad, TILE * TILE_STRIDE>; // [TILE rows of the weight, 8 of TILE_STRIDE]
 var<workgroup> weight_scales: array<f32, TILE * 2u>; // [TILE rows of the weight, 2]
 var<workgroup> input_tile: array<vec4<f32>, TILE * TILE_STRIDE>; // [TILE rows of input, 8 of TILE_STRIDE]
-
-// Of four rows of the weight, SIDE apart, those that a result is made of.
-fn products_of(sums: vec4<f32>, j: u32) -> array<f32, finish_PARTS> {
-    var products: array<f32, finish_PARTS>;
-    for (var part = 0u; part < finish_PARTS; part++) {
-        products[part] = sums[j + part * (4u / finish_PARTS)];
-    }
-    return products;
-}
 
 @compute @workgroup_size(SIDE * SIDE)
 fn main(
@@ -105,14 +97,6 @@ fn main(
         workgroupBarrier();
     }
 
-    for (var j = 0u; j < 4u / finish_PARTS; j++) {
-        let row = first_row + weight_lane + j * SIDE;
-        if row_in_shard(row) {
-            let input_row = first_input + input_lane;
-            finish_write(input_row, row, products_of(sums_0, j));
-            finish_write(input_row + SIDE, row, products_of(sums_1, j));
-            finish_write(input_row + 2u * SIDE, row, products_of(sums_2, j));
-            finish_write(input_row + 3u * SIDE, row, products_of(sums_3, j));
-        }
-    }
+    let sums = array<vec4<f32>, 4>(sums_0, sums_1, sums_2, sums_3);
+    results_write(first_input + input_lane, first_row + weight_lane, sums);
 }

@@ -12,6 +12,7 @@ const ROW_WORDS: u32 = 12u;
 #import weight
 #import bias
 #import finish
+#import results
 
 // Rows of the output that a tile computes, each from `finish_PARTS` rows of its weight.
 const OUTPUT_ROWS: u32 = TILE / finish_PARTS;
@@ -49,15 +50,6 @@ fn put(row: u32, quad: u32, codes: Codes, scale: f32, offset: f32, minimum: f32)
         weight_tile[at] = bitcast<u32>(scale);
         weight_tile[at + 2u] = bitcast<u32>(scale * offset + minimum);
     }
-}
-
-// Of four rows of the weight, SIDE apart, those that a result is made of.
-fn products_of(sums: vec4<f32>, j: u32) -> array<f32, finish_PARTS> {
-    var products: array<f32, finish_PARTS>;
-    for (var part = 0u; part < finish_PARTS; part++) {
-        products[part] = sums[j + part * (4u / finish_PARTS)];
-    }
-    return products;
 }
 
 @compute @workgroup_size(SIDE * SIDE)
@@ -111,14 +103,6 @@ fn main(
         workgroupBarrier();
     }
 
-    for (var j = 0u; j < 4u / finish_PARTS; j++) {
-        let row = first_row + weight_lane + j * SIDE;
-        if row_in_shard(row) {
-            let input_row = first_input + input_lane;
-            finish_write(input_row, row, products_of(sums_0, j));
-            finish_write(input_row + SIDE, row, products_of(sums_1, j));
-            finish_write(input_row + 2u * SIDE, row, products_of(sums_2, j));
-            finish_write(input_row + 3u * SIDE, row, products_of(sums_3, j));
-        }
-    }
+    let sums = array<vec4<f32>, 4>(sums_0, sums_1, sums_2, sums_3);
+    results_write(first_input + input_lane, first_row + weight_lane, sums);
 }

@@ -146,7 +146,7 @@ impl Kernel for Rope {
     }
 }
 
-/// What [`ROTATION`] is told, and how much of a head is rotated.
+/// The parameters of [`ROTATION`], among them how much of a head is rotated.
 pub(crate) fn rotation_params(tables: &DeviceWeight, rotated: usize) -> Vec<(&'static str, Param)> {
     params! {
         rotated: rotated as u32,

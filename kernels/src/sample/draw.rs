@@ -151,7 +151,7 @@ pub struct Drawn {
 impl Drawn {
     fn choose(&self, operands: &Operands, row: usize) -> f32 {
         let (ids, logits) = operands.inputs["candidates"].row(row).split_at(self.count);
-        let draw = operands.step.draw(row);
+        let draw = operands.step.draws[row];
         f32::from_bits(draw.choose(ids.iter().map(|id| id.to_bits()).zip(logits.iter().copied())))
     }
 }

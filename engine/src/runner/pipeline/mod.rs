@@ -12,7 +12,7 @@ use plywood_kernels::step::Step;
 use super::fair_lock::{FairGuard, FairLock};
 use crate::error::{Error, Result};
 use crate::session::cancel::Cancel;
-use crate::stage::{Stage, StageTimes, Ticket};
+use crate::stage::{Stage, StageQueue, StageTimes, Ticket};
 
 /// Sets of values that are kept for a cut: one that a stage reads, one that waits for it, one that the stage before writes meanwhile.
 const RING: usize = 3;
@@ -37,6 +37,8 @@ pub(crate) struct Pipeline {
     slots: Vec<StageSlot>,
     /// Whether there are several stages, all of which may run at the same time.
     pub overlaps: bool,
+    /// Whether there is one stage, which takes a step before the results of the last were fetched.
+    pub queues: bool,
 }
 
 /// A stage in the pipeline, and what waits for it.
@@ -50,14 +52,15 @@ struct StageSlot {
 
 impl Pipeline {
     /// A pipeline of stages in their order.
-    pub fn new(stages: Vec<Box<dyn Stage>>) -> Pipeline {
+    pub fn new(mut stages: Vec<Box<dyn Stage>>) -> Pipeline {
+        let queues = stages.len() == 1 && stages[0].queue().is_some();
         let overlaps = stages.len() > 1 && stages.iter().all(|stage| stage.overlaps());
         let slot = |stage| StageSlot {
             lock: FairLock::default(),
             stage: Mutex::new(Some(stage)),
             ring: Mutex::new(Vec::new()),
         };
-        Pipeline { slots: stages.into_iter().map(slot).collect(), overlaps }
+        Pipeline { slots: stages.into_iter().map(slot).collect(), overlaps, queues }
     }
 
     /// How many stages there are.
@@ -75,26 +78,22 @@ impl Pipeline {
         self.slots[0].lock.try_lock()
     }
 
-    /// Begins a step whose results are fetched later, with the lock of the first stage. `None` unless a single stage runs it, one that takes
-    /// steps so.
-    pub fn submit(&self, _guard: FairGuard, wanted: &WantedStep) -> Result<Option<Ticket>> {
-        let [slot] = &self.slots[..] else { return Ok(None) };
+    /// Begins a step whose results are fetched later, with the lock of the stage, which [`Pipeline::queues`].
+    pub fn submit(&self, _guard: FairGuard, wanted: &WantedStep) -> Result<Ticket> {
         let is_cancelled = || wanted.is_cancelled();
-        match slot.stage().as_mut() {
-            Some(stage) => match stage.queue() {
-                Some(queue) => queue.submit(&wanted.step, &wanted.requested, &Values::new(), &is_cancelled).map(Some),
-                None => Ok(None),
-            },
-            None => Err(Error::Unloaded),
-        }
+        self.with_queue(|queue| queue.submit(&wanted.step, &wanted.requested, &Values::new(), &is_cancelled))
     }
 
     /// Waits for a step that was begun; gives its results.
     pub fn collect(&self, ticket: Ticket) -> Result<Values> {
         let mut results = Values::new();
-        match self.slots[0].stage().as_mut().map(|stage| stage.queue()) {
-            Some(Some(queue)) => queue.collect(ticket, &mut results).map(|()| results),
-            Some(None) => unreachable!("the stage that gave the ticket takes it"),
+        self.with_queue(|queue| queue.collect(ticket, &mut results))?;
+        Ok(results)
+    }
+
+    fn with_queue<T>(&self, ask: impl FnOnce(&mut dyn StageQueue) -> Result<T>) -> Result<T> {
+        match self.slots[0].stage().as_mut() {
+            Some(stage) => ask(stage.queue().expect("the one stage queues steps")),
             None => Err(Error::Unloaded),
         }
     }
