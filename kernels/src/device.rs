@@ -42,6 +42,16 @@ pub enum Processor {
 }
 
 impl Features {
+    /// What every GPU can do that wgpu runs compute shaders on.
+    pub const LEAST: Features = Features {
+        subgroup: None,
+        f16: false,
+        integer_dots: IntegerDots::Emulated,
+        workgroup_bytes: 16 << 10,
+        workgroup_invocations: 256,
+        processor: Processor::Gpu,
+    };
+
     /// What graphics cards of today can do.
     pub const CARD: Features = Features {
         subgroup: Some((32, 32)),

@@ -8,10 +8,11 @@ use plywood::kernels::graph::Output;
 use plywood::kernels::kv_cache::KvType;
 use plywood::testing::{Choices, Hooks, Preference};
 use plywood::tools::perplexity::{Scoring, score};
-use plywood::{Error, Model, Rows};
+use plywood::{Error, Model, Options, Rows};
 use plywood_tests::families::folder;
 use plywood_tests::{adapters, exact, expected, gpus, ids, nmse, on, on_host, stories, text};
 use safetensors::SafeTensors;
+use serde_json::Value;
 
 /// The largest relative error of a likelihood in f32 against float64.
 const SHARE: f64 = 1e-5;
@@ -57,20 +58,25 @@ fn perplexity_counts_what_may_come_next() {
     assert!((found.perplexity / tokens - 1.0).abs() < 1e-12, "{} of {tokens} tokens", found.perplexity);
 }
 
+/// The share by which a file of stories260k is off in the likelihood of an expected text.
+fn off_by(file: &str, options: Options, text: &Value) -> f64 {
+    let (ids, wanted) = (ids(&text["ids"]), text["mean_nll"][file].as_f64().expect("a number"));
+    let path = stories(&format!("stories260k-{file}.gguf")).expect("the data are there");
+    let model = Model::open(path, options).expect("the model opens");
+    let found = score(&model, None, &ids[1..], Scoring::All, |_, _| true).expect("the text is scored");
+    println!("{} instead of {wanted}", found.nll);
+    (found.nll - wanted).abs() / wanted
+}
+
 /// A cache in fewer bits costs little, and something: the type that was asked for is the one that is used.
 #[test]
 fn caches_cost_little() {
     let Some(expected) = expected("nll.json") else { return };
-    let story = &expected["texts"][0];
-    let (ids, wanted) = (ids(&story["ids"]), story["mean_nll"]["f32"].as_f64().expect("a number"));
     for adapter in gpus() {
         for (kv_type, least, most) in [(KvType::F32, 0.0, SHARE), (KvType::F16, 1e-9, 1e-4), (KvType::Q8, 1e-6, 2e-3)] {
             let options = on(&[&adapter]).kv_type(kv_type).context(512).step_rows(64);
-            let path = stories("stories260k-f32.gguf").expect("the data are there");
-            let model = Model::open(path, options).expect("the model opens");
-            let found = score(&model, None, &ids[1..], Scoring::All, |_, _| true).expect("the text is scored");
-            let share = (found.nll - wanted).abs() / wanted;
-            println!("{}, {}: {} instead of {wanted}, {share:.1e}", adapter.label(), kv_type.name(), found.nll);
+            let share = off_by("f32", options, &expected["texts"][0]);
+            println!("{}, {}: {share:.1e}", adapter.label(), kv_type.name());
             assert!(share >= least && share < most, "{share}");
         }
     }
@@ -80,18 +86,13 @@ fn caches_cost_little() {
 #[test]
 fn bytes_cost_little() {
     let Some(expected) = expected("nll.json") else { return };
-    let story = &expected["texts"][0];
-    let (ids, wanted) = (ids(&story["ids"]), story["mean_nll"]["mixed"].as_f64().expect("a number"));
     for adapter in gpus() {
         let tiles = |rows| Preference { op: "matmul".into(), candidate: format!("integer tiles, rows {rows}") };
         let choices = Choices { preferred: vec![tiles(64), tiles(32)], ..Choices::default() };
         let hooks = Hooks { choices, ..Hooks::default() };
         let options = on(&[&adapter]).kv_type(KvType::F32).context(512).step_rows(64).hooks(hooks);
-        let path = stories("stories260k-mixed.gguf").expect("the data are there");
-        let model = Model::open(path, options).expect("the model opens");
-        let found = score(&model, None, &ids[1..], Scoring::All, |_, _| true).expect("the text is scored");
-        let share = (found.nll - wanted).abs() / wanted;
-        println!("{}: {} instead of {wanted}, {share:.1e}", adapter.label(), found.nll);
+        let share = off_by("mixed", options, &expected["texts"][0]);
+        println!("{}: {share:.1e}", adapter.label());
         assert!(share > 1e-6 && share < 5e-3, "{share}");
     }
 }

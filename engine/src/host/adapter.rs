@@ -1,6 +1,6 @@
 //! The host as the list of adapters has it.
 
-use plywood_kernels::device::{Features, IntegerDots, Processor};
+use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::simd::Isa;
 
 use crate::devices::adapter::{Adapter, Kind, Memory};
@@ -29,14 +29,7 @@ pub(crate) fn adapter() -> Adapter {
         kind: Kind::Host,
         driver: format!("{threads} threads, {}", Isa::best().name()),
         memory: system_memory(),
-        features: Features {
-            subgroup: None,
-            f16: false,
-            integer_dots: IntegerDots::Emulated,
-            workgroup_bytes: 16 << 10,
-            workgroup_invocations: 256,
-            processor: Processor::Host(Isa::best()),
-        },
+        features: Features { processor: Processor::Host(Isa::best()), ..Features::LEAST },
         matrix: false,
         max_binding: 1 << 40,
         max_buffer: 1 << 40,

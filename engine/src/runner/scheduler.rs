@@ -82,7 +82,10 @@ impl Scheduler {
     /// worth more, and where the stages cannot.
     pub fn submit(&self, run: &Run) -> Result<Option<QueuedStep>> {
         let pipeline = &self.runner.pipeline;
-        let Some(guard) = pipeline.try_enter().filter(|_| pipeline.queues) else { return Ok(None) };
+        if !pipeline.queues {
+            return Ok(None);
+        }
+        let Some(guard) = pipeline.try_enter() else { return Ok(None) };
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         let is_other = |(sequence, stub): &(u32, TicketStub)| *sequence != run.sequence && stub.is_awaited();
         if !self.queue().is_empty() || ahead.as_ref().is_some_and(is_other) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use plywood_kernels::device::{Features, IntegerDots, Processor};
+use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::formats::{ALL, F16, F32, Q8_0};
 use plywood_kernels::lowering::Precision;
 use plywood_kernels::matmul::MatMul;
@@ -55,14 +55,7 @@ fn matrix(columns: usize, parts: &[(Format, usize)]) -> (Arc<Graph>, Tensors) {
 fn rows_go_straight_to_the_device() {
     let check = |columns: usize, parts: &[(Format, usize)], max_shard: u64| {
         let (graph, tensors) = matrix(columns, parts);
-        let features = Features {
-            subgroup: None,
-            f16: false,
-            integer_dots: IntegerDots::Emulated,
-            workgroup_bytes: 16384,
-            workgroup_invocations: 256,
-            processor: Processor::Cpu,
-        };
+        let features = Features { processor: Processor::Cpu, ..Features::LEAST };
         let limits = Limits {
             device: "test".into(),
             features,

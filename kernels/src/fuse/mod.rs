@@ -94,19 +94,12 @@ mod testing {
 
     use super::{RULES, rewrite};
     use crate::cases::Case;
-    use crate::device::{Features, IntegerDots, Processor};
+    use crate::device::{Features, Processor};
     use crate::graph::{Graph, Output};
     use crate::reference::{Machine, nmse};
     use crate::simd::Isa;
 
-    pub const GPU: Features = Features {
-        subgroup: None,
-        f16: false,
-        integer_dots: IntegerDots::Emulated,
-        workgroup_bytes: 16384,
-        workgroup_invocations: 256,
-        processor: Processor::Gpu,
-    };
+    pub const GPU: Features = Features::LEAST;
 
     pub const HOST: Features = Features { processor: Processor::Host(Isa::PORTABLE), ..GPU };
 

@@ -13,7 +13,7 @@ use std::thread;
 use naga::back::spv;
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use plywood_kernels::compose::compose;
-use plywood_kernels::device::{Features, IntegerDots, Processor};
+use plywood_kernels::device::Features;
 use plywood_kernels::dispatch::Shader;
 use plywood_kernels::formats;
 use plywood_tests::none_wrong;
@@ -25,14 +25,7 @@ use crate::{compiler, parse};
 const CARDS: [&str; 3] = ["navi31", "navi21", "vega10"];
 
 /// What wgpu tells of such a card under this driver.
-const FEATURES: Features = Features {
-    subgroup: Some((32, 64)),
-    f16: true,
-    integer_dots: IntegerDots::Native,
-    workgroup_bytes: 64 << 10,
-    workgroup_invocations: 1024,
-    processor: Processor::Gpu,
-};
+const FEATURES: Features = Features { subgroup: Some((32, 64)), workgroup_bytes: 64 << 10, ..Features::CARD };
 
 /// The figures of each row, on each card.
 type Table = BTreeMap<String, [Figures; CARDS.len()]>;

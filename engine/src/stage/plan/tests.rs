@@ -6,7 +6,7 @@ use std::sync::Arc;
 use plywood_kernels::Graph;
 use plywood_kernels::add::Add;
 use plywood_kernels::attention::Attention;
-use plywood_kernels::device::{Features, IntegerDots, Processor};
+use plywood_kernels::device::{Features, Processor};
 use plywood_kernels::formats::{F32, Format, Q8_0};
 use plywood_kernels::graph::{CacheSlot, CachedValues, Output, Rows, Slice, Source, Weight, WeightPart};
 use plywood_kernels::kv_cache::{KvType, KvWrite};
@@ -22,14 +22,7 @@ const STEPS: StepLimits =
     StepLimits { tokens: 64, selected: 4, sequences: 2, context: 256, pages: 16, kv_type: KvType::F32 };
 
 fn limits(max_shard: u64) -> Limits {
-    let features = Features {
-        subgroup: None,
-        f16: false,
-        integer_dots: IntegerDots::Emulated,
-        workgroup_bytes: 16384,
-        workgroup_invocations: 256,
-        processor: Processor::Cpu,
-    };
+    let features = Features { processor: Processor::Cpu, ..Features::LEAST };
     Limits {
         device: "test".into(),
         features,
