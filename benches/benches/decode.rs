@@ -23,7 +23,7 @@ fn main() {
     group.bench_function("encoding", |bencher| bencher.iter_custom(|times| run(&model, times).1));
     group.finish();
     let test = bench::Test { prompt: 0, generate: 4, depth: 0 };
-    let measured = bench::measure(&model, test, 1, || true).expect("the model runs");
+    let measured = bench::measure(&model, test, 1, |_| true).expect("the model runs");
     let share = measured.bandwidth_share.map_or("-".into(), |share| format!("{:.0}%", share * 100.0));
     println!(
         "{} dispatches, {:.2} GB a step, {share} of the measured copy bandwidth",

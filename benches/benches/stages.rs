@@ -49,7 +49,7 @@ fn main() {
         let mut overlap = 0.0;
         for _ in 0..ROUNDS {
             for (model, rates) in models.iter().zip(&mut rates) {
-                let measured: Measurement = measure(model, test, 1, || true).expect("the model runs");
+                let measured: Measurement = measure(model, test, 1, |_| true).expect("the model runs");
                 rates.push(measured.tokens_per_s.median);
                 overlap = measured.overlap.unwrap_or(overlap);
             }

@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use plywood::Model;
 use plywood::tools::bench::{KernelShare, Measurement, Test};
+use plywood::{Cancel, Model};
 
 use crate::options::{DeviceArguments, ModelArguments, ModelSource};
-use crate::output::{Failure, Outcome, interrupted, print, print_json};
+use crate::output::{Failure, Outcome, interrupted, on_interrupt, print, print_json};
 
 /// What the command takes.
 #[derive(Args)]
@@ -70,7 +70,10 @@ pub fn run(arguments: Arguments) -> Outcome {
         )?;
     }
     for test in tests {
-        let on = || !pressed.load(Ordering::Relaxed);
+        let on = |cancel: Cancel| {
+            on_interrupt(move || cancel.cancel());
+            !pressed.load(Ordering::Relaxed)
+        };
         let mut measured = plywood::tools::bench::measure(&model, test, arguments.repetitions, on)?;
         if arguments.kernels {
             measured.kernels = Some(plywood::tools::bench::kernels(&model, test, on)?);

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use plywood::Error;
 use plywood::devices::hypothetical;
+use plywood::kernels::lowering::Batch;
+use plywood::kernels::step::ONE_TILE;
 use plywood::ledger::HumanBytes;
 use plywood::planning::{self, Plan};
 
@@ -78,8 +80,12 @@ fn text(plan: &Plan, verbose: bool) -> String {
         }
         let kernels = plan.kernels.get(index).filter(|_| verbose);
         for kernel in kernels.into_iter().flatten() {
-            let rows = if kernel.is_for_many { "many rows" } else { "few rows" };
-            lines.push(format!("    {:<14} {rows:<9} {}", kernel.op, kernel.candidate));
+            let rows = match kernel.batch {
+                Batch::Few(most) => format!("up to {most} rows"),
+                Batch::OneTile => format!("up to {ONE_TILE} rows"),
+                Batch::Many => "more rows".into(),
+            };
+            lines.push(format!("    {:<14} {rows:<13} {}", kernel.op, kernel.candidate));
         }
     }
     if let Some(expected) = plan.expected {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use plywood::devices::{Adapter, Adapters};
 use plywood::kernels::cases::Case;
-use plywood::tools::selftest::{Bench, CaseResult};
+use plywood::tools::selftest::{Bench, CaseResult, Expected};
 
 use crate::output::{Failure, Outcome, counting_bar, interrupted, note, print, print_json};
 
@@ -86,11 +86,12 @@ fn test(
     let bar = counting_bar(arguments.quiet, cases.len() as u64);
     bar.set_message(adapter.label());
     for case in cases {
+        let expected = Expected::of(case);
         for variant in bench.variants(case) {
             if interrupted.load(Ordering::Relaxed) {
                 return Err(Failure::Interrupted);
             }
-            results.push(bench.check(case, &variant));
+            results.push(bench.check(&expected, &variant));
         }
         bar.inc(1);
     }

@@ -5,13 +5,15 @@ use crate::formats::Format;
 use crate::graph::{CacheSlot, Rows};
 use crate::kv_cache::KvType;
 use crate::named::Named;
-use crate::step::MAX_FEW;
+use crate::step::{MAX_FEW, ONE_TILE};
 
 /// For how many rows a recording is made: kernels differ for few and for many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Batch {
     /// Exactly this many rows, at most [`MAX_FEW`].
     Few(u32),
+    /// More than these, and at most [`ONE_TILE`].
+    OneTile,
     /// Any number of rows.
     Many,
 }
@@ -19,7 +21,18 @@ pub enum Batch {
 impl Batch {
     /// The batch of a step with this many rows.
     pub fn of(rows: usize) -> Batch {
-        if rows <= MAX_FEW { Batch::Few(rows as u32) } else { Batch::Many }
+        match rows {
+            ..=MAX_FEW => Batch::Few(rows as u32),
+            ..=ONE_TILE => Batch::OneTile,
+            _ => Batch::Many,
+        }
+    }
+
+    /// The batches of steps of up to this many rows, from few to many.
+    pub fn up_to(most: usize) -> impl Iterator<Item = Batch> {
+        let few = (1..=most.min(MAX_FEW)).map(|rows| Batch::Few(rows as u32));
+        let larger = [(MAX_FEW, Batch::OneTile), (ONE_TILE, Batch::Many)];
+        few.chain(larger.into_iter().filter(move |(above, _)| most > *above).map(|(_, batch)| batch))
     }
 }
 

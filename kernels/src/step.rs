@@ -11,6 +11,9 @@ pub const BLOCK_TOKENS: usize = 16;
 /// The most rows that are few: kernels for few rows are made for each number of them.
 pub const MAX_FEW: usize = 8;
 
+/// The most rows that kernels of tiles take as one small tile.
+pub const ONE_TILE: usize = 32;
+
 /// One token of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {

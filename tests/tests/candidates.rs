@@ -7,7 +7,7 @@ use plywood::testing::Key;
 use plywood::testing::case_plan;
 use plywood::testing::{Choices, Preference};
 use plywood::testing::{Limits, StagePlan};
-use plywood::tools::selftest::Bench;
+use plywood::tools::selftest::{Bench, Expected};
 use plywood_kernels::add::Add;
 use plywood_kernels::candidate::Candidate;
 use plywood_kernels::cases::Case;
@@ -102,9 +102,10 @@ fn a_second_candidate_is_tested() {
     for adapter in adapters.list().iter().filter(|adapter| adapter.kind != Kind::Host) {
         let bench = Bench::open(&adapters, adapter).expect("the adapter opens");
         let check = |mistake: f32| {
-            let variants = bench.variants(&case(mistake)).into_iter();
+            let case = case(mistake);
+            let (expected, variants) = (Expected::of(&case), bench.variants(&case).into_iter());
             let slow = variants.filter(|variant| variant.preferred.as_ref().is_some_and(|by| by.candidate == SLOW));
-            slow.map(|variant| bench.check(&case(mistake), &variant)).collect::<Vec<_>>()
+            slow.map(|variant| bench.check(&expected, &variant)).collect::<Vec<_>>()
         };
         let (right, mistaken) = (check(0.0), check(1e-3));
         println!("{}: {} of {SLOW}", adapter.label(), right.len());

@@ -119,8 +119,8 @@ fn every_dispatch_is_timed() {
     for adapter in adapters() {
         let label = adapter.label();
         let model = Model::open("demo", exact(&[&adapter])).expect("the demo model opens");
-        let measured = bench::measure(&model, test, 1, || true).expect("it is measured");
-        let kernels = bench::kernels(&model, test, || true).expect("its kernels are measured");
+        let measured = bench::measure(&model, test, 1, |_| true).expect("it is measured");
+        let kernels = bench::kernels(&model, test, |_| true).expect("its kernels are measured");
         if kernels.is_empty() {
             skipped(&format!("{label} tells no times"));
             continue;
@@ -132,7 +132,7 @@ fn every_dispatch_is_timed() {
             wrong.push(format!("{label}: {} dispatches, {kernels:?}", measured.dispatches));
         }
         // Once it is over, steps go on as before.
-        let again = bench::measure(&model, test, 1, || true).expect("it is measured again");
+        let again = bench::measure(&model, test, 1, |_| true).expect("it is measured again");
         wrong.extend((again.dispatches != measured.dispatches).then(|| format!("{label}: {again:?}")));
     }
     none_wrong(&wrong);

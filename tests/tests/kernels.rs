@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Instant;
 
 use plywood::devices::{Adapter, Adapters, Kind};
-use plywood::tools::selftest::{Bench, CaseResult};
+use plywood::tools::selftest::{Bench, CaseResult, Expected};
 use plywood_kernels::cases::{self, Case, EXACT, host_part};
 use plywood_kernels::formats::{self, F32};
 use plywood_kernels::graph::{CachedValues, Graph, Output, Source, Weight, WeightPart};
@@ -21,8 +21,8 @@ fn check(adapters: &Adapters, adapter: &Adapter, cases: &[Case]) -> Vec<String> 
         Err(error) => return vec![error.to_string()],
     };
     let run = |case: &Case| {
-        let variants = bench.variants(case);
-        variants.iter().map(|variant| bench.check(case, variant)).collect::<Vec<_>>()
+        let (expected, variants) = (Expected::of(case), bench.variants(case));
+        variants.iter().map(|variant| bench.check(&expected, variant)).collect::<Vec<_>>()
     };
     let results: Vec<CaseResult> = cases.iter().flat_map(run).collect();
     let mut variants: Vec<&str> = results.iter().map(|result| result.variant.as_str()).collect();
@@ -211,7 +211,7 @@ fn a_limit_of_nothing_fails() {
     let cases: Vec<Case> = cases::all().iter().filter(|case| case.op == "matmul").map(strict).collect();
     for adapter in adapters.list().iter().filter(|adapter| adapter.kind != Kind::Host) {
         let bench = Bench::open(&adapters, adapter).expect("the adapter opens");
-        let failed = cases.iter().position(|case| !bench.check(case, &bench.best()).passed);
+        let failed = cases.iter().position(|case| !bench.check(&Expected::of(case), &bench.best()).passed);
         println!("{}: case {failed:?} of {} is the first to differ at all", adapter.label(), cases.len());
         assert!(failed.is_some(), "{}: all cases are exact, so that nothing was computed there", adapter.label());
     }

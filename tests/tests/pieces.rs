@@ -5,7 +5,8 @@ use std::sync::Arc;
 use plywood::devices::{Adapter, Kind};
 use plywood::kernels::graph::Output;
 use plywood::testing::{Call, Faults};
-use plywood::{Error, Layers, Model, Rows};
+use plywood::tools::bench::{Test, measure};
+use plywood::{Cancel, Error, Layers, Model, Rows};
 use plywood_tests::{adapters, demo_stories, exact, nmse, wrong_story};
 
 /// Where all is f32, the same computation in another order.
@@ -72,6 +73,21 @@ fn a_cancelled_prompt_leaves_nothing() {
     }
     let again = session.evaluate(&prompt(), Rows::Last, &[Output::Logits]).expect("it goes on");
     assert!(nmse(&expected, &again[0].logits) <= LIMIT);
+}
+
+/// A measurement is cancelled within a prompt, not after it.
+#[test]
+fn a_bench_is_cancelled() {
+    let adapters = adapters();
+    let host = adapters.last().expect("the host is listed");
+    let faults = Arc::new(Faults::default());
+    let model = Model::open("demo", exact(&[host]).step_tokens(512).hooks(&faults)).expect("the demo model opens");
+    let test = Test { prompt: 512, generate: 0, depth: 0 };
+    let on = |cancel: Cancel| {
+        faults.act("", Call::Submit, 3, move || cancel.cancel());
+        true
+    };
+    assert!(matches!(measure(&model, test, 1, on), Err(Error::Cancelled)));
 }
 
 /// Sessions of several threads follow each other through the stages: while one is in the second, another is in the first.

@@ -198,12 +198,12 @@ fn advice_works_when_it_is_followed() {
     assert!(!without.fits);
     // 8 billion weights of 16 bits are 15 GiB of 11.4: no context would do, and quantised, 32 GiB of cache neither. Together they do: 7.9 GiB of
     // weights and 34 KiB of cache for a token, of which there are less than 55,000 in the rest.
-    let together = "Options::context = 51712 and Options::kv_type = q8_0 and Options::quantize = q8_0";
+    let together = "Options::context = 51968 and Options::kv_type = q8_0 and Options::quantize = q8_0";
     assert_eq!(without.advice, [together, "4 more RTX 3060 12GB"]);
     let quantize = Format::from_name("q8_0");
     let kv_type = KvType::from_name("q8_0").expect("a type");
     let followed = |context| Options::default().context(context).kv_type(kv_type).quantize(quantize);
-    assert!(plan(&followed(51_712)).fits && !plan(&followed(51_712 + 256)).fits);
+    assert!(plan(&followed(51_968)).fits && !plan(&followed(51_968 + 256)).fits);
     let fitted = plan(&asked().fit(true));
     assert!(fitted.fits && fitted.notes[0].contains(together), "{:?}", fitted.notes);
 

@@ -18,7 +18,7 @@ pub struct Choices {
 pub struct Preference {
     /// The op, by its kernel's name.
     pub op: String,
-    /// The candidate, as it is displayed.
+    /// The candidate, as it is displayed; or its method alone, for the first with that.
     pub candidate: String,
 }
 
@@ -42,8 +42,9 @@ impl Choices {
     /// Panics where it offers none.
     pub fn choose(&self, op: &str, mut candidates: Vec<Candidate>) -> Candidate {
         let is_preferred = |candidate: &Candidate| {
+            let names = [candidate.to_string(), candidate.method().into()];
             let mut of_op = self.preferred.iter().filter(|preference| preference.op == op);
-            of_op.any(|preference| preference.candidate == candidate.to_string())
+            of_op.any(|preference| names.contains(&preference.candidate))
         };
         let chosen = candidates.iter().position(is_preferred).unwrap_or(0);
         assert!(chosen < candidates.len(), "the op {op} offers no candidate");
@@ -67,6 +68,7 @@ mod tests {
         check(&[], "rows, workgroup 64");
         check(&[("rms_norm", "rows, workgroup 16")], "rows, workgroup 16");
         check(&[("matmul", "rows, workgroup 16")], "rows, workgroup 64");
+        check(&[("rms_norm", "columns"), ("rms_norm", "rows")], "rows, workgroup 64");
         check(&[("rms_norm", "rows, workgroup 8")], "rows, workgroup 64");
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::session::Rows;
+use crate::session::cancel::Cancel;
 use crate::session::generation::Request;
 use crate::session::sampler::Sampling;
 use crate::stage::KernelTimes;
@@ -37,7 +38,7 @@ impl Test {
     }
 }
 
-/// The median and the extremes of several runs.
+/// The median and the extremes of several runs; of an even number of them the median is the mean of the two in the middle.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Spread {
     /// The median.
@@ -52,7 +53,8 @@ impl Spread {
     /// Of at least one number.
     pub fn of(mut numbers: Vec<f64>) -> Spread {
         numbers.sort_by(f64::total_cmp);
-        Spread { median: numbers[numbers.len() / 2], min: numbers[0], max: numbers[numbers.len() - 1] }
+        let last = numbers.len() - 1;
+        Spread { median: (numbers[last / 2] + numbers[last.div_ceil(2)]) / 2.0, min: numbers[0], max: numbers[last] }
     }
 }
 
@@ -97,8 +99,9 @@ pub struct KernelShare {
     pub share: f64,
 }
 
-/// Runs a test; ends with [`Error::Cancelled`] once `on` says false.
-pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn() -> bool) -> Result<Measurement> {
+/// Runs a test; ends with [`Error::Cancelled`] once `on` says false. It is asked before each call of the session that runs, and is given what
+/// cancels that call.
+pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn(Cancel) -> bool) -> Result<Measurement> {
     let mut rates = Vec::new();
     let before = model.times();
     let mut begin = Instant::now();
@@ -137,7 +140,7 @@ pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn() -> boo
 
 /// Runs a test once, with every dispatch in a pass of its own that the device times; devices that cannot are left out. What comes before the
 /// test in the cache is timed too.
-pub fn kernels(model: &Model, test: Test, on: impl Fn() -> bool) -> Result<Vec<KernelShare>> {
+pub fn kernels(model: &Model, test: Test, on: impl Fn(Cancel) -> bool) -> Result<Vec<KernelShare>> {
     let profile = |on: bool| -> Result<Vec<Option<KernelTimes>>> {
         model.shared().loaded().runner().pipeline.ask(|stage| stage.profile(on)).into_iter().collect()
     };
@@ -167,8 +170,9 @@ pub fn kernels(model: &Model, test: Test, on: impl Fn() -> bool) -> Result<Vec<K
 }
 
 /// Tokens per second of one run in a fresh session.
-fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
+fn run_once(model: &Model, test: Test, on: &impl Fn(Cancel) -> bool) -> Result<f64> {
     let mut session = model.session()?;
+    let cancel = session.canceller();
     // So that no token is computed twice.
     session.expect_length(test.tokens());
     let vocabulary = model.config().vocabulary as u32;
@@ -176,7 +180,7 @@ fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
     let step = model.shared().loaded().runner().run_tokens();
     let mut evaluate = |tokens: &[u32], rows| -> Result<()> {
         for piece in tokens.chunks(step) {
-            if !on() {
+            if !on(cancel.clone()) {
                 return Err(Error::Cancelled);
             }
             session.evaluate(piece, rows, &[Output::Argmax])?;
@@ -192,7 +196,7 @@ fn run_once(model: &Model, test: Test, on: &impl Fn() -> bool) -> Result<f64> {
     evaluate(last, Rows::Last)?;
     let request = Request { max_tokens: test.generate, ignore_eos: true, ..Request::from(Sampling::greedy()) };
     for piece in session.generate_tokens(&[token(0)], request)? {
-        if !on() {
+        if !on(cancel.clone()) {
             return Err(Error::Cancelled);
         }
         piece?;

@@ -51,6 +51,22 @@ pub struct CaseResult {
     pub error: Option<String>,
 }
 
+/// A case, and what the reference makes of its steps.
+pub struct Expected<'a> {
+    case: &'a Case,
+    steps: Vec<Values>,
+}
+
+impl<'a> Expected<'a> {
+    /// Runs the reference.
+    pub fn of(case: &'a Case) -> Expected<'a> {
+        let mut machine = Machine::new(&case.graph, case.host_weights(), case.kv_type, case.pages());
+        let steps = case.steps.iter().enumerate();
+        let steps = steps.map(|(index, step)| machine.step(step, case.given(index), &[Output::Logits])).collect();
+        Expected { case, steps }
+    }
+}
+
 /// A device opened for running cases.
 pub struct Bench {
     adapter: Adapter,
@@ -117,8 +133,8 @@ impl Bench {
     }
 
     /// Runs a case in a variant.
-    pub fn check(&self, case: &Case, variant: &Variant) -> CaseResult {
-        let outcome = self.errors(case, variant);
+    pub fn check(&self, expected: &Expected, variant: &Variant) -> CaseResult {
+        let (case, outcome) = (expected.case, self.errors(expected, variant));
         let error = outcome.as_ref().err().map(ToString::to_string);
         let (worst, worst_row) = outcome.unwrap_or((f64::INFINITY, f64::INFINITY));
         let rounds = self.plan(case, variant).is_ok_and(|plan| plan.rounds());
@@ -137,18 +153,16 @@ impl Bench {
     }
 
     /// The largest NMSE of an output, and of a row of one.
-    fn errors(&self, case: &Case, variant: &Variant) -> Result<(f64, f64)> {
+    fn errors(&self, expected: &Expected, variant: &Variant) -> Result<(f64, f64)> {
+        let case = expected.case;
         let mut stage = self.stage(case, variant)?;
-        let mut machine = Machine::new(&case.graph, case.host_weights(), case.kv_type, case.pages());
         stage.poison()?;
         let (mut worst, mut worst_row) = (0f64, 0f64);
-        for (index, step) in case.steps.iter().enumerate() {
-            let given = case.given(index);
+        for (index, (step, expected)) in case.steps.iter().zip(&expected.steps).enumerate() {
             let mut computed = Values::new();
-            stage.run(step, &[Output::Logits], &given, &mut computed, &|| false)?;
-            let expected = machine.step(step, given, &[Output::Logits]);
+            stage.run(step, &[Output::Logits], &case.given(index), &mut computed, &|| false)?;
             for (_, value) in &case.graph.outputs {
-                let (whole, row) = compare(case, *value, &expected, &computed);
+                let (whole, row) = compare(case, *value, expected, &computed);
                 (worst, worst_row) = (worst.max(whole), worst_row.max(row));
             }
         }

@@ -113,7 +113,7 @@ impl Kernel for Attention {
                 // Keys of a span at least, and spans at most: a CPU has few cores, and spans must be combined.
                 context.features.sizes([[128, 128, 64], [16, 256, 16]]).map(spans).to_vec()
             }
-            Batch::Many => {
+            Batch::OneTile | Batch::Many => {
                 // With few lanes to a query, each would hold more sums of wide values than there are registers.
                 let lanes: &[u32] = if value_quads > WIDE_QUADS { &[16] } else { &[4, 16] };
                 let of_lanes = |lanes: &u32| Candidate::new("blocks of queries").with("lanes", *lanes);
@@ -127,7 +127,7 @@ impl Kernel for Attention {
     fn lower(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
         match context.batch {
             Batch::Few(tokens) => self.lower_few(context, candidate, tokens),
-            Batch::Many => self.lower_many(context, candidate),
+            Batch::OneTile | Batch::Many => self.lower_many(context, candidate),
         }
     }
 

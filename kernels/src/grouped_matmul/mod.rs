@@ -83,9 +83,13 @@ impl Kernel for GroupedMatMul {
     }
 
     fn candidates(&self, context: &LoweringContext) -> Vec<Candidate> {
-        // The slots of one matrix are few, whatever the batch.
-        let largest_tile = if context.inputs.has("routes") { SMALL_TILE } else { u32::MAX };
-        let mut candidates = matmul::candidates(context, context.batch, largest_tile);
+        // The slots of one matrix are few, whatever the batch; of few tokens each slot is a product of its own.
+        let (batch, largest_tile) = match (context.inputs.has("routes"), context.batch) {
+            (true, Batch::Few(_)) => (Batch::Few(1), SMALL_TILE),
+            (true, batch) => (batch, SMALL_TILE),
+            (false, batch) => (batch, u32::MAX),
+        };
+        let mut candidates = matmul::candidates(context, batch, largest_tile);
         // Input is rounded in blocks of 32, so each slot's own must begin with one.
         let (input, columns) = (context.inputs["input"].width, context.weights["weight"].columns);
         if input != columns && !(input / self.slots as u32).is_multiple_of(BLOCK32 as u32) {
@@ -102,7 +106,7 @@ impl Kernel for GroupedMatMul {
                 let rows = Count { factor: slots, ..Count::each(tokens) };
                 (include_str!("batch_token.wgsl"), vec![read_routes()], rows)
             }
-            (true, Batch::Many) => {
+            (true, Batch::OneTile | Batch::Many) => {
                 let tile = candidate.number("rows");
                 let rows = Count { factor: slots, plus: self.matrices as u32, ..Count::per(tokens, tile) };
                 let bindings = vec![
@@ -112,14 +116,14 @@ impl Kernel for GroupedMatMul {
                 (include_str!("batch_listed.wgsl"), bindings, rows)
             }
             (false, Batch::Few(_)) => (include_str!("batch_slots.wgsl"), vec![], Count::fixed(slots)),
-            (false, Batch::Many) => {
+            (false, Batch::OneTile | Batch::Many) => {
                 // The rows of input of a slot are few or many as the step's tokens are; so are its tiles.
                 let rows = Count { factor: slots, ..Count::per(tokens, candidate.number("rows")) };
                 (include_str!("batch_slots.wgsl"), vec![], rows)
             }
         };
         let mut lowered = Lowered::default();
-        if is_routed && context.batch == Batch::Many {
+        if is_routed && !matches!(context.batch, Batch::Few(_)) {
             lowered.push(self.list(context, candidate.number("rows")));
             let tiles = rows.at(StepSize { tokens: context.max_rows, ..Default::default() });
             lowered.scratch = vec![u64::from(tiles) * 16, u64::from(context.max_rows * slots) * 4];
@@ -144,7 +148,7 @@ impl Kernel for GroupedMatMul {
                 let launch = match (is_routed, context.batch) {
                     (true, Batch::Few(_)) => product.columns(1, rows),
                     (false, Batch::Few(columns)) => product.columns(columns, rows),
-                    (_, Batch::Many) => product.tiles(rows),
+                    (_, Batch::OneTile | Batch::Many) => product.tiles(rows),
                 };
                 lowered.append(Lowered::one(launch), |binding| match binding {
                     Binding::Input("input") => input,

@@ -1,6 +1,7 @@
-// Rows of input in signed bytes, once for all rows of the weight. One invocation takes a block of 32: eight words of bytes, the scale by which these
-// were divided, and the scaled sums of both halves of the bytes, which offsets and minima are multiplied with.
+// Rows of input in signed bytes, once for all rows of the weight: one invocation takes a block of 32 and writes what rounded_blocks.wgsl says.
 #import input
+#import gain
+#import rounded
 
 // Where a row of input begins.
 fn batch_input(row: u32) -> u32 {
@@ -27,25 +28,32 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let quad = id.x * 8u;
+    var numbers: array<vec4<f32>, 8>;
     var largest = vec4<f32>(SMALLEST);
+    var squares = 0.0;
     for (var place = 0u; place < 8u; place++) {
-        largest = max(largest, abs(input_quad(row, quad + place)));
+        let elements = input_quad(row, quad + place);
+        squares += dot(elements, elements);
+        numbers[place] = elements * gain_quad(quad + place);
+        largest = max(largest, abs(numbers[place]));
     }
     let scale = max(max(largest.x, largest.y), max(largest.z, largest.w)) / 127.0;
+    let inverse = 1.0 / scale;
     let first = vec4<u32>(
-        bytes(input_quad(row, quad) / scale),
-        bytes(input_quad(row, quad + 1u) / scale),
-        bytes(input_quad(row, quad + 2u) / scale),
-        bytes(input_quad(row, quad + 3u) / scale),
+        bytes(numbers[0] * inverse),
+        bytes(numbers[1] * inverse),
+        bytes(numbers[2] * inverse),
+        bytes(numbers[3] * inverse),
     );
     let second = vec4<u32>(
-        bytes(input_quad(row, quad + 4u) / scale),
-        bytes(input_quad(row, quad + 5u) / scale),
-        bytes(input_quad(row, quad + 6u) / scale),
-        bytes(input_quad(row, quad + 7u) / scale),
+        bytes(numbers[4] * inverse),
+        bytes(numbers[5] * inverse),
+        bytes(numbers[6] * inverse),
+        bytes(numbers[7] * inverse),
     );
-    let at = (row * blocks32 + id.x) * 3u;
-    activations[at] = first;
-    activations[at + 1u] = second;
-    activations[at + 2u] = vec4<u32>(bitcast<vec3<u32>>(scale * vec3<f32>(1.0, sum(first), sum(second))), 0u);
+    let sums = scale * vec2<f32>(sum(first), sum(second));
+    let block = row * blocks32 + id.x;
+    activations[rounded_at(block, 0u)] = first;
+    activations[rounded_at(block, 1u)] = second;
+    activations[rounded_at(block, 2u)] = bitcast<vec4<u32>>(vec4<f32>(scale, sums, squares));
 }

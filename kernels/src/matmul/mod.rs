@@ -57,8 +57,9 @@ impl Kernel for MatMul {
             (Some(_), Batch::Few(_)) => {
                 // A workgroup of a GPU has time to spare for the squares while weights are on their way.
                 let [place, other] = context.features.sizes([NormPlace::Inside, NormPlace::Before]);
-                let guesses = candidates.iter().map(|own| place.with(own));
-                guesses.chain([other.with(&candidates[0])]).collect()
+                let guesses = candidates.iter().map(|own| if own.rounds() { own.clone() } else { place.with(own) });
+                let other = candidates.iter().find(|own| !own.rounds()).map(|own| other.with(own));
+                guesses.chain(other).collect()
             }
             _ => candidates,
         }
@@ -110,10 +111,11 @@ impl Kernel for MatMul {
     }
 }
 
-/// Where few rows of input are normalised.
+/// Where rows of input are normalised.
 #[derive(Debug, Clone, Copy)]
 enum NormPlace {
-    /// In the product: every workgroup sums the squares of what it reads anyway.
+    /// In the product: every workgroup sums the squares of what it reads anyway. Where input is rounded, its squares are summed there, and this is the
+    /// only place.
     Inside,
     /// Before it.
     Before,
@@ -128,7 +130,7 @@ impl NormPlace {
     }
 
     fn is_inside(candidate: &Candidate) -> bool {
-        candidate.get(NormPlace::NUMBER) == Some(1)
+        candidate.rounds() || candidate.get(NormPlace::NUMBER) == Some(1)
     }
 }
 
@@ -213,7 +215,9 @@ impl MatMul {
         };
         match context.batch {
             Batch::Few(columns) => product.columns(columns, Count::fixed(1)),
-            Batch::Many => product.tiles(Count::per(Extent::Rows(context.rows), candidate.number("rows"))),
+            Batch::OneTile | Batch::Many => {
+                product.tiles(Count::per(Extent::Rows(context.rows), candidate.number("rows")))
+            }
         }
     }
 }

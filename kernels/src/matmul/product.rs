@@ -1,11 +1,13 @@
 //! The kernels of products, shared by the ops that multiply with rows of a weight.
 
+use super::activations;
 use crate::candidate::Candidate;
 use crate::device::{Features, IntegerDots};
 use crate::dispatch::{Binding, Bound, Count, Grid, Launch, NamedWgsl, Param, Work, read, write};
 use crate::formats::BLOCK32;
 use crate::gated::Activation;
 use crate::lowering::{Batch, DeviceWeight, LoweringContext, Precision, Shard};
+use crate::step::ONE_TILE;
 use crate::{params, shared};
 
 /// In how many steps an invocation of the matrix-vector kernel goes along a row, where a workgroup may be large enough.
@@ -14,11 +16,11 @@ const STEPS: u32 = 2;
 /// The most invocations of its workgroups.
 const MOST_INVOCATIONS: u32 = 256;
 
-/// What input in 8 bits lies in: blocks of 32 in the order of the input's, three `vec4<u32>` each.
-pub(super) const ROUNDED: &str = "[rows of input, blocks of 32, 3]";
+/// The fewest rows of input that are rounded to 8 bits: with fewer, integer dot products save less than the rounding costs.
+const FEWEST_ROUNDED: u32 = 4;
 
 /// Rows of a tile where there are few, or little memory.
-pub(crate) const SMALL_TILE: u32 = 32;
+pub(crate) const SMALL_TILE: u32 = ONE_TILE as u32;
 
 /// Rows of a tile where there is room.
 const LARGE_TILE: u32 = 64;
@@ -35,7 +37,7 @@ pub(crate) struct Product<'a> {
     pub width: u32,
     /// Results for each row of input.
     pub rows: u32,
-    /// The norm of the rows of input, where the product is to normalise them: what is added to their mean square. Only of few rows.
+    /// The norm of the rows of input, where the product is to normalise them: what is added to their mean square. Of many rows only in bytes.
     pub norm: Option<f32>,
     /// What becomes of the products.
     pub finish: Finish,
@@ -77,28 +79,49 @@ impl Finish {
     }
 }
 
-/// What a kernel imports for its input and the codes that meet it, and what it binds.
-type InputWgsl = (Vec<NamedWgsl>, Bound);
+/// What a kernel imports for its input and the codes that meet it, what it binds, and what it is told.
+struct InputWgsl {
+    modules: Vec<NamedWgsl>,
+    bindings: Vec<Bound>,
+    params: Vec<(&'static str, Param)>,
+}
 
 /// The ways to compute a product in a batch, with tiles of at most this many rows.
 pub(crate) fn candidates(context: &LoweringContext, batch: Batch, largest_tile: u32) -> Vec<Candidate> {
-    match batch {
-        Batch::Few(_) => {
-            let candidate = |[workgroup, rows, parts]: [u32; 3]| {
-                Candidate::new("matrix-vector").with("workgroup", workgroup).with("rows", rows).with("parts", parts)
-            };
-            matrix_vector_sizes(context.features, context.weights["weight"].columns).map(candidate).to_vec()
+    let (floats, integers) = match batch {
+        Batch::Few(rows) => {
+            let columns = |method| matrix_vector(context, method);
+            let integers = if rows < FEWEST_ROUNDED { Vec::new() } else { columns("integer matrix-vector") };
+            (columns("matrix-vector"), integers)
         }
-        Batch::Many => {
-            let floats = tiles(context, largest_tile);
-            let integers = integer_tiles(context, largest_tile);
-            match context.features.integer_dots {
-                IntegerDots::Native => [integers, floats].concat(),
-                IntegerDots::Emulated => [floats, integers].concat(),
-                IntegerDots::Refused => floats,
-            }
+        Batch::OneTile | Batch::Many => {
+            let largest = if batch == Batch::OneTile { SMALL_TILE } else { largest_tile };
+            (tiles(context, largest), integer_tiles(context, largest))
         }
+    };
+    if !can_round(context) {
+        return floats;
     }
+    let integers = integers.into_iter().map(Candidate::that_rounds).collect();
+    match context.features.integer_dots {
+        IntegerDots::Native => [integers, floats].concat(),
+        IntegerDots::Emulated => [floats, integers].concat(),
+        IntegerDots::Refused => floats,
+    }
+}
+
+/// Whether a product may take its input in 8 bits.
+fn can_round(context: &LoweringContext) -> bool {
+    let mut shards = context.weights["weight"].shards.iter();
+    context.precision == Precision::Fast && shards.all(|shard| shard.format.byte_codes.is_some())
+}
+
+/// The matrix-vector kernels.
+fn matrix_vector(context: &LoweringContext, method: &'static str) -> Vec<Candidate> {
+    let candidate = |[workgroup, rows, parts]: [u32; 3]| {
+        Candidate::new(method).with("workgroup", workgroup).with("rows", rows).with("parts", parts)
+    };
+    matrix_vector_sizes(context.features, context.weights["weight"].columns).map(candidate).to_vec()
 }
 
 /// The kernels of tiles of floats.
@@ -116,13 +139,9 @@ fn tiles(context: &LoweringContext, largest: u32) -> Vec<Candidate> {
 
 /// The kernels of tiles of bytes.
 fn integer_tiles(context: &LoweringContext, largest: u32) -> Vec<Candidate> {
-    let mut shards = context.weights["weight"].shards.iter();
-    if context.precision == Precision::Exact || !shards.all(|shard| shard.format.byte_codes.is_some()) {
-        return Vec::new();
-    }
     // Of both sides twelve words: eight of codes, and what they are scaled by.
     let row_bytes = 2 * 12 * 4;
-    let of_size = |tile| Candidate::new("integer tiles").with("rows", tile).that_rounds();
+    let of_size = |tile| Candidate::new("integer tiles").with("rows", tile);
     tile_sizes(context.features, largest, row_bytes).map(of_size).collect()
 }
 
@@ -138,8 +157,8 @@ fn tile_sizes(features: Features, largest: u32, row_bytes: u32) -> impl Iterator
 }
 
 impl Product<'_> {
-    /// The matrix-vector kernel, for this many rows of input at once.
-    pub fn columns(mut self, columns: u32, rows: Count) -> Launch {
+    /// The matrix-vector kernel, for this many rows of input at once; of bytes where the candidate rounds.
+    pub fn columns(self, columns: u32, rows: Count) -> Launch {
         let features = self.context.features;
         let [workgroup, weight_rows, parts] = ["workgroup", "rows", "parts"].map(|name| self.candidate.number(name));
         let constants = vec![("WORKGROUP", workgroup), ("COLUMNS", columns), ("ROWS", weight_rows), ("PARTS", parts)];
@@ -148,21 +167,14 @@ impl Product<'_> {
             Some(_) => include_str!("sums_subgroups.wgsl"),
             None => include_str!("sums_workgroup.wgsl"),
         };
-        let norm = match self.norm {
-            None => include_str!("norm_none.wgsl"),
-            Some(epsilon) => {
-                self.params.extend(params! { epsilon: epsilon });
-                let numbers = Binding::Shard { weight: "gain", shard: 0 };
-                self.bindings.push(read("gain", "vec4<f32>", "[width / 4]", numbers));
-                include_str!("norm_inside.wgsl")
-            }
-        };
         let spread = Count::fixed(self.rows.div_ceil(weight_rows / self.finish.parts()));
         let work = Work::fixed(u64::from(weight_rows) * u64::from(columns) * u64::from(self.width));
-        let source = ("matmul_columns", include_str!("columns.wgsl"));
-        let modules = vec![shared::reduce(features), ("sums", sums), ("norm", norm)];
-        let input = self.floats();
-        self.launch(source, input, modules, constants, Grid { spread, rows }, work)
+        let (name, column, input) = match self.candidate.rounds() {
+            true => ("matmul_columns_integer", include_str!("column_bytes.wgsl"), self.bytes()),
+            false => ("matmul_columns", include_str!("column_floats.wgsl"), self.floats()),
+        };
+        let modules = vec![shared::reduce(features), ("sums", sums), self.norm_module(), ("column", column)];
+        self.launch((name, include_str!("columns.wgsl")), input, modules, constants, Grid { spread, rows }, work)
     }
 
     /// The kernel of tiles, whose sides have as many rows as the candidate says; of bytes where the candidate rounds.
@@ -173,14 +185,9 @@ impl Product<'_> {
         let (grid, constants) = (Grid { spread, rows }, vec![("SIDE", tile / 4)]);
         let results = ("results", include_str!("tile_results.wgsl"));
         if self.candidate.rounds() {
-            let bound = read("activations", "vec4<u32>", ROUNDED, Binding::Input("input"));
-            let scales = match self.shard().format.byte_codes {
-                Some(16) => include_str!("scales_of_16.wgsl"),
-                _ => include_str!("scales_of_32.wgsl"),
-            };
             let source = ("matmul_tiles_integer", include_str!("tiles_integer.wgsl"));
-            let input = (vec![shared::CODES_INTEGER], bound);
-            return self.launch(source, input, vec![("scales", scales), results], constants, grid, work);
+            let (input, modules) = (self.bytes(), vec![self.norm_module(), results]);
+            return self.launch(source, input, modules, constants, grid, work);
         }
         let module = match storage_bits(self.shard(), self.candidate.number("bits")) {
             16 => include_str!("tile_f16.wgsl"),
@@ -192,9 +199,33 @@ impl Product<'_> {
 
     /// Input in single precision, and codes as numbers.
     fn floats(&self) -> InputWgsl {
-        let shape = "[rows of input, input_stride]";
-        let bound = read("input", "vec4<f32>", shape, Binding::Input("input"));
-        (vec![shared::CODES_FLOAT, ("input", input_module(self.width))], bound)
+        let input = read("input", "vec4<f32>", "[rows of input, input_stride]", Binding::Input("input"));
+        let (gain_module, gain) = activations::gain(self.norm.is_some());
+        InputWgsl {
+            modules: vec![shared::CODES_FLOAT, activations::input_module(self.width), gain_module],
+            bindings: [input].into_iter().chain(gain).collect(),
+            params: Vec::new(),
+        }
+    }
+
+    /// Input in bytes, as are codes.
+    fn bytes(&self) -> InputWgsl {
+        let input = read("activations", "vec4<u32>", activations::ROUNDED, Binding::Input("input"));
+        let (rounded, params) = activations::rounded_module(self.context);
+        let scales = match self.shard().format.byte_codes {
+            Some(16) => include_str!("scales_of_16.wgsl"),
+            _ => include_str!("scales_of_32.wgsl"),
+        };
+        InputWgsl { modules: vec![shared::CODES_INTEGER, rounded, ("scales", scales)], bindings: vec![input], params }
+    }
+
+    /// `norm`: what is left of it at the end of the products.
+    fn norm_module(&self) -> NamedWgsl {
+        let source = match self.norm {
+            None => include_str!("norm_none.wgsl"),
+            Some(_) => include_str!("norm_inside.wgsl"),
+        };
+        ("norm", source)
     }
 
     fn shard(&self) -> &Shard {
@@ -205,7 +236,7 @@ impl Product<'_> {
     fn launch(
         self,
         shader: NamedWgsl,
-        (input_modules, input): InputWgsl,
+        input: InputWgsl,
         own_modules: Vec<NamedWgsl>,
         constants: Vec<(&'static str, u32)>,
         grid: Grid,
@@ -218,27 +249,19 @@ impl Product<'_> {
         if let Finish::Gated(activation) = self.finish {
             params.extend(params! { limit: activation.limit() });
         }
+        params.extend(input.params);
+        params.extend(self.norm.map(|epsilon| ("epsilon", Param::from(epsilon))));
         modules.extend([shared::QUARTER, shared::GRID, weight, ("bias", bias)]);
-        modules.extend([input_modules, own_modules].concat());
+        modules.extend([input.modules, own_modules].concat());
         let words = Binding::Shard { weight: "weight", shard: self.shard };
-        let mut bindings = vec![
-            read("weight_words", "vec4<u32>", "[rows, row_stride]", words),
-            // Rows of input and output are allotted in whole tiles: those after the step's last are computed and not read.
-            input,
-            write("output", "f32", "[rows of input, output_stride]", Binding::Output),
-        ];
+        let mut bindings = vec![read("weight_words", "vec4<u32>", "[rows, row_stride]", words)];
+        bindings.extend(input.bindings);
+        // Rows of input and output are allotted in whole tiles: those after the step's last are computed and not read.
+        bindings.push(write("output", "f32", "[rows of input, output_stride]", Binding::Output));
         bindings.extend(self.bindings);
         let numbers = Binding::Shard { weight: "bias", shard: 0 };
         bindings.extend(has_bias.then(|| read("bias", "f32", "[rows of all shards]", numbers)));
         Launch { shader, modules, constants, params, bindings, grid, work }
-    }
-}
-
-/// How rows of input of this many elements end.
-pub(super) fn input_module(width: u32) -> &'static str {
-    match width.is_multiple_of(BLOCK32 as u32) {
-        true => include_str!("input_whole.wgsl"),
-        false => include_str!("input_ragged.wgsl"),
     }
 }
 

@@ -12,7 +12,10 @@ const ROW_WORDS: u32 = 12u;
 #import weight
 #import bias
 #import finish
+#import norm
 #import results
+#import rounded
+#import scales
 
 // Rows of the output that a tile computes, each from `finish_PARTS` rows of its weight.
 const OUTPUT_ROWS: u32 = TILE / finish_PARTS;
@@ -20,9 +23,7 @@ const OUTPUT_ROWS: u32 = TILE / finish_PARTS;
 var<workgroup> weight_tile: array<u32, TILE * ROW_WORDS>; // [TILE rows of the weight, ROW_WORDS]
 var<workgroup> input_tile: array<vec4<u32>, TILE * 3u>; // [TILE rows of input, 3]
 
-#import scales
-
-// A block of 32 of a row: bytes, and of a weight the scales and shifts of its halves, of an input its scale and its scaled sums.
+// A block of 32 of a row: bytes; of a weight the scales and shifts of its halves, of an input what rounded_blocks.wgsl says.
 struct Block {
     first: vec4<u32>,
     second: vec4<u32>,
@@ -40,6 +41,15 @@ fn weight_block(row: u32) -> Block {
 
 fn input_block(row: u32) -> Block {
     return Block(input_tile[row * 3u], input_tile[row * 3u + 1u], bitcast<vec4<f32>>(input_tile[row * 3u + 2u]));
+}
+
+fn dots(weight: vec4<u32>, x: vec4<u32>) -> i32 {
+    return dot4I8Packed(weight.x, x.x) + dot4I8Packed(weight.y, x.y) + dot4I8Packed(weight.z, x.z) + dot4I8Packed(weight.w, x.w);
+}
+
+fn product(weight: Block, x: Block) -> f32 {
+    let dots = vec2<i32>(dots(weight.first, x.first), dots(weight.second, x.second));
+    return x.numbers.x * scales_dots(weight.numbers.xy, dots) + scales_shifts(weight.numbers.zw, x.numbers.yz);
 }
 
 // Puts a quad of a row of the weight into its tile; the first of a half brings its scale, and what its elements are shifted by.
@@ -71,6 +81,8 @@ fn main(
     var sums_1 = vec4<f32>(0.0);
     var sums_2 = vec4<f32>(0.0);
     var sums_3 = vec4<f32>(0.0);
+    // Of the four rows of input.
+    var squares = vec4<f32>(0.0);
 
     for (var block32 = 0u; block32 < blocks32; block32++) {
         for (var part = index; part < TILE * 4u; part += SIDE * SIDE) {
@@ -82,9 +94,9 @@ fn main(
             put(row, quads.y, weight.second, weight.scales.y, weight.offsets.y, weight.minima.y);
         }
         for (var words = index; words < TILE * 3u; words += SIDE * SIDE) {
-            // A block of 32 is eight quads of input, of which three vec4 were made.
+            // A block is eight quads of the input as it was.
             let block = batch_input(first_input + words / 3u) / 8u + block32;
-            input_tile[words] = activations[block * 3u + words % 3u];
+            input_tile[words] = activations[rounded_at(block, words % 3u)];
         }
         workgroupBarrier();
 
@@ -93,16 +105,22 @@ fn main(
         let w_2 = weight_block(weight_lane + 2u * SIDE);
         let w_3 = weight_block(weight_lane + 3u * SIDE);
         let x_0 = input_block(input_lane);
-        sums_0 += vec4<f32>(scales_product(w_0, x_0), scales_product(w_1, x_0), scales_product(w_2, x_0), scales_product(w_3, x_0));
+        sums_0 += vec4<f32>(product(w_0, x_0), product(w_1, x_0), product(w_2, x_0), product(w_3, x_0));
         let x_1 = input_block(input_lane + SIDE);
-        sums_1 += vec4<f32>(scales_product(w_0, x_1), scales_product(w_1, x_1), scales_product(w_2, x_1), scales_product(w_3, x_1));
+        sums_1 += vec4<f32>(product(w_0, x_1), product(w_1, x_1), product(w_2, x_1), product(w_3, x_1));
         let x_2 = input_block(input_lane + 2u * SIDE);
-        sums_2 += vec4<f32>(scales_product(w_0, x_2), scales_product(w_1, x_2), scales_product(w_2, x_2), scales_product(w_3, x_2));
+        sums_2 += vec4<f32>(product(w_0, x_2), product(w_1, x_2), product(w_2, x_2), product(w_3, x_2));
         let x_3 = input_block(input_lane + 3u * SIDE);
-        sums_3 += vec4<f32>(scales_product(w_0, x_3), scales_product(w_1, x_3), scales_product(w_2, x_3), scales_product(w_3, x_3));
+        sums_3 += vec4<f32>(product(w_0, x_3), product(w_1, x_3), product(w_2, x_3), product(w_3, x_3));
+        squares += vec4<f32>(x_0.numbers.w, x_1.numbers.w, x_2.numbers.w, x_3.numbers.w);
         workgroupBarrier();
     }
 
-    let sums = array<vec4<f32>, 4>(sums_0, sums_1, sums_2, sums_3);
+    let sums = array<vec4<f32>, 4>(
+        norm_scale(squares.x) * sums_0,
+        norm_scale(squares.y) * sums_1,
+        norm_scale(squares.z) * sums_2,
+        norm_scale(squares.w) * sums_3,
+    );
     results_write(first_input + input_lane, first_row + weight_lane, sums);
 }

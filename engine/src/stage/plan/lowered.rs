@@ -7,6 +7,7 @@ use plywood_kernels::candidate::Candidate;
 use plywood_kernels::dispatch::{Binding, Dispatch, Lowered, Shader};
 use plywood_kernels::graph::{Node, Slice};
 use plywood_kernels::lowering::{Batch, LoweringContext, View};
+use plywood_kernels::step::MAX_FEW;
 
 use super::buffers::allot;
 use super::{ChosenKernel, LoweredNode, PlannedDispatch, StagePlan};
@@ -98,7 +99,7 @@ impl StagePlan {
             let op = node.op.kernel().name();
             let of_batch = |(batch, lowered): (&Batch, &LoweredNode)| ChosenKernel {
                 op,
-                is_for_many: *batch == Batch::Many,
+                batch: if let Batch::Few(_) = batch { Batch::Few(MAX_FEW as u32) } else { *batch },
                 candidate: lowered.candidate.to_string(),
             };
             lowered.iter().map(of_batch).collect::<Vec<_>>()

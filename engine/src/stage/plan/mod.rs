@@ -77,17 +77,20 @@ impl StepLimits {
 
     /// The batches that steps may have by the number of their rows of a kind.
     pub fn batches(&self, rows: Rows) -> impl Iterator<Item = Batch> {
-        let most = self.rows(rows);
-        let few = (1..=most.min(MAX_FEW)).map(|rows| Batch::Few(rows as u32));
-        few.chain((most > MAX_FEW).then_some(Batch::Many))
+        Batch::up_to(self.most(rows))
+    }
+
+    /// The most rows of a kind.
+    fn most(&self, rows: Rows) -> usize {
+        match rows {
+            Rows::Tokens => self.tokens,
+            Rows::Selected => self.selected,
+        }
     }
 
     /// The most rows of a kind, in whole tiles where there are many.
     fn rows(&self, rows: Rows) -> usize {
-        let most = match rows {
-            Rows::Tokens => self.tokens,
-            Rows::Selected => self.selected,
-        };
+        let most = self.most(rows);
         if most <= MAX_FEW { most } else { most.next_multiple_of(TILE_ROWS) }
     }
 }
@@ -210,8 +213,8 @@ pub struct LoweredNode {
 pub struct ChosenKernel {
     /// The op, by its kernel's name.
     pub op: &'static str,
-    /// Whether it is taken for more than 8 rows, or for 1 to 8.
-    pub is_for_many: bool,
+    /// For how many rows it is taken; of few rows for the most of them.
+    pub batch: Batch,
     /// The candidate, as it is displayed.
     pub candidate: String,
 }
