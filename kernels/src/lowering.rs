@@ -21,10 +21,12 @@ pub enum Batch {
 impl Batch {
     /// The batch of a step with this many rows.
     pub fn of(rows: usize) -> Batch {
-        match rows {
-            ..=MAX_FEW => Batch::Few(rows as u32),
-            ..=ONE_TILE => Batch::OneTile,
-            _ => Batch::Many,
+        if rows <= MAX_FEW {
+            Batch::Few(rows as u32)
+        } else if rows <= ONE_TILE {
+            Batch::OneTile
+        } else {
+            Batch::Many
         }
     }
 

@@ -147,6 +147,19 @@ fn work_that_fails() {
 }
 
 /// A directory with a chat template, and the model that has none.
+/// A test may be as long as the context that it is given, which nothing is generated after.
+#[test]
+fn a_bench_fills_its_context() {
+    if stories("").is_none() {
+        return;
+    }
+    let ended = run("bench MODEL -p 512 -n 8 -r 1 --adapters host --json");
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
+    let measured: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let names = measured.as_array().expect("a list").iter().map(|measured| &measured["test"]);
+    assert_eq!(names.collect::<Vec<_>>(), ["pp512", "tg8"]);
+}
+
 #[test]
 fn inspect_tells_what_a_chat_needs() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -194,12 +194,15 @@ fn run_once(model: &Model, test: Test, on: &impl Fn(Cancel) -> bool) -> Result<f
     let (most, last) = prompt.split_at(prompt.len().saturating_sub(step));
     evaluate(most, Rows::None)?;
     evaluate(last, Rows::Last)?;
-    let request = Request { max_tokens: test.generate, ignore_eos: true, ..Request::from(Sampling::greedy()) };
-    for piece in session.generate_tokens(&[token(0)], request)? {
-        if !on(cancel.clone()) {
-            return Err(Error::Cancelled);
+    // A context that holds the prompt alone has no room for the token that a generation begins with.
+    if test.generate > 0 {
+        let request = Request { max_tokens: test.generate, ignore_eos: true, ..Request::from(Sampling::greedy()) };
+        for piece in session.generate_tokens(&[token(0)], request)? {
+            if !on(cancel.clone()) {
+                return Err(Error::Cancelled);
+            }
+            piece?;
         }
-        piece?;
     }
     Ok((test.prompt + test.generate) as f64 / begin.elapsed().as_secs_f64())
 }

@@ -2,8 +2,8 @@
 //! over the last tokens of it, and with scores that are softly bounded.
 //!
 //! For few tokens the keys are cut into spans that workgroups take side by side, whose results one more
-//! dispatch combines (flash-decoding, <https://crfm.stanford.edu/2023/10/12/flashdecoding.html>). For many, blocks
-//! of queries go along the keys with a running softmax (FlashAttention, <https://arxiv.org/abs/2205.14135>).
+//! dispatch combines (flash-decoding, <https://crfm.stanford.edu/2023/10/12/flashdecoding.html>). For many, tiles
+//! of queries go along the pages of keys with a running softmax (FlashAttention, <https://arxiv.org/abs/2205.14135>).
 
 mod cases;
 mod host;
@@ -43,8 +43,41 @@ pub struct Attention {
 /// The most query heads that share a key: with 16, AMD's compiler takes all 256 registers, and scratch memory besides.
 const MOST_TOGETHER: u32 = 8;
 
-/// Values of more quads are wide: those of 256 elements are the widest of models that cache heads.
-const WIDE_QUADS: u32 = 64;
+/// The most queries of a tile.
+const MOST_ROWS: u32 = 64;
+
+/// Quads of queries and keys that a tile multiplies at a time.
+const CHUNK: u32 = 8;
+
+/// A tile of many queries and the keys of a page.
+struct Tile {
+    /// Query heads, which share a KV head.
+    heads: u32,
+    /// Lanes along the keys, and along the quads of values.
+    lanes: u32,
+}
+
+impl Tile {
+    /// Queries of all heads.
+    fn rows(&self) -> u32 {
+        self.heads * BLOCK_TOKENS as u32
+    }
+
+    /// Each has 4 rows.
+    fn invocations(&self) -> u32 {
+        self.rows() / 4 * self.lanes
+    }
+
+    /// Memory for a chunk of queries and keys, in `vec4`.
+    fn chunk_quads(&self) -> u32 {
+        (self.rows() + PAGE_TOKENS as u32) * (CHUNK + 1)
+    }
+
+    /// Workgroup memory.
+    fn bytes(&self) -> u32 {
+        16 * (self.chunk_quads() + PAGE_TOKENS as u32 * (self.rows() / 4 + 1) + self.invocations())
+    }
+}
 
 /// The widths of a cache slot in `vec4`, and the words of its memory from a key, or a value, to the next.
 struct Quads {
@@ -114,10 +147,7 @@ impl Kernel for Attention {
                 context.features.sizes([[128, 128, 64], [16, 256, 16]]).map(spans).to_vec()
             }
             Batch::OneTile | Batch::Many => {
-                // With few lanes to a query, each would hold more sums of wide values than there are registers.
-                let lanes: &[u32] = if value_quads > WIDE_QUADS { &[16] } else { &[4, 16] };
-                let of_lanes = |lanes: &u32| Candidate::new("blocks of queries").with("lanes", *lanes);
-                lanes.iter().map(of_lanes).collect()
+                vec![self.tiles(context)]
             }
         };
         candidates.dedup();
@@ -318,12 +348,32 @@ impl Attention {
         lowered
     }
 
+    /// The candidate for many tokens: tiles as large as workgroup memory holds, of as many heads that share a KV head.
+    fn tiles(&self, context: &LoweringContext) -> Candidate {
+        let (features, group) = (context.features, self.group(context));
+        let quads = Quads::of(context.cache());
+        let tile = |heads: u32| {
+            // So many that a lane sums no more than 4 quads of a row, and a workgroup is not small.
+            let least = if heads == 1 { 16 } else { 8 };
+            Tile { heads, lanes: quads.value.div_ceil(4).next_power_of_two().clamp(least, PAGE_TOKENS as u32) }
+        };
+        let fits = |tile: &Tile| {
+            let has_room =
+                tile.bytes() <= features.workgroup_bytes && tile.invocations() <= features.workgroup_invocations;
+            tile.heads == 1 || group.is_multiple_of(tile.heads) && tile.rows() <= MOST_ROWS && has_room
+        };
+        let Tile { heads, lanes } = (1..=group).rev().map(tile).find(fits).expect("one head always fits");
+        Candidate::new("tiles of queries and keys").with("heads", heads).with("lanes", lanes)
+    }
+
     fn lower_many(&self, context: &LoweringContext, candidate: &Candidate) -> Lowered {
         let cache = context.cache();
         let group = self.group(context);
         let quads = Quads::of(cache);
-        let lanes = candidate.number("lanes");
-        let fold = if lanes == 4 { include_str!("lanes_4.wgsl") } else { include_str!("lanes_16.wgsl") };
+        let [heads, lanes] = ["heads", "lanes"].map(|name| candidate.number(name));
+        let tile = Tile { heads, lanes };
+        // As many as the memory of queries and keys holds, of a page's.
+        let value_keys = 1 << (tile.chunk_quads() / quads.value).clamp(1, PAGE_TOKENS as u32).ilog2();
         let [kv, cached] = cache.kv_type.reading();
         let mut lowered = Lowered::default();
         let mut first_head = 0;
@@ -341,16 +391,23 @@ impl Attention {
             ];
             lowered.push(Launch {
                 shader: ("attention_many", include_str!("many.wgsl")),
-                modules: vec![shared::GRID, kv, PAGES, cached, shared::TANH, self.score(), sink, ("lanes", fold)],
-                constants: [("QUERIES", BLOCK_TOKENS as u32), ("LANES", lanes)]
-                    .into_iter()
-                    .chain(quads.constants())
-                    .collect(),
+                modules: vec![shared::GRID, kv, PAGES, cached, shared::TANH, self.score(), sink],
+                constants: [
+                    ("QUERIES", BLOCK_TOKENS as u32),
+                    ("HEADS", heads),
+                    ("COLUMN_LANES", lanes),
+                    ("CHUNK", CHUNK),
+                    ("VALUE_KEYS", value_keys),
+                ]
+                .into_iter()
+                .chain(quads.constants())
+                .collect(),
                 params: params! {
                     kv_heads: *kv_heads,
                     pages_per_sequence: cache.pages_per_sequence,
                     scale: self.scale,
-                    group: group,
+                    // Groups of query heads for each KV head.
+                    parts: group / heads,
                     first_head: first_head * group,
                     window: self.window(),
                     soft_cap: self.soft_cap.unwrap_or(0.0),
@@ -358,8 +415,8 @@ impl Attention {
                     output: context.output().quads(),
                 },
                 bindings: bindings.into_iter().chain(sinks).collect(),
-                grid: Grid { spread: Count::fixed(kv_heads * group), rows: Count::each(Extent::Blocks) },
-                work: Work { operations: BLOCK_TOKENS as u64 * quads.operations(), each: Extent::Keys },
+                grid: Grid { spread: Count::fixed(kv_heads * (group / heads)), rows: Count::each(Extent::Blocks) },
+                work: Work { operations: u64::from(tile.rows()) * quads.operations(), each: Extent::Keys },
             });
             first_head += kv_heads;
         }

@@ -10,6 +10,11 @@ fn $key(at: u32, quad: u32) -> vec4<f32> {
     return key_scale * kv_decode(keys[at + kv_bytes_at(quad)]);
 }
 
+// A quad of a key by itself.
+fn $key_alone(at: u32, quad: u32) -> vec4<f32> {
+    return kv_scale(keys[at + kv_scale_at(quad)], quad) * kv_decode(keys[at + kv_bytes_at(quad)]);
+}
+
 fn $value(at: u32, quad: u32) -> vec4<f32> {
     return kv_scale(values[at + kv_scale_at(quad)], quad) * kv_decode(values[at + kv_bytes_at(quad)]);
 }
