@@ -1,5 +1,6 @@
 // Attention of many tokens in tiles: one workgroup for each block of queries and HEADS query heads that share a KV head. Their queries are the ROWS of a
-// tile, the keys of a page its columns; a lane has 4 rows, scores them with its part of the keys, and then sums its part of the head's quads.
+// tile, those of a token together, the keys of a page its columns; a lane has 4 rows, scores them with its part of the keys, and then sums its part of
+// the heads' quads.
 #import grid
 #import kv
 
@@ -14,6 +15,7 @@ const ROW_LANES: u32 = ROWS / 4u;
 const WORKGROUP: u32 = ROW_LANES * COLUMN_LANES;
 const LANE_KEYS: u32 = PAGE_TOKENS / COLUMN_LANES;
 const LANE_QUADS: u32 = (VALUE_QUADS + COLUMN_LANES - 1u) / COLUMN_LANES;
+const HEAD_SUMS: u32 = LANE_QUADS * 4u;
 const LOWEST: f32 = -1.7e38;
 
 // CHUNK quads of a head are multiplied at a time; a row of them is one longer in memory, to spread rows over banks.
@@ -32,6 +34,30 @@ fn first_seen(position: u32) -> u32 {
     return position + 1u - min(params.window, position + 1u);
 }
 
+// Adds the products of a quad of four queries with that of a lane's keys.
+fn add_scores(row_lane: u32, column_lane: u32, quad: u32, scores: ptr<function, array<vec4<f32>, LANE_KEYS>>) {
+    let first = row_lane * 4u * CHUNK_STRIDE + quad;
+    let q_0 = tile[first];
+    let q_1 = tile[first + CHUNK_STRIDE];
+    let q_2 = tile[first + 2u * CHUNK_STRIDE];
+    let q_3 = tile[first + 3u * CHUNK_STRIDE];
+    for (var own = 0u; own < LANE_KEYS; own++) {
+        let key = tile[KEYS_BEGIN + (own * COLUMN_LANES + column_lane) * CHUNK_STRIDE + quad];
+        (*scores)[own] += vec4<f32>(dot(q_0, key), dot(q_1, key), dot(q_2, key), dot(q_3, key));
+    }
+}
+
+// Adds a lane's quads of a value of the tile, in four weights.
+fn add_values(weight: vec4<f32>, key: u32, column_lane: u32, sums: ptr<function, array<vec4<f32>, HEAD_SUMS>>) {
+    for (var own = 0u; own < LANE_QUADS; own++) {
+        let value = tile[key * VALUE_QUADS + min(own * COLUMN_LANES + column_lane, VALUE_QUADS - 1u)];
+        (*sums)[own * 4u] += weight.x * value;
+        (*sums)[own * 4u + 1u] += weight.y * value;
+        (*sums)[own * 4u + 2u] += weight.z * value;
+        (*sums)[own * 4u + 3u] += weight.w * value;
+    }
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -47,19 +73,20 @@ fn main(
     let block = blocks[group.y];
     let row_lane = index / COLUMN_LANES;
     let column_lane = index % COLUMN_LANES;
-    // The four rows of a lane are of one head. Queries after the block's last repeat it, and are not written.
-    let head = first_head + row_lane * 4u / QUERIES;
-    let query = row_lane * 4u % QUERIES;
+    // Queries after the block's last repeat it, and are not written; lanes that have nothing else compute nothing.
+    let is_used = row_lane * 4u / HEADS < block.y;
     var positions: vec4<u32>;
     var first_keys: vec4<u32>;
+    var largest: vec4<f32>;
     for (var i = 0u; i < 4u; i++) {
-        positions[i] = tokens[block.x + min(query + i, block.y - 1u)].y;
+        let row = row_lane * 4u + i;
+        positions[i] = tokens[block.x + min(row / HEADS, block.y - 1u)].y;
         first_keys[i] = first_seen(positions[i]);
+        largest[i] = sink_largest(first_head + row % HEADS);
     }
     let block_keys = tokens[block.x + block.y - 1u].y + 1u;
 
-    var head_sums: array<vec4<f32>, 4u * LANE_QUADS>; // [LANE_QUADS, 4 rows]
-    var largest = vec4<f32>(sink_largest(head));
+    var head_sums: array<vec4<f32>, HEAD_SUMS>; // [LANE_QUADS, 4 rows]
     var totals = vec4<f32>(select(0.0, sink_TOTAL, column_lane == 0u));
     // The block's first query sees the first key of all.
     for (var page = first_seen(tokens[block.x].y) / PAGE_TOKENS * PAGE_TOKENS; page < block_keys; page += PAGE_TOKENS) {
@@ -69,8 +96,8 @@ fn main(
             for (var at = index; at < ROWS * CHUNK; at += WORKGROUP) {
                 let row = at / CHUNK;
                 let quad = chunk + at % CHUNK;
-                let token = block.x + min(row % QUERIES, block.y - 1u);
-                let head_quad = (first_head + row / QUERIES) * KEY_QUADS + min(quad, KEY_QUADS - 1u);
+                let token = block.x + min(row / HEADS, block.y - 1u);
+                let head_quad = (first_head + row % HEADS) * KEY_QUADS + min(quad, KEY_QUADS - 1u);
                 let elements = input[params.input_offset + token * params.input_stride + head_quad];
                 tile[row * CHUNK_STRIDE + at % CHUNK] = select(vec4<f32>(0.0), elements, quad < KEY_QUADS);
             }
@@ -80,15 +107,9 @@ fn main(
                 tile[KEYS_BEGIN + at / CHUNK * CHUNK_STRIDE + at % CHUNK] = cached_key_alone((place + at / CHUNK) * KEY_WORDS, quad);
             }
             workgroupBarrier();
-            for (var quad = 0u; quad < CHUNK; quad++) {
-                let first = row_lane * 4u * CHUNK_STRIDE + quad;
-                let q_0 = tile[first];
-                let q_1 = tile[first + CHUNK_STRIDE];
-                let q_2 = tile[first + 2u * CHUNK_STRIDE];
-                let q_3 = tile[first + 3u * CHUNK_STRIDE];
-                for (var own = 0u; own < LANE_KEYS; own++) {
-                    let key = tile[KEYS_BEGIN + (own * COLUMN_LANES + column_lane) * CHUNK_STRIDE + quad];
-                    scores[own] += vec4<f32>(dot(q_0, key), dot(q_1, key), dot(q_2, key), dot(q_3, key));
+            if is_used {
+                for (var quad = 0u; quad < CHUNK; quad++) {
+                    add_scores(row_lane, column_lane, quad, &scores);
                 }
             }
             workgroupBarrier();
@@ -133,14 +154,9 @@ fn main(
                 tile[at] = select(vec4<f32>(0.0), elements, page + key < block_keys);
             }
             workgroupBarrier();
-            for (var key = 0u; key < VALUE_KEYS; key++) {
-                let weight = weights[(first + key) * WEIGHT_STRIDE + row_lane];
-                for (var own = 0u; own < LANE_QUADS; own++) {
-                    let value = tile[key * VALUE_QUADS + min(own * COLUMN_LANES + column_lane, VALUE_QUADS - 1u)];
-                    head_sums[own * 4u] += weight.x * value;
-                    head_sums[own * 4u + 1u] += weight.y * value;
-                    head_sums[own * 4u + 2u] += weight.z * value;
-                    head_sums[own * 4u + 3u] += weight.w * value;
+            if is_used {
+                for (var key = 0u; key < VALUE_KEYS; key++) {
+                    add_values(weights[(first + key) * WEIGHT_STRIDE + row_lane], key, column_lane, &head_sums);
                 }
             }
             workgroupBarrier();
@@ -154,10 +170,12 @@ fn main(
         total += lane_values[row_lane * COLUMN_LANES + lane];
     }
     for (var i = 0u; i < 4u; i++) {
-        let output_row = params.output_offset + (block.x + query + i) * params.output_stride + head * VALUE_QUADS;
+        let row = row_lane * 4u + i;
+        let head_quad = (first_head + row % HEADS) * VALUE_QUADS;
+        let output_row = params.output_offset + (block.x + row / HEADS) * params.output_stride + head_quad;
         for (var own = 0u; own < LANE_QUADS; own++) {
             let quad = own * COLUMN_LANES + column_lane;
-            if query + i < block.y && quad < VALUE_QUADS {
+            if row / HEADS < block.y && quad < VALUE_QUADS {
                 output[output_row + quad] = head_sums[own * 4u + i] / total[i];
             }
         }

@@ -25,6 +25,9 @@ pub(crate) const SMALL_TILE: u32 = ONE_TILE as u32;
 /// Rows of a tile where there is room.
 const LARGE_TILE: u32 = 64;
 
+/// Blocks of 32 that a tile of bytes takes along k at a time: what is on its way together hides how long each takes.
+const TILE_BLOCKS: u32 = 2;
+
 /// A product with the rows of a shard, as both kernels compute it.
 pub(crate) struct Product<'a> {
     /// Where it is.
@@ -139,8 +142,8 @@ fn tiles(context: &LoweringContext, largest: u32) -> Vec<Candidate> {
 
 /// The kernels of tiles of bytes.
 fn integer_tiles(context: &LoweringContext, largest: u32) -> Vec<Candidate> {
-    // Of both sides twelve words: eight of codes, and what they are scaled by.
-    let row_bytes = 2 * 12 * 4;
+    // Of both sides twelve words for each block: eight of codes, and what they are scaled by.
+    let row_bytes = 2 * 12 * 4 * TILE_BLOCKS;
     let of_size = |tile| Candidate::new("integer tiles").with("rows", tile);
     tile_sizes(context.features, largest, row_bytes).map(of_size).collect()
 }
@@ -182,9 +185,10 @@ impl Product<'_> {
         let tile = self.candidate.number("rows");
         let spread = Count::fixed(self.rows.div_ceil(tile / self.finish.parts()));
         let work = Work::fixed(u64::from(tile) * u64::from(tile) * u64::from(self.width));
-        let (grid, constants) = (Grid { spread, rows }, vec![("SIDE", tile / 4)]);
+        let (grid, mut constants) = (Grid { spread, rows }, vec![("SIDE", tile / 4)]);
         let results = ("results", include_str!("tile_results.wgsl"));
         if self.candidate.rounds() {
+            constants.push(("BLOCKS", TILE_BLOCKS));
             let source = ("matmul_tiles_integer", include_str!("tiles_integer.wgsl"));
             let (input, modules) = (self.bytes(), vec![self.norm_module(), results]);
             return self.launch(source, input, modules, constants, grid, work);

@@ -1,11 +1,15 @@
-// Matrix times many rows of input in bytes: SIDE × SIDE invocations compute a tile of TILE × TILE results, 4 × 4 each, one block of 32 along k at a
-// time, by dot products of four bytes.
+// Matrix times many rows of input in bytes: SIDE × SIDE invocations compute a tile of TILE × TILE results, 4 × 4 each, BLOCKS blocks of 32 along k at
+// a time, by dot products of four bytes.
 #import quarter
 #import grid
 
 const TILE: u32 = SIDE * 4u;
 // Words from a row of the weight tile to the next: eight of codes, and the scales and shifts of both halves. Of the input tile these are three vec4.
 const ROW_WORDS: u32 = 12u;
+// Quarters of blocks of the weight, and vec4 of the input, that an invocation loads at a time: all of them are on their way before the first is used.
+const PARTS: u32 = TILE * BLOCKS * 4u / (SIDE * SIDE);
+const INPUT_VEC4: u32 = TILE * BLOCKS * 3u;
+const INPUT_PARTS: u32 = (INPUT_VEC4 + SIDE * SIDE - 1u) / (SIDE * SIDE);
 
 #import row
 #import batch
@@ -20,8 +24,8 @@ const ROW_WORDS: u32 = 12u;
 // Rows of the output that a tile computes, each from `finish_PARTS` rows of its weight.
 const OUTPUT_ROWS: u32 = TILE / finish_PARTS;
 
-var<workgroup> weight_tile: array<u32, TILE * ROW_WORDS>; // [TILE rows of the weight, ROW_WORDS]
-var<workgroup> input_tile: array<vec4<u32>, TILE * 3u>; // [TILE rows of input, 3]
+var<workgroup> weight_tile: array<u32, BLOCKS * TILE * ROW_WORDS>; // [BLOCKS, TILE rows of the weight, ROW_WORDS]
+var<workgroup> input_tile: array<vec4<u32>, INPUT_VEC4>; // [BLOCKS, TILE rows of input, 3]
 
 // A block of 32 of a row: bytes; of a weight the scales and shifts of its halves, of an input what rounded_blocks.wgsl says.
 struct Block {
@@ -84,35 +88,55 @@ fn main(
     // Of the four rows of input.
     var squares = vec4<f32>(0.0);
 
-    for (var block32 = 0u; block32 < blocks32; block32++) {
-        for (var part = index; part < TILE * 4u; part += SIDE * SIDE) {
-            let row = part / 4u;
+    for (var first_block = 0u; first_block < blocks32; first_block += BLOCKS) {
+        // Neighbouring lanes read neighbouring blocks of a row. After a row's end they repeat the last, which is not multiplied.
+        var weights: array<Quarter, PARTS>;
+        for (var own = 0u; own < PARTS; own++) {
+            let part = own * SIDE * SIDE + index;
+            let row = part / (BLOCKS * 4u);
             let words = row_at(first_row + row % OUTPUT_ROWS, row / OUTPUT_ROWS) * params.row_stride;
-            let weight = weight_decode(words, blocks32, block32, part % 4u);
+            weights[own] = weight_decode(words, blocks32, min(first_block + part / 4u % BLOCKS, blocks32 - 1u), part % 4u);
+        }
+        var inputs: array<vec4<u32>, INPUT_PARTS>;
+        for (var own = 0u; own < INPUT_PARTS; own++) {
+            let part = min(own * SIDE * SIDE + index, INPUT_VEC4 - 1u);
+            // A block is eight quads of the input as it was.
+            let row_begin = batch_input(first_input + part / (BLOCKS * 3u)) / 8u;
+            inputs[own] = activations[rounded_at(row_begin + min(first_block + part / 3u % BLOCKS, blocks32 - 1u), part % 3u)];
+        }
+        for (var own = 0u; own < PARTS; own++) {
+            let part = own * SIDE * SIDE + index;
+            let row = part / 4u % BLOCKS * TILE + part / (BLOCKS * 4u);
             let quads = weight_quads(part % 4u);
+            let weight = weights[own];
             put(row, quads.x, weight.first, weight.scales.x, weight.offsets.x, weight.minima.x);
             put(row, quads.y, weight.second, weight.scales.y, weight.offsets.y, weight.minima.y);
         }
-        for (var words = index; words < TILE * 3u; words += SIDE * SIDE) {
-            // A block is eight quads of the input as it was.
-            let block = batch_input(first_input + words / 3u) / 8u + block32;
-            input_tile[words] = activations[rounded_at(block, words % 3u)];
+        for (var own = 0u; own < INPUT_PARTS; own++) {
+            let part = own * SIDE * SIDE + index;
+            if part < INPUT_VEC4 {
+                input_tile[(part / 3u % BLOCKS * TILE + part / (BLOCKS * 3u)) * 3u + part % 3u] = inputs[own];
+            }
         }
         workgroupBarrier();
 
-        let w_0 = weight_block(weight_lane);
-        let w_1 = weight_block(weight_lane + SIDE);
-        let w_2 = weight_block(weight_lane + 2u * SIDE);
-        let w_3 = weight_block(weight_lane + 3u * SIDE);
-        let x_0 = input_block(input_lane);
-        sums_0 += vec4<f32>(product(w_0, x_0), product(w_1, x_0), product(w_2, x_0), product(w_3, x_0));
-        let x_1 = input_block(input_lane + SIDE);
-        sums_1 += vec4<f32>(product(w_0, x_1), product(w_1, x_1), product(w_2, x_1), product(w_3, x_1));
-        let x_2 = input_block(input_lane + 2u * SIDE);
-        sums_2 += vec4<f32>(product(w_0, x_2), product(w_1, x_2), product(w_2, x_2), product(w_3, x_2));
-        let x_3 = input_block(input_lane + 3u * SIDE);
-        sums_3 += vec4<f32>(product(w_0, x_3), product(w_1, x_3), product(w_2, x_3), product(w_3, x_3));
-        squares += vec4<f32>(x_0.numbers.w, x_1.numbers.w, x_2.numbers.w, x_3.numbers.w);
+        for (var block = 0u; block < min(BLOCKS, blocks32 - first_block); block++) {
+            let w = block * TILE + weight_lane;
+            let x = block * TILE + input_lane;
+            let w_0 = weight_block(w);
+            let w_1 = weight_block(w + SIDE);
+            let w_2 = weight_block(w + 2u * SIDE);
+            let w_3 = weight_block(w + 3u * SIDE);
+            let x_0 = input_block(x);
+            sums_0 += vec4<f32>(product(w_0, x_0), product(w_1, x_0), product(w_2, x_0), product(w_3, x_0));
+            let x_1 = input_block(x + SIDE);
+            sums_1 += vec4<f32>(product(w_0, x_1), product(w_1, x_1), product(w_2, x_1), product(w_3, x_1));
+            let x_2 = input_block(x + 2u * SIDE);
+            sums_2 += vec4<f32>(product(w_0, x_2), product(w_1, x_2), product(w_2, x_2), product(w_3, x_2));
+            let x_3 = input_block(x + 3u * SIDE);
+            sums_3 += vec4<f32>(product(w_0, x_3), product(w_1, x_3), product(w_2, x_3), product(w_3, x_3));
+            squares += vec4<f32>(x_0.numbers.w, x_1.numbers.w, x_2.numbers.w, x_3.numbers.w);
+        }
         workgroupBarrier();
     }
 
