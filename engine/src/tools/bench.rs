@@ -99,8 +99,8 @@ pub struct KernelShare {
     pub share: f64,
 }
 
-/// Runs a test; ends with [`Error::Cancelled`] once `on` says false. It is asked before each call of the session that runs, and is given what
-/// cancels that call.
+/// Runs a test; ends with [`Error::Cancelled`] once `on` says false. It is asked before each piece of a prompt and after each token, and is
+/// given what cancels the session that runs.
 pub fn measure(model: &Model, test: Test, repetitions: u32, on: impl Fn(Cancel) -> bool) -> Result<Measurement> {
     let mut rates = Vec::new();
     let before = model.times();

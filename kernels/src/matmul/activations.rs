@@ -34,12 +34,17 @@ pub(super) fn gain(is_normalised: bool) -> (NamedWgsl, Option<Bound>) {
     (("gain", include_str!("gain_vector.wgsl")), Some(read("gain", "vec4<f32>", "[width / 4]", numbers)))
 }
 
-/// Where a rounded block lies: a module, and what it is told.
+/// Blocks of 32 in a row of input.
+fn row_blocks(context: &LoweringContext) -> u32 {
+    context.inputs["input"].width.div_ceil(BLOCK32 as u32)
+}
+
+/// The module that says where a rounded block lies, and its parameters.
 pub(super) fn rounded_module(context: &LoweringContext) -> (NamedWgsl, Vec<(&'static str, Param)>) {
     match context.batch {
         Batch::Few(_) => {
-            let row_blocks = context.inputs["input"].width.div_ceil(BLOCK32 as u32);
-            (("rounded", include_str!("rounded_planes.wgsl")), params! { blocks: context.max_rows * row_blocks })
+            let blocks = context.max_rows * row_blocks(context);
+            (("rounded", include_str!("rounded_planes.wgsl")), params! { blocks: blocks })
         }
         Batch::OneTile | Batch::Many => (("rounded", include_str!("rounded_blocks.wgsl")), Vec::new()),
     }
@@ -56,8 +61,7 @@ pub(crate) fn of_candidate<'c, 'a>(
     if !candidate.rounds() {
         return (Cow::Borrowed(context), input);
     }
-    let view = context.inputs["input"];
-    let blocks32 = view.width.div_ceil(BLOCK32 as u32);
+    let (view, blocks32) = (context.inputs["input"], row_blocks(context));
     lowered.scratch.push(u64::from(context.max_rows) * u64::from(blocks32) * u64::from(FIELDS) * 16);
     let rounded = Binding::Scratch(lowered.scratch.len() - 1);
     let (gain_module, gain) = gain(context.weights.has("gain"));

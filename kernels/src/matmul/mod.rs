@@ -2,7 +2,7 @@
 //! residual; of a normalised input; of two halves of a matrix, one gating the other.
 //!
 //! Up to 8 rows of input are *columns* of a matrix-vector kernel that reads each weight once; more go
-//! through tiles in workgroup memory, as floats or, rounded to 8 bits, as bytes.
+//! through tiles in workgroup memory. Both take floats or, rounded to 8 bits, bytes.
 
 pub(crate) mod activations;
 mod cases;

@@ -82,7 +82,7 @@ impl Finish {
     }
 }
 
-/// What a kernel imports for its input and the codes that meet it, what it binds, and what it is told.
+/// The modules, bindings and parameters of a kernel's input, and of the codes that meet it.
 struct InputWgsl {
     modules: Vec<NamedWgsl>,
     bindings: Vec<Bound>,
