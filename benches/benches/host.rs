@@ -2,7 +2,6 @@
 
 use std::hint::black_box;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput};
@@ -19,8 +18,8 @@ use plywood_benches::settings;
 /// Columns of the matrices: those of a model of 1B.
 const COLUMNS: usize = 2048;
 
-/// Rows of a matrix that one row of input meets: of every format more than a cache holds.
-const ROWS: usize = 1 << 16;
+/// Bytes of a matrix that one row of input meets: many times what a cache holds.
+const BYTES: usize = 512 << 20;
 
 /// Rows of a matrix that a prompt meets, and tokens of the prompt.
 const PROMPT: (usize, usize) = (4096, 512);
@@ -32,7 +31,7 @@ fn main() {
     let isa = Isa::best();
     let mut criterion = settings(Criterion::default()).configure_from_args();
     on_host_threads(None, |threads| {
-        let reads = read_bandwidth(threads);
+        let reads = read_bandwidth(threads, isa);
         let (floats, integers) = (arithmetic(threads, isa, false), arithmetic(threads, isa, true));
         println!(
             "{} threads, {isa:?}: read {:.1} GB/s, compute {floats:.0} GFLOP/s, {integers:.0} GOP/s of 4-bit codes",
@@ -41,7 +40,8 @@ fn main() {
         );
         let mut lines = Vec::new();
         for format in ALL.into_iter().filter(|format| format.panel.is_some()) {
-            let one = measure(&mut criterion, threads, isa, format, (ROWS, 1));
+            let rows = BYTES / format.file_row_bytes(COLUMNS).expect("whole blocks") / LANES * LANES;
+            let one = measure(&mut criterion, threads, isa, format, (rows, 1));
             let many = measure(&mut criterion, threads, isa, format, PROMPT);
             if let (Some((bytes, _)), Some((_, operations))) = (one, many) {
                 let is_integer = format.panel.is_some_and(|panel| panel.integer.is_some());
@@ -72,22 +72,35 @@ fn best(runs: usize, mut run: impl FnMut()) -> f64 {
     times.fold(f64::MAX, f64::min)
 }
 
+/// Reads memory as products do: every line once, fetched ahead.
+struct Read<'a>(&'a [[u8; 4 * LANES]]);
+
+impl WithLanes for Read<'_> {
+    type Output = [f32; LANES];
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> [f32; LANES] {
+        let mut any = lanes.bytes(&self.0[0]);
+        for line in self.0 {
+            lanes.prefetch(line, 4096);
+            any = lanes.or(any, lanes.bytes(line));
+        }
+        let mut out = [0.0; LANES];
+        lanes.store(lanes.to_floats(lanes.words(any)), &mut out);
+        out
+    }
+}
+
 /// GB/s that all threads read of memory that no cache holds.
-fn read_bandwidth(threads: &dyn Threads) -> f64 {
-    let memory = vec![1u64; 64 << 20];
-    let total = AtomicU64::new(0);
+fn read_bandwidth(threads: &dyn Threads, isa: Isa) -> f64 {
+    let memory = vec![[1u8; 4 * LANES]; BYTES / (4 * LANES)];
     let share = memory.len() / threads.count();
     let seconds = best(9, || {
         threads.each(threads.count(), &|part| {
-            let mut sums = [0u64; 16];
-            for numbers in memory[part * share..(part + 1) * share].chunks_exact(16) {
-                sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum = sum.wrapping_add(*number));
-            }
-            total.fetch_add(sums.iter().sum(), Ordering::Relaxed);
+            black_box(isa.run(Read(&memory[part * share..(part + 1) * share])));
         });
     });
-    black_box(total);
-    8.0 * memory.len() as f64 / seconds / 1e9
+    size_of_val(&memory[..]) as f64 / seconds / 1e9
 }
 
 /// Sums in registers, over and over.
@@ -96,35 +109,42 @@ struct Arithmetic {
 }
 
 const REPEATS: usize = 1_000_000;
-const CHAINS: usize = 6;
+/// Sums at a time: as many as registers hold beside what is multiplied.
+const CHAINS: usize = 4;
+/// Different vectors that are multiplied.
+const TURNS: usize = 64;
 
 impl WithLanes for Arithmetic {
     type Output = [f32; LANES];
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) -> [f32; LANES] {
-        let mut sums = [lanes.splat(0.0); CHAINS];
+        // Lanes differ, and so does what each turn multiplies: nothing here is the same as something else.
+        let numbers: [[f32; LANES]; TURNS] =
+            black_box(std::array::from_fn(|turn| std::array::from_fn(|lane| 1.0 / (2 + turn * LANES + lane) as f32)));
+        let codes: [[u8; 4 * LANES]; TURNS] =
+            black_box(std::array::from_fn(|turn| std::array::from_fn(|byte| ((turn + byte) % 16) as u8)));
+        let activations: [i32; CHAINS] = black_box(std::array::from_fn(|chain| chain as i32 + 1));
+        let mut sums = [lanes.load(&numbers[0]); CHAINS];
         let mut dots = [lanes.dots(); CHAINS];
-        for (chain, sum) in sums.iter_mut().enumerate() {
-            *sum = lanes.splat(chain as f32);
-        }
-        let codes = lanes.bytes(black_box(&[7; 4 * LANES]));
-        // Different ones, so that no product is the same as another.
-        let activations: [i32; 64] = black_box(std::array::from_fn(|index| index as i32));
-        let factor = lanes.splat(black_box(0.5));
         for repeat in 0..REPEATS {
-            for chain in 0..CHAINS {
-                if self.of_integers {
-                    dots[chain] = lanes.dot(dots[chain], codes, activations[(CHAINS * repeat + chain) % 64]);
-                } else {
-                    sums[chain] = lanes.fma(sums[chain], factor, factor);
+            let turn = repeat % TURNS;
+            if self.of_integers {
+                let codes = lanes.bytes(&codes[turn]);
+                for chain in 0..CHAINS {
+                    dots[chain] = lanes.dot(dots[chain], codes, activations[chain]);
+                }
+            } else {
+                let factor = lanes.load(&numbers[turn]);
+                for chain in 0..CHAINS {
+                    sums[chain] = lanes.fma(factor, lanes.splat(activations[chain] as f32), sums[chain]);
                 }
             }
         }
         let mut out = [0.0; LANES];
         for chain in 0..CHAINS {
             let dots = lanes.to_floats(lanes.finish(lanes.splat_integer(0), dots[chain]));
-            sums[0] = lanes.fma(sums[chain], factor, dots);
+            sums[0] = lanes.fma(sums[chain], lanes.splat(0.5), dots);
         }
         lanes.store(sums[0], &mut out);
         out
@@ -171,10 +191,14 @@ fn measure(
         bencher.iter_custom(|times| {
             let begin = Instant::now();
             for _ in 0..times {
-                quantised.quantise(isa, threads, tokens, COLUMNS, |row| input.row(row));
+                if matrix.takes_integers() {
+                    quantised.quantise(isa, threads, tokens, COLUMNS, |row| input.row(row));
+                }
+                let given =
+                    if matrix.takes_integers() { Input::Quantised(&quantised, input) } else { Input::Floats(input) };
                 threads.each(threads.count(), &|part| {
                     let range = matrix.cut(0..rows, threads.count(), part);
-                    matrix.multiply(isa, range, Input::Quantised(&quantised, input), &list, |_, _, products| {
+                    matrix.multiply(isa, range, given, &list, |_, _, products| {
                         black_box(products);
                     });
                 });

@@ -219,8 +219,8 @@ fn overrun(stages: &[StageLayout], ledger: &Ledger, candidates: &[DeviceCandidat
 }
 
 fn step_limits<'a>(settings: &Settings, candidates: impl Iterator<Item = &'a DeviceCandidate>) -> StepLimits {
-    // A single dispatch is never cut, so slow devices get short steps.
-    let slow = candidates.into_iter().any(|candidate| candidate.facts.kind != Kind::Discrete);
+    // A single dispatch is never cut, so slow devices get short steps; the host can be left within one.
+    let slow = candidates.into_iter().any(|candidate| !matches!(candidate.facts.kind, Kind::Discrete | Kind::Host));
     let tokens = settings.step_tokens.unwrap_or(if slow { 128 } else { 512 }).min(MAX_STEP_TOKENS);
     let (context, sequences) = (settings.context, settings.sessions.max(1));
     let kv_type = settings.kv_type();

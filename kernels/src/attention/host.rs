@@ -298,22 +298,49 @@ fn scores<L: Lanes, const QUERIES: usize, const CHAINS: usize>(
     scores
 }
 
+/// All lanes in one, half with half.
+#[inline(always)]
+fn folded(mut lanes: [f32; LANES], fold: impl Fn(f32, f32) -> f32) -> f32 {
+    for width in [8, 4, 2, 1] {
+        for lane in 0..width {
+            lanes[lane] = fold(lanes[lane], lanes[lane + width]);
+        }
+    }
+    lanes[0]
+}
+
 /// Makes scores shares of a running softmax; gives what earlier sums are multiplied by.
 #[inline(always)]
 fn soften(scores: &mut [f32; PAGE_TOKENS], seen: Range<usize>, softmax: &mut [f32; 2]) -> f32 {
     let [before, total] = *softmax;
-    let mut largest = before;
-    for score in &scores[seen.clone()] {
-        largest = largest.max(*score);
+    if seen.len() < PAGE_TOKENS {
+        for (index, score) in scores.iter_mut().enumerate() {
+            *score = if seen.contains(&index) { *score } else { f32::NEG_INFINITY };
+        }
     }
-    for (index, score) in scores.iter_mut().enumerate() {
-        let share = exp(*score - largest);
-        *score = if index >= seen.start && index < seen.end { share } else { 0.0 };
+    // Lane by lane as far as it goes: a chain of single comparisons or additions would take as long as the products.
+    let mut most = [before; LANES];
+    for scores in scores.as_chunks::<LANES>().0 {
+        for lane in 0..LANES {
+            most[lane] = if scores[lane] > most[lane] { scores[lane] } else { most[lane] };
+        }
     }
-    let mut sum = 0.0;
-    for share in scores.iter() {
-        sum += share;
+    let largest = folded(most, |a, b| if a > b { a } else { b });
+    for score in scores.iter_mut() {
+        *score = exp(*score - largest);
     }
+    if seen.len() < PAGE_TOKENS {
+        for (index, score) in scores.iter_mut().enumerate() {
+            *score = if seen.contains(&index) { *score } else { 0.0 };
+        }
+    }
+    let mut sums = [0.0; LANES];
+    for scores in scores.as_chunks::<LANES>().0 {
+        for lane in 0..LANES {
+            sums[lane] += scores[lane];
+        }
+    }
+    let sum = folded(sums, |a, b| a + b);
     let rescale = if before == f32::NEG_INFINITY { 0.0 } else { exp(before - largest) };
     *softmax = [largest, total * rescale + sum];
     rescale

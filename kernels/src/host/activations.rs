@@ -2,6 +2,7 @@
 //! single precision.
 
 use crate::host::{Threads, each_item};
+use crate::simd::math::ROUNDING;
 use crate::simd::{Isa, LANES, Lanes, WithLanes};
 
 /// Rows that are worth several threads.
@@ -13,8 +14,12 @@ pub const BLOCK: usize = 32;
 /// Elements of a [`Superblock`]: the largest block of a panel.
 pub const SUPERBLOCK: usize = 256;
 
-/// 256 elements of a row.
+/// Rows whose superblocks of the same columns lie one after the other, as products of many rows read them.
+const ROWS_TOGETHER: usize = 16;
+
+/// 256 elements of a row: whole lines of a cache.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 pub struct Superblock {
     /// Four signed bytes in each, the first in the low bits.
     pub quads: [i32; SUPERBLOCK / 4],
@@ -36,8 +41,11 @@ const ZEROS: Superblock = Superblock {
 /// Rows of activations in 8 bits, padded with zeros.
 #[derive(Debug, Default)]
 pub struct QuantisedRows {
-    /// Superblocks from a row to the next.
-    stride: usize,
+    /// Superblocks of a row.
+    width: usize,
+    /// Rows that lie together are 2 to the power of this.
+    shift: u32,
+    /// For each group of rows that lie together and each superblock of a row those of all rows of the group.
     superblocks: Vec<Superblock>,
 }
 
@@ -51,34 +59,48 @@ impl QuantisedRows {
         width: usize,
         row: impl Fn(usize) -> &'a [f32] + Sync,
     ) {
-        // An odd number: rows a power of two apart would all lie in the same few places of the cache.
-        self.stride = width.div_ceil(SUPERBLOCK) | 1;
-        self.superblocks.resize(self.superblocks.len().max(rows * self.stride), ZEROS);
-        let quantise = |first: usize, memory: &mut [Superblock]| {
-            for (index, superblocks) in memory.chunks_exact_mut(self.stride).enumerate() {
-                isa.run(Quantise { input: row(first + index), superblocks });
+        let together = rows.next_power_of_two().min(ROWS_TOGETHER);
+        self.width = width.div_ceil(SUPERBLOCK);
+        self.shift = together.ilog2();
+        let length = rows.next_multiple_of(together) * self.width;
+        self.superblocks.resize(self.superblocks.len().max(length), ZEROS);
+        let groups = self.superblocks[..length].chunks_mut((self.width * together).max(1)).enumerate();
+        let quantise = |(group, superblocks): (usize, &mut [Superblock])| {
+            for place in 0..together.min(rows - group * together) {
+                isa.run(Quantise {
+                    input: row(group * together + place),
+                    superblocks: &mut superblocks[place..],
+                    together,
+                });
             }
         };
-        let memory = &mut self.superblocks[..rows * self.stride];
         if rows < MANY_ROWS {
-            quantise(0, memory);
+            groups.for_each(quantise);
         } else {
-            let share = rows.div_ceil(threads.count());
-            each_item(threads, memory.chunks_mut(share * self.stride), |part, memory| quantise(part * share, memory));
+            each_item(threads, groups, |_, group| quantise(group));
         }
     }
 
-    /// A row.
+    /// A superblock of a row.
     #[inline(always)]
-    pub fn row(&self, row: usize) -> &[Superblock] {
-        &self.superblocks[row * self.stride..][..self.stride]
+    pub fn superblock(&self, row: usize, index: usize) -> &Superblock {
+        let (group, place) = (row >> self.shift, row & ((1 << self.shift) - 1));
+        &self.superblocks[((group * self.width + index) << self.shift) + place]
+    }
+
+    /// The superblocks of a row.
+    pub fn row(&self, row: usize) -> impl Iterator<Item = &Superblock> {
+        (0..self.width).map(move |index| self.superblock(row, index))
     }
 }
 
 /// Quantises one row.
 struct Quantise<'a> {
     input: &'a [f32],
+    /// Those of its group, from its first on.
     superblocks: &'a mut [Superblock],
+    /// From one of its own to the next.
+    together: usize,
 }
 
 impl WithLanes for Quantise<'_> {
@@ -87,34 +109,43 @@ impl WithLanes for Quantise<'_> {
     // The compiler makes vectors of this; closures would be compiled for another instruction set.
     #[inline(always)]
     fn run<L: Lanes>(self, _: L) {
-        for (superblock, given) in self.superblocks.iter_mut().zip(self.input.chunks(SUPERBLOCK)) {
-            let Superblock { quads, scales, sums, half_sums } = superblock;
-            let quads = quads.as_chunks_mut::<{ BLOCK / 4 }>().0;
-            let half_sums = half_sums.as_chunks_mut::<2>().0;
-            for (index, (((quads, scale), sum), half_sums)) in
-                quads.iter_mut().zip(scales).zip(sums).zip(half_sums).enumerate()
-            {
+        let superblocks = self.superblocks.iter_mut().step_by(self.together);
+        for (superblock, given) in superblocks.zip(self.input.chunks(SUPERBLOCK)) {
+            for index in 0..SUPERBLOCK / BLOCK {
                 let given = &given[given.len().min(index * BLOCK)..given.len().min((index + 1) * BLOCK)];
                 let mut numbers = [0f32; BLOCK];
                 numbers[..given.len()].copy_from_slice(given);
-                let mut largest = [0f32; LANES];
-                for lane in 0..LANES {
-                    largest[lane] = numbers[lane].abs().max(numbers[lane + LANES].abs());
+                // As integers magnitudes have the same order, and those of NaN come last, so that it is not lost.
+                let mut largest = [0u32; LANES];
+                for half in numbers.as_chunks::<LANES>().0 {
+                    for lane in 0..LANES {
+                        largest[lane] = largest[lane].max(half[lane].to_bits() & i32::MAX as u32);
+                    }
                 }
-                let largest = largest.iter().fold(0f32, |largest, number| largest.max(*number));
-                *scale = largest / 127.0;
-                let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-                let mut bytes = [0i32; BLOCK];
-                for (byte, number) in bytes.iter_mut().zip(numbers) {
-                    *byte = (number * inverse).round_ties_even() as i32;
+                let mut most = 0;
+                for largest in largest {
+                    most = most.max(largest);
                 }
+                let scale = f32::from_bits(most) / 127.0;
+                let inverse = if (1.0 / scale).is_finite() { 1.0 / scale } else { 0.0 };
+                let mut bytes = [0i8; BLOCK];
+                for at in 0..BLOCK {
+                    bytes[at] = (numbers[at] * inverse + ROUNDING).to_bits() as i8;
+                }
+                let mut sums = [0i32; 2];
+                for (sum, half) in sums.iter_mut().zip(bytes.as_chunks::<16>().0) {
+                    for byte in half {
+                        *sum += i32::from(*byte);
+                    }
+                }
+                let quads = &mut superblock.quads[index * BLOCK / 4..][..BLOCK / 4];
                 for (quad, bytes) in quads.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                    *quad = bytes[0] & 255 | (bytes[1] & 255) << 8 | (bytes[2] & 255) << 16 | bytes[3] << 24;
+                    *quad = i32::from_le_bytes([bytes[0] as u8, bytes[1] as u8, bytes[2] as u8, bytes[3] as u8]);
                 }
-                for (sum, bytes) in half_sums.iter_mut().zip(bytes.as_chunks::<16>().0) {
-                    *sum = *scale * bytes.iter().sum::<i32>() as f32;
-                }
-                *sum = half_sums[0] + half_sums[1];
+                superblock.scales[index] = scale;
+                superblock.half_sums[2 * index] = scale * sums[0] as f32;
+                superblock.half_sums[2 * index + 1] = scale * sums[1] as f32;
+                superblock.sums[index] = superblock.half_sums[2 * index] + superblock.half_sums[2 * index + 1];
             }
         }
     }

@@ -14,8 +14,11 @@ use crate::host::{Threads, each_item};
 use crate::reference::Matrix;
 use crate::simd::{Isa, LANES};
 
-/// Bytes of rows of activations that stay in the cache while panels pass by.
-const INPUT_BYTES: usize = 192 << 10;
+/// Elements of rows of activations in 8 bits that stay in a core's second cache while panels pass by.
+const INTEGERS_TOGETHER: usize = 192 << 10;
+
+/// The same in single precision: more than that cache holds, since decoding a panel for a few rows costs more than reading them from the next.
+const FLOATS_TOGETHER: usize = 768 << 10;
 
 /// Rows of activations come in multiples of those whose sums fit in registers: 4 or 8, of floats 6 or 12.
 const ROWS_TOGETHER: usize = 24;
@@ -218,8 +221,11 @@ impl HostMatrix {
         mut put: impl FnMut(usize, usize, &[f32]),
     ) {
         let mut sums = [[0f32; LANES]; MOST_ROWS];
-        let at_once =
-            (INPUT_BYTES / self.columns.max(1)).next_multiple_of(ROWS_TOGETHER).clamp(ROWS_TOGETHER, MOST_ROWS);
+        let elements = match input {
+            Input::Quantised(..) if self.takes_only_integers() => INTEGERS_TOGETHER,
+            _ => FLOATS_TOGETHER,
+        };
+        let at_once = (elements / self.columns.max(1)).next_multiple_of(ROWS_TOGETHER).clamp(ROWS_TOGETHER, MOST_ROWS);
         for (chunk, rows) in rows.chunks(at_once).enumerate() {
             let mut first_row = 0;
             for part in &self.parts {

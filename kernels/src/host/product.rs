@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use crate::formats::Format;
 use crate::formats::panel::{Codes, MOST_SPANS, MOST_WAYS, Panel};
-use crate::host::activations::{BLOCK, QuantisedRows, SUPERBLOCK, Superblock};
+use crate::host::activations::{BLOCK, QuantisedRows, SUPERBLOCK};
 use crate::host::tile;
 use crate::reference::Matrix;
 use crate::simd::{LANES, Lanes, WithLanes};
@@ -41,7 +41,7 @@ impl<P: Panel> WithLanes for Integer<'_, P> {
     fn run<L: Lanes>(self, lanes: L) {
         let PanelProduct { panel, input, rows, sums } = self.0;
         match (rows, &mut *sums) {
-            ([row], [sums]) => one_row::<L, P>(lanes, panel, input.row(*row as usize), sums),
+            ([row], [sums]) => one_row::<L, P>(lanes, panel, input, *row as usize, sums),
             _ => tile::multiply::<L, P>(lanes, panel, input, rows, sums),
         }
     }
@@ -49,12 +49,12 @@ impl<P: Panel> WithLanes for Integer<'_, P> {
 
 /// A panel times one row of activations in 8 bits: codes are multiplied as they are unpacked.
 #[inline(always)]
-fn one_row<L: Lanes, P: Panel>(lanes: L, panel: &[u8], row: &[Superblock], out: &mut [f32; LANES]) {
+fn one_row<L: Lanes, P: Panel>(lanes: L, panel: &[u8], input: &QuantisedRows, row: usize, out: &mut [f32; LANES]) {
     let (mut scales, mut minima) = ([[0.0; LANES]; MOST_SPANS], [[0.0; LANES]; MOST_SPANS]);
     let mut sums = lanes.splat(0.0);
     for (index, block) in panel.chunks_exact(P::BYTES).enumerate() {
         P::scales(lanes, block, &mut scales, &mut minima);
-        let row = &row[index * P::ELEMENTS / SUPERBLOCK];
+        let row = input.superblock(row, index * P::ELEMENTS / SUPERBLOCK);
         let first = index * P::ELEMENTS % SUPERBLOCK / 4;
         let groups = P::ELEMENTS / 4 / (P::WAYS * P::RUN);
         for group in 0..groups {

@@ -47,7 +47,7 @@ fn matrix(format: Format, rows: usize, columns: usize) -> (HostMatrix, Vec<f32>)
 
 /// A row of activations as its bytes and scales say.
 fn dequantised(rows: &QuantisedRows, row: usize, width: usize) -> Vec<f32> {
-    let bytes = rows.row(row).iter().flat_map(|superblock| {
+    let bytes = rows.row(row).flat_map(|superblock| {
         let bytes = superblock.quads.iter().flat_map(|quad| quad.to_le_bytes());
         bytes.enumerate().map(|(at, byte)| f32::from(byte as i8) * superblock.scales[at / BLOCK])
     });
@@ -119,5 +119,22 @@ fn zeros_and_ends_of_what_bytes_hold() {
     for isa in Isa::all() {
         rows.quantise(isa, &Alone, 1, width, |_| &numbers);
         assert_eq!(dequantised(&rows, 0, width), numbers, "{isa:?}");
+    }
+}
+
+#[test]
+fn numbers_without_bytes() {
+    // A block of 32 each: too small for a scale, infinite, no number; and the last is as ever.
+    let mut numbers = vec![1.0; 128];
+    numbers[..32].fill(1e-42);
+    numbers[40] = f32::NEG_INFINITY;
+    numbers[70] = f32::NAN;
+    let mut rows = QuantisedRows::default();
+    for isa in Isa::all() {
+        rows.quantise(isa, &Alone, 1, numbers.len(), |_| &numbers);
+        let found = dequantised(&rows, 0, numbers.len());
+        assert!(found[..32].iter().all(|number| *number == 0.0), "{isa:?}: {found:?}");
+        assert!(found[32..96].iter().all(|number| number.is_nan()), "{isa:?}: {found:?}");
+        assert_eq!(found[96..], numbers[96..], "{isa:?}");
     }
 }

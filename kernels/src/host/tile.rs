@@ -4,12 +4,23 @@
 use std::marker::PhantomData;
 
 use crate::formats::panel::{Codes, MOST_SPANS, Panel};
-use crate::host::activations::{BLOCK, QuantisedRows, SUPERBLOCK, Superblock};
+use crate::host::activations::{BLOCK, QuantisedRows, SUPERBLOCK};
 use crate::host::product::{begin_block, zero};
 use crate::reference::Matrix;
 use crate::simd::{LANES, Lanes};
 
-/// 256 columns of a panel.
+/// Repeats a block for each of some numbers.
+macro_rules! unroll {
+    ($name:ident in [$($number:literal),*] $block:block) => {
+        $({
+            const $name: usize = $number;
+            $block
+        })*
+    };
+}
+
+/// 256 columns of a panel. Vectors lie in whole lines of a cache.
+#[repr(align(64))]
 struct Tile {
     /// The codes, a byte each. Where an instruction set wants nibbles, bytes are cut: first the high ones of all, then the low ones.
     codes: [[[u8; 4 * LANES]; SUPERBLOCK / 4]; 2],
@@ -129,7 +140,11 @@ impl<P: Panel> Columns for Unpacked<'_, P> {
     #[inline(always)]
     fn add<L: Lanes, const ROWS: usize>(&self, lanes: L, rows: [u32; ROWS], out: &mut [[f32; LANES]]) {
         let tile = self.tile;
-        let rows: [&Superblock; ROWS] = rows.map(|row| &self.input.row(row as usize)[self.index]);
+        let mut superblocks = [self.input.superblock(rows[0] as usize, self.index); ROWS];
+        for row in 1..ROWS {
+            superblocks[row] = self.input.superblock(rows[row] as usize, self.index);
+        }
+        let rows = superblocks;
         let mut sums = [lanes.splat(0.0); ROWS];
         for row in 0..ROWS {
             sums[row] = lanes.load(&out[row]);
@@ -160,12 +175,15 @@ impl<P: Panel> Columns for Unpacked<'_, P> {
                 let chain = if planes::<L, P>() == 2 { Codes::Bits4.chain() } else { P::CODES.chain() }.min(per_span);
                 for link in 0..per_span / chain {
                     let mut dots = [lanes.dots(); ROWS];
-                    for quad in link * chain..(link + 1) * chain {
-                        let codes = lanes.bytes(&codes[quad]);
-                        for row in 0..ROWS {
-                            dots[row] = lanes.dot(dots[row], codes, quads[row][quad]);
+                    // Written out: the compiler would keep a loop of up to 8 turns.
+                    unroll!(QUAD in [0, 1, 2, 3, 4, 5, 6, 7] {
+                        if QUAD < chain {
+                            let codes = lanes.bytes(&codes[link * chain + QUAD]);
+                            for row in 0..ROWS {
+                                dots[row] = lanes.dot(dots[row], codes, quads[row][link * chain + QUAD]);
+                            }
                         }
-                    }
+                    });
                     for row in 0..ROWS {
                         totals[row] = lanes.finish(totals[row], dots[row]);
                     }

@@ -18,7 +18,7 @@ pub const INTEGER: &str = "integer";
 pub const FLOAT: &str = "float";
 
 /// Parts for each thread where many rows make them long: one that began late then has less to do.
-const MANY_PARTS: usize = 4;
+const MANY_PARTS: usize = 16;
 
 /// Rows of input from which parts are many.
 const MANY_ROWS: usize = 32;

@@ -4,16 +4,21 @@
 const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_REST: f32 = 2.121_944_4e-4;
 
+/// Rounds a number below 2^22 to an integer, ties to even, when it is added; the last bits of the sum are the integer.
+pub const ROUNDING: f32 = (3 << 22) as f32;
+
 /// e^x within 2 units in the last place (Cephes' polynomial), of x from -87 to 88; beyond them as at these.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
-    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+    // The last bits of the sum are the integer: a cast would saturate, which no vector instruction does.
+    let sum = x * std::f32::consts::LOG2_E + ROUNDING;
+    let n = sum - ROUNDING;
     let x = x - n * LN_2_HIGH + n * LN_2_REST;
     let y = ((((1.987_569_1e-4 * x + 1.398_199_9e-3) * x + 8.333_452e-3) * x + 4.166_579_6e-2) * x + 1.666_666_5e-1)
         * x
         + 0.5;
-    (y * x * x + x + 1.0) * f32::from_bits(((n as i32 + 127) as u32) << 23)
+    (y * x * x + x + 1.0) * f32::from_bits(sum.to_bits().wrapping_add(127) << 23)
 }
 
 /// The hyperbolic tangent within 4 units in the last place.
