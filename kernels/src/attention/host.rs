@@ -329,6 +329,7 @@ fn soften(scores: &mut [f32; PAGE_TOKENS], seen: Range<usize>, softmax: &mut [f3
     for score in scores.iter_mut() {
         *score = exp(*score - largest);
     }
+    // The least that comes out of `exp` is not 0.
     if seen.len() < PAGE_TOKENS {
         for (index, score) in scores.iter_mut().enumerate() {
             *score = if seen.contains(&index) { *score } else { 0.0 };

@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Threads;
 
@@ -34,17 +34,9 @@ impl<'a> OutputRows<'a> {
     #[inline(always)]
     pub fn put(&self, row: usize, first: usize, numbers: &[f32]) {
         let place = &self.data[row * self.stride + first..][..numbers.len()];
-        // SAFETY: two atomic words are an atomic pair where they are aligned as one; whoever else writes here writes pairs too.
-        let (odd, pairs, rest) = unsafe { place.align_to::<AtomicU64>() };
-        let (odd_numbers, numbers) = numbers.split_at(odd.len());
-        let (pairs_of_numbers, rest_of_numbers) = numbers.as_chunks::<2>();
-        odd.iter().zip(odd_numbers).for_each(|(place, number)| place.store(number.to_bits(), Ordering::Relaxed));
-        // In pairs, since stores that wait for memory are what bounds this.
-        for (place, pair) in pairs.iter().zip(pairs_of_numbers) {
-            let pair = pair.map(|number| number.to_bits().to_ne_bytes());
-            place.store(u64::from_ne_bytes(pair.as_flattened().try_into().expect("8 bytes")), Ordering::Relaxed);
+        for (place, number) in place.iter().zip(numbers) {
+            place.store(number.to_bits(), Ordering::Relaxed);
         }
-        rest.iter().zip(rest_of_numbers).for_each(|(place, number)| place.store(number.to_bits(), Ordering::Relaxed));
     }
 
     /// A row as it was written.
