@@ -191,11 +191,12 @@ fn measure(
         bencher.iter_custom(|times| {
             let begin = Instant::now();
             for _ in 0..times {
-                if matrix.takes_integers() {
+                let given = if matrix.takes_integers() {
                     quantised.quantise(isa, threads, tokens, COLUMNS, |row| input.row(row));
-                }
-                let given =
-                    if matrix.takes_integers() { Input::Quantised(&quantised, input) } else { Input::Floats(input) };
+                    Input::Quantised(&quantised, input)
+                } else {
+                    Input::Floats(input)
+                };
                 threads.each(threads.count(), &|part| {
                     let range = matrix.cut(0..rows, threads.count(), part);
                     matrix.multiply(isa, range, given, &list, |_, _, products| {

@@ -309,15 +309,21 @@ fn folded(mut lanes: [f32; LANES], fold: impl Fn(f32, f32) -> f32) -> f32 {
     lanes[0]
 }
 
+/// Puts a number in place of what is not seen.
+#[inline(always)]
+fn hide(scores: &mut [f32; PAGE_TOKENS], seen: &Range<usize>, number: f32) {
+    if seen.len() < PAGE_TOKENS {
+        for (index, score) in scores.iter_mut().enumerate() {
+            *score = if seen.contains(&index) { *score } else { number };
+        }
+    }
+}
+
 /// Makes scores shares of a running softmax; gives what earlier sums are multiplied by.
 #[inline(always)]
 fn soften(scores: &mut [f32; PAGE_TOKENS], seen: Range<usize>, softmax: &mut [f32; 2]) -> f32 {
     let [before, total] = *softmax;
-    if seen.len() < PAGE_TOKENS {
-        for (index, score) in scores.iter_mut().enumerate() {
-            *score = if seen.contains(&index) { *score } else { f32::NEG_INFINITY };
-        }
-    }
+    hide(scores, &seen, f32::NEG_INFINITY);
     // Lane by lane as far as it goes: a chain of single comparisons or additions would take as long as the products.
     let mut most = [before; LANES];
     for scores in scores.as_chunks::<LANES>().0 {
@@ -330,11 +336,7 @@ fn soften(scores: &mut [f32; PAGE_TOKENS], seen: Range<usize>, softmax: &mut [f3
         *score = exp(*score - largest);
     }
     // The least that comes out of `exp` is not 0.
-    if seen.len() < PAGE_TOKENS {
-        for (index, score) in scores.iter_mut().enumerate() {
-            *score = if seen.contains(&index) { *score } else { 0.0 };
-        }
-    }
+    hide(scores, &seen, 0.0);
     let mut sums = [0.0; LANES];
     for scores in scores.as_chunks::<LANES>().0 {
         for lane in 0..LANES {

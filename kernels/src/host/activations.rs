@@ -15,7 +15,7 @@ pub const BLOCK: usize = 32;
 pub const SUPERBLOCK: usize = 256;
 
 /// Rows whose superblocks of the same columns lie one after the other, as products of many rows read them.
-const ROWS_TOGETHER: usize = 16;
+const GROUP_ROWS: usize = 16;
 
 /// 256 elements of a row: whole lines of a cache.
 #[derive(Debug, Clone, Copy)]
@@ -43,9 +43,9 @@ const ZEROS: Superblock = Superblock {
 pub struct QuantisedRows {
     /// Superblocks of a row.
     width: usize,
-    /// Rows that lie together are 2 to the power of this.
+    /// Rows of a group, as a power of two.
     shift: u32,
-    /// For each group of rows that lie together and each superblock of a row those of all rows of the group.
+    /// `[groups, width, rows of a group]`.
     superblocks: Vec<Superblock>,
 }
 
@@ -59,18 +59,18 @@ impl QuantisedRows {
         width: usize,
         row: impl Fn(usize) -> &'a [f32] + Sync,
     ) {
-        let together = rows.next_power_of_two().min(ROWS_TOGETHER);
+        let group_rows = rows.next_power_of_two().min(GROUP_ROWS);
         self.width = width.div_ceil(SUPERBLOCK);
-        self.shift = together.ilog2();
-        let length = rows.next_multiple_of(together) * self.width;
+        self.shift = group_rows.ilog2();
+        let length = rows.next_multiple_of(group_rows) * self.width;
         self.superblocks.resize(self.superblocks.len().max(length), ZEROS);
-        let groups = self.superblocks[..length].chunks_mut((self.width * together).max(1)).enumerate();
+        let groups = self.superblocks[..length].chunks_mut((self.width * group_rows).max(1)).enumerate();
         let quantise = |(group, superblocks): (usize, &mut [Superblock])| {
-            for place in 0..together.min(rows - group * together) {
+            for place in 0..group_rows.min(rows - group * group_rows) {
                 isa.run(Quantise {
-                    input: row(group * together + place),
+                    input: row(group * group_rows + place),
                     superblocks: &mut superblocks[place..],
-                    together,
+                    stride: group_rows,
                 });
             }
         };
@@ -87,11 +87,6 @@ impl QuantisedRows {
         let (group, place) = (row >> self.shift, row & ((1 << self.shift) - 1));
         &self.superblocks[((group * self.width + index) << self.shift) + place]
     }
-
-    /// The superblocks of a row.
-    pub fn row(&self, row: usize) -> impl Iterator<Item = &Superblock> {
-        (0..self.width).map(move |index| self.superblock(row, index))
-    }
 }
 
 /// Quantises one row.
@@ -100,7 +95,7 @@ struct Quantise<'a> {
     /// Those of its group, from its first on.
     superblocks: &'a mut [Superblock],
     /// From one of its own to the next.
-    together: usize,
+    stride: usize,
 }
 
 impl WithLanes for Quantise<'_> {
@@ -109,7 +104,7 @@ impl WithLanes for Quantise<'_> {
     // The compiler makes vectors of this; closures would be compiled for another instruction set.
     #[inline(always)]
     fn run<L: Lanes>(self, _: L) {
-        let superblocks = self.superblocks.iter_mut().step_by(self.together);
+        let superblocks = self.superblocks.iter_mut().step_by(self.stride);
         for (superblock, given) in superblocks.zip(self.input.chunks(SUPERBLOCK)) {
             for index in 0..SUPERBLOCK / BLOCK {
                 let given = &given[given.len().min(index * BLOCK)..given.len().min((index + 1) * BLOCK)];

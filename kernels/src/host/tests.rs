@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::activations::{BLOCK, QuantisedRows};
+use super::activations::{BLOCK, QuantisedRows, SUPERBLOCK};
 use super::matrix::{HostMatrix, Input, MatrixPart};
 use super::*;
 use crate::formats::{self, Format};
@@ -47,7 +47,8 @@ fn matrix(format: Format, rows: usize, columns: usize) -> (HostMatrix, Vec<f32>)
 
 /// A row of activations as its bytes and scales say.
 fn dequantised(rows: &QuantisedRows, row: usize, width: usize) -> Vec<f32> {
-    let bytes = rows.row(row).flat_map(|superblock| {
+    let bytes = (0..width.div_ceil(SUPERBLOCK)).flat_map(|index| {
+        let superblock = rows.superblock(row, index);
         let bytes = superblock.quads.iter().flat_map(|quad| quad.to_le_bytes());
         bytes.enumerate().map(|(at, byte)| f32::from(byte as i8) * superblock.scales[at / BLOCK])
     });

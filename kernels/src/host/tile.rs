@@ -140,11 +140,11 @@ impl<P: Panel> Columns for Unpacked<'_, P> {
     #[inline(always)]
     fn add<L: Lanes, const ROWS: usize>(&self, lanes: L, rows: [u32; ROWS], out: &mut [[f32; LANES]]) {
         let tile = self.tile;
+        // Not `map`, whose closure would be compiled for another instruction set.
         let mut superblocks = [self.input.superblock(rows[0] as usize, self.index); ROWS];
         for row in 1..ROWS {
             superblocks[row] = self.input.superblock(rows[row] as usize, self.index);
         }
-        let rows = superblocks;
         let mut sums = [lanes.splat(0.0); ROWS];
         for row in 0..ROWS {
             sums[row] = lanes.load(&out[row]);
@@ -154,7 +154,7 @@ impl<P: Panel> Columns for Unpacked<'_, P> {
             let mut totals = [lanes.splat_integer(0); ROWS];
             let mut quads: [&[i32]; ROWS] = [&[]; ROWS];
             for row in 0..ROWS {
-                quads[row] = &rows[row].quads[span * per_span..][..per_span];
+                quads[row] = &superblocks[row].quads[span * per_span..][..per_span];
             }
             for plane in 0..planes::<L, P>() {
                 let codes = &tile.codes[plane][span * per_span..][..per_span];
@@ -191,9 +191,9 @@ impl<P: Panel> Columns for Unpacked<'_, P> {
             }
             let (scale, minimum) = (lanes.load(&tile.scales[span]), lanes.load(&tile.minima[span]));
             for row in 0..ROWS {
-                let of_row = lanes.mul(scale, lanes.splat(rows[row].scales[span * P::SPAN / BLOCK]));
+                let of_row = lanes.mul(scale, lanes.splat(superblocks[row].scales[span * P::SPAN / BLOCK]));
                 sums[row] = lanes.fma(lanes.to_floats(totals[row]), of_row, sums[row]);
-                let sum = if P::SPAN == BLOCK { rows[row].sums[span] } else { rows[row].half_sums[span] };
+                let sum = if P::SPAN == BLOCK { superblocks[row].sums[span] } else { superblocks[row].half_sums[span] };
                 sums[row] = lanes.fnma(minimum, lanes.splat(sum), sums[row]);
             }
         }
